@@ -1,0 +1,1 @@
+"""The `moorings` command: one module per verb, imported only when used."""

@@ -1,0 +1,137 @@
+"""A cache that follows one collection: list, then watch from there, for ever. Level-triggered and self-healing.
+
+After any break it lists again and reports the difference as changes, so a handler may miss intermediate states and never a
+final one. Handlers run on the event loop, in order, and must not block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from moorings_core.log import get_logger
+from moorings_core.ports.client import Client
+from moorings_core.ports.errors import ApiError, Expired, Gone
+from moorings_core.ports.objects import Key, Object, Resource, key_of
+
+Handler = Callable[[Object | None, Object | None], None]
+"""Called as handler(old, new): (None, new) for an addition, (old, new) for a change, (old, None) for a removal."""
+
+IndexFunction = Callable[[Object], Iterable[str]]
+
+log = get_logger(__name__)
+RETRY_FIRST, RETRY_MOST = 0.1, 5.0
+
+
+class Informer:
+    """The newest known state of a collection. Objects are shared: never change one."""
+
+    def __init__(self, client: Client, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = "") -> None:
+        self.resource = resource
+        self._client, self._namespace, self._labels, self._fields = client, namespace, labels, fields
+        self._items: dict[Key, Object] = {}
+        self._handlers: list[Handler] = []
+        self._index_functions: dict[str, IndexFunction] = {}
+        self._indexes: dict[str, dict[str, dict[Key, Object]]] = {}
+        self._synced = asyncio.Event()
+
+    @property
+    def items(self) -> Mapping[Key, Object]:
+        """Every object by key."""
+        return MappingProxyType(self._items)
+
+    def get(self, name: str, namespace: str = "") -> Object | None:
+        """Return one object, or None."""
+        return self._items.get(Key(namespace, name))
+
+    def on_change(self, handler: Handler) -> None:
+        """Call handler at every change from now on, and at once for what is there."""
+        self._handlers.append(handler)
+        for obj in list(self._items.values()):
+            handler(None, obj)
+
+    def add_index(self, name: str, function: IndexFunction) -> None:
+        """Keep objects findable under every value that function returns for them."""
+        self._index_functions[name] = function
+        self._indexes[name] = {}
+        for key, obj in self._items.items():
+            self._index_one(name, key, None, obj)
+
+    def by_index(self, name: str, value: str) -> Sequence[Object]:
+        """Return the objects that index `name` holds under value."""
+        return list(self._indexes[name].get(value, {}).values())
+
+    async def synced(self, timeout: float = 60) -> None:
+        """Wait until the first list has been taken in. Raises TimeoutError after `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            await self._synced.wait()
+
+    @property
+    def has_synced(self) -> bool:
+        """Whether the first list has been taken in."""
+        return self._synced.is_set()
+
+    async def run(self) -> None:
+        """Follow the collection until cancelled."""
+        delay = RETRY_FIRST
+        while True:
+            try:
+                version = await self._relist()
+                delay = RETRY_FIRST
+                await self._follow(version)
+            except (Expired, Gone):
+                continue
+            except (ApiError, OSError, TimeoutError) as error:
+                log.warning("informer broken", resource=self.resource.plural, error=str(error), retry=delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MOST)
+
+    async def _relist(self) -> str:
+        page = await self._client.list(self.resource, self._namespace, labels=self._labels, fields=self._fields)
+        fresh = {key_of(obj): obj for obj in page.items}
+        for key in [key for key in self._items if key not in fresh]:
+            self._apply(key, None)
+        for key, obj in fresh.items():
+            known = self._items.get(key)
+            if known is None or _version(known) != _version(obj):
+                self._apply(key, obj)
+        self._synced.set()
+        return page.version
+
+    async def _follow(self, version: str) -> None:
+        while True:
+            async for event in self._client.watch(
+                self.resource, self._namespace, since=version, labels=self._labels, fields=self._fields
+            ):
+                version = _version(event.object)
+                if event.type == "BOOKMARK":
+                    continue
+                self._apply(key_of(event.object), None if event.type == "DELETED" else event.object)
+            await asyncio.sleep(0)  # a server that closes at once must not starve the loop
+
+    def _apply(self, key: Key, new: Object | None) -> None:
+        old = self._items.pop(key, None) if new is None else self._items.get(key)
+        if new is not None:
+            self._items[key] = new
+        elif old is None:
+            return
+        for name in self._indexes:
+            self._index_one(name, key, old, new)
+        for handler in self._handlers:
+            handler(old, new)
+
+    def _index_one(self, name: str, key: Key, old: Object | None, new: Object | None) -> None:
+        function, index = self._index_functions[name], self._indexes[name]
+        for value in function(old) if old is not None else ():
+            bucket = index.get(value)
+            if bucket is not None:
+                bucket.pop(key, None)
+                if not bucket:
+                    del index[value]
+        for value in function(new) if new is not None else ():
+            index.setdefault(value, {})[key] = new  # type: ignore[assignment]
+
+
+def _version(obj: Object) -> str:
+    return str(obj["metadata"]["resourceVersion"])

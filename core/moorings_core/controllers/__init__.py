@@ -1,0 +1,1 @@
+"""One module per controller: reconcile(key) -> intents, pure; the framework applies intents in batches."""

@@ -1,0 +1,1 @@
+"""Container runtimes behind `ports.runtime`: cri (containerd, CRI-O)."""

@@ -1,0 +1,1 @@
+"""Stores behind `ports.store`: sqlite (default, durable) and memory (tests)."""

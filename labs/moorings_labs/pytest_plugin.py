@@ -1,0 +1,1 @@
+"""Fixtures of moorings labs for pytest; see labs/README.md."""
