@@ -1,0 +1,178 @@
+"""The state of all nodes as columns: one array per fact, one position per node, so that a filter is one vector operation.
+
+Positions are stable while a node lives and reused afterwards. Every change of a Node object is appended to `changes`; cached
+rows of a class replay that log from where they stood (see `rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moorings_core.ports.objects import Key, Object
+
+from .footprint import CPU, MEMORY, PODS, STORAGE, Footprint, HostPort, amounts
+
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+FIRST_CAPACITY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPod:
+    """A pod that takes room on a node, bound or assumed."""
+
+    key: Key
+    node: str
+    footprint: Footprint
+    labels: Mapping[str, str]
+    terminating: bool
+
+
+class Columns:
+    """Nodes and what their pods take of them."""
+
+    def __init__(self) -> None:
+        self.index: dict[str, int] = {}
+        self.nodes: list[Object | None] = [None] * FIRST_CAPACITY
+        self.changes: list[int] = []
+        self.present: Booleans = np.zeros(FIRST_CAPACITY, bool)
+        self.scored: Integers = np.zeros((2, FIRST_CAPACITY), np.int64)
+        self._resources: dict[str, int] = {}
+        self.allocatable: Integers = np.zeros((0, FIRST_CAPACITY), np.int64)
+        self.requested: Integers = np.zeros((0, FIRST_CAPACITY), np.int64)
+        for name in (CPU, MEMORY, STORAGE, PODS):
+            self.resource(name)
+        self._placed: dict[Key, PlacedPod] = {}
+        self._on_node: dict[str, dict[Key, PlacedPod]] = {}
+        self._domains: dict[str, tuple[int, dict[str, int], Integers]] = {}
+        self._counters: dict[tuple[str, str], tuple[Callable[[Mapping[str, str]], bool], Integers]] = {}
+
+    @property
+    def capacity(self) -> int:
+        """The length of every column."""
+        return len(self.nodes)
+
+    def resource(self, name: str) -> int:
+        """Return the row of a resource, adding it where it is new."""
+        if name not in self._resources:
+            self._resources[name] = len(self._resources)
+            empty = np.zeros((1, self.capacity), np.int64)
+            self.allocatable = np.vstack([self.allocatable, empty])
+            self.requested = np.vstack([self.requested, empty])
+        return self._resources[name]
+
+    def set_node(self, node: Object) -> None:
+        """Take in a new or changed Node."""
+        name = node["metadata"]["name"]
+        position = self.index.get(name)
+        if position is None:
+            position = self._free_position()
+            self.index[name] = position
+            self.present[position] = True
+            for pod in self._on_node.get(name, {}).values():
+                self._count(pod, position, 1)
+        self.nodes[position] = node
+        self.changes.append(position)
+        self.allocatable[:, position] = 0
+        for resource, value in amounts(node.get("status", {}).get("allocatable", {})).items():
+            self.allocatable[self.resource(resource), position] = value
+
+    def remove_node(self, name: str) -> None:
+        """Forget a node; its pods are counted again should it come back."""
+        position = self.index.pop(name, None)
+        if position is None:
+            return
+        self.nodes[position] = None
+        self.present[position] = False
+        self.changes.append(position)
+        self.allocatable[:, position] = 0
+        self.requested[:, position] = 0
+        self.scored[:, position] = 0
+        for _, counts in self._counters.values():
+            counts[position] = 0
+
+    def place(self, pod: PlacedPod) -> None:
+        """Count a pod on its node, in place of what was known of it."""
+        self.take_away(pod.key)
+        self._placed[pod.key] = pod
+        self._on_node.setdefault(pod.node, {})[pod.key] = pod
+        position = self.index.get(pod.node)
+        if position is not None:
+            self._count(pod, position, 1)
+
+    def take_away(self, key: Key) -> PlacedPod | None:
+        """Give back what a pod took; return what was known of it."""
+        pod = self._placed.pop(key, None)
+        if pod is None:
+            return None
+        self._on_node[pod.node].pop(key)
+        position = self.index.get(pod.node)
+        if position is not None:
+            self._count(pod, position, -1)
+        return pod
+
+    def ports_in_use(self, position: int) -> Iterable[HostPort]:
+        """Return the host ports that pods of the node at `position` hold."""
+        node = self.nodes[position]
+        pods = self._on_node.get(node["metadata"]["name"], {}) if node else {}
+        return (port for pod in pods.values() for port in pod.footprint.ports)
+
+    def domains(self, topology_key: str) -> Integers:
+        """Return each node's domain number for a topology key, -1 where it lacks the label."""
+        seen, numbers, column = self._domains.get(topology_key, (0, {}, np.full(self.capacity, -1, np.int64)))
+        if len(column) < self.capacity:
+            column = _grown(column, self.capacity, -1)
+        for position in set(self.changes[seen:]):
+            node = self.nodes[position]
+            value = node["metadata"].get("labels", {}).get(topology_key) if node else None
+            column[position] = -1 if value is None else numbers.setdefault(value, len(numbers))
+        self._domains[topology_key] = (len(self.changes), numbers, column)
+        return column
+
+    def matching_pods(self, namespace: str, selector_text: str, matches: Callable[[Mapping[str, str]], bool]) -> Integers:
+        """Return how many living pods of a namespace each node has whose labels match; kept up to date from then on.
+
+        selector_text names the selector: equal texts must mean equal selectors.
+        """
+        key = (namespace, selector_text)
+        if key not in self._counters:
+            counts = np.zeros(self.capacity, np.int64)
+            for pod in self._placed.values():
+                position = self.index.get(pod.node)
+                if position is not None and pod.key.namespace == namespace and not pod.terminating and matches(pod.labels):
+                    counts[position] += 1
+            self._counters[key] = (matches, counts)
+        return self._counters[key][1]
+
+    def _count(self, pod: PlacedPod, position: int, sign: int) -> None:
+        for name, value in pod.footprint.requests.items():
+            self.requested[self.resource(name), position] += sign * value
+        self.scored[0, position] += sign * pod.footprint.scored[0]
+        self.scored[1, position] += sign * pod.footprint.scored[1]
+        if pod.terminating:
+            return
+        for (namespace, _), (matches, counts) in self._counters.items():
+            if namespace == pod.key.namespace and matches(pod.labels):
+                counts[position] += sign
+
+    def _free_position(self) -> int:
+        free = np.flatnonzero(~self.present)
+        if len(free):
+            return int(free[0])
+        position, size = self.capacity, self.capacity * 2
+        self.nodes.extend([None] * (size - position))
+        self.present = _grown(self.present, size, 0)
+        self.scored = _grown(self.scored, size, 0)
+        self.allocatable = _grown(self.allocatable, size, 0)
+        self.requested = _grown(self.requested, size, 0)
+        self._counters = {key: (matches, _grown(counts, size, 0)) for key, (matches, counts) in self._counters.items()}
+        return position
+
+
+def _grown(column: NDArray[np.generic], size: int, fill: int) -> NDArray[np.generic]:
+    shape = (*column.shape[:-1], size - column.shape[-1])
+    return np.concatenate([column, np.full(shape, fill, column.dtype)], axis=-1)

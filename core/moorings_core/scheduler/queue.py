@@ -1,0 +1,124 @@
+"""Pods that wait for a node: ready ones by priority then age, failed ones backing off, unschedulable ones until the world changes.
+
+Source: kube-scheduler's scheduling queue: back-off 1 s doubling to 10 s, a flush of the unschedulable after 5 minutes. Times are
+seconds of one monotonic clock that the caller passes in.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+from moorings_core.ports.objects import Key, Object
+
+BACKOFF_FIRST, BACKOFF_MOST, FLUSH_AFTER = 1.0, 10.0, 300.0
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A pod in the queue."""
+
+    key: Key
+    pod: Object
+    since: float
+    attempts: int = 0
+    parked: float = 0
+    place: str = field(default="active")
+
+
+class SchedulingQueue:
+    """Active, backing off and unschedulable pods."""
+
+    def __init__(self) -> None:
+        self._pods: dict[Key, Waiting] = {}
+        self._active: list[tuple[int, float, int, Key]] = []
+        self._backoff: list[tuple[float, int, Key]] = []
+        self._sequence = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    def put(self, key: Key, pod: Object, now: float) -> None:
+        """Take in a new or changed pod; a changed one that was unschedulable is tried again."""
+        known = self._pods.get(key)
+        if known is None:
+            known = self._pods[key] = Waiting(key, pod, now)
+            self._activate(known)
+        else:
+            known.pod = pod
+            if known.place == "unschedulable":
+                self._wake(known, now)
+
+    def drop(self, key: Key) -> None:
+        """Forget a pod that was bound or deleted."""
+        self._pods.pop(key, None)
+
+    def pop(self, now: float) -> Waiting | None:
+        """Return the next pod to decide on, or None; it stays known until `drop`."""
+        self._end_backoffs(now)
+        while self._active:
+            key = heapq.heappop(self._active)[3]
+            waiting = self._pods.get(key)
+            if waiting is not None and waiting.place == "active":
+                waiting.place = "deciding"
+                waiting.attempts += 1
+                return waiting
+        return None
+
+    def unschedulable(self, waiting: Waiting, now: float) -> None:
+        """Park a pod until `wake_all` or the flush."""
+        if self._pods.get(waiting.key) is waiting:
+            waiting.place, waiting.parked = "unschedulable", now
+
+    def retry(self, waiting: Waiting, now: float) -> None:
+        """Try a pod again after its back-off."""
+        if self._pods.get(waiting.key) is waiting:
+            self._back_off(waiting, now)
+
+    def wake_all(self, now: float) -> None:
+        """The cluster changed: let the unschedulable pods try again after their back-off."""
+        for waiting in self._pods.values():
+            if waiting.place == "unschedulable":
+                self._wake(waiting, now)
+
+    def flush(self, now: float) -> int:
+        """Wake the pods parked too long; return how many: each is a wake-up that was missed."""
+        late = [w for w in self._pods.values() if w.place == "unschedulable" and now - w.parked >= FLUSH_AFTER]
+        for waiting in late:
+            self._wake(waiting, now)
+        return len(late)
+
+    def next_time(self, now: float) -> float | None:
+        """Return the seconds until a back-off ends, 0 when a pod is ready, None when nothing is due."""
+        if any(self._pods.get(entry[3], _GONE).place == "active" for entry in self._active):
+            return 0
+        return max(0.0, self._backoff[0][0] - now) if self._backoff else None
+
+    def _wake(self, waiting: Waiting, now: float) -> None:
+        if waiting.parked + self._delay(waiting) <= now:
+            self._activate(waiting)
+        else:
+            self._back_off(waiting, waiting.parked)
+
+    def _activate(self, waiting: Waiting) -> None:
+        waiting.place = "active"
+        priority = waiting.pod["spec"].get("priority", 0)
+        heapq.heappush(self._active, (-priority, waiting.since, next(self._sequence), waiting.key))
+
+    def _back_off(self, waiting: Waiting, start: float) -> None:
+        waiting.place = "backoff"
+        heapq.heappush(self._backoff, (start + self._delay(waiting), next(self._sequence), waiting.key))
+
+    def _end_backoffs(self, now: float) -> None:
+        while self._backoff and self._backoff[0][0] <= now:
+            waiting = self._pods.get(heapq.heappop(self._backoff)[2])
+            if waiting is not None and waiting.place == "backoff":
+                self._activate(waiting)
+
+    @staticmethod
+    def _delay(waiting: Waiting) -> float:
+        return min(BACKOFF_FIRST * 2 ** max(waiting.attempts - 1, 0), BACKOFF_MOST)
+
+
+_GONE = Waiting(Key("", ""), {}, 0, place="gone")

@@ -1,0 +1,271 @@
+"""The scheduler as a component: informers feed the queue and the columns, decisions go out as one commit per batch.
+
+A decided pod is assumed on its node at once, so that the next decision counts it; the assumption ends when the informer shows
+the pod bound, or when the commit failed. Starting is recovering: everything here is rebuilt from the lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from moorings_core.client.events import EventRecorder
+from moorings_core.client.informer import Informer
+from moorings_core.client.resources import (
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    STORAGE_CLASSES,
+)
+from moorings_core.log import get_logger
+from moorings_core.ports.client import Client, Create, Patch, Write
+from moorings_core.ports.errors import ApiError, NotFound
+from moorings_core.ports.objects import Key, Object, key_of
+
+from . import volumes
+from .columns import Columns, PlacedPod
+from .conditions import unschedulable_patch
+from .decide import NOTHING, Decision, decide
+from .footprint import finished
+from .pod_class import PodClass, classify
+from .queue import FLUSH_AFTER, SchedulingQueue, Waiting
+from .rows import Rows
+
+log = get_logger(__name__)
+BATCH_MOST = 512
+SLICE_SECONDS = 0.004
+"""How long decisions may hold the event loop before others get a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision to be written: a binding, or the choice of a node for waiting claims."""
+
+    waiting: Waiting
+    node: str
+    writes: Sequence[Write]
+    binds: bool
+
+
+class Scheduler:
+    """Assigns nodes to the pods that name it as their scheduler."""
+
+    def __init__(self, client: Client, *, name: str = "default-scheduler", seed: int = 0) -> None:
+        self._client, self._name, self._tie = client, name, Random(seed)
+        self._queue, self._columns, self._rows = SchedulingQueue(), Columns(), Rows()
+        self._assumed: dict[Key, str] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._events = EventRecorder(client, name)
+        self._pods, self._nodes = Informer(client, PODS), Informer(client, NODES)
+        self._claims = Informer(client, PERSISTENT_VOLUME_CLAIMS)
+        self._volumes = Informer(client, PERSISTENT_VOLUMES)
+        self._storage_classes = Informer(client, STORAGE_CLASSES)
+        self._view = volumes.VolumeView(
+            self._claims.get, self._volumes.get, lambda: list(self._volumes.items.values()), self._storage_classes.get
+        )
+
+    async def run(self) -> None:
+        """Schedule until cancelled."""
+        informers = [self._nodes, self._claims, self._volumes, self._storage_classes, self._pods]
+        self._nodes.on_change(self._node_changed)
+        self._pods.on_change(self._pod_changed)
+        for informer in informers[1:4]:
+            informer.on_change(self._volume_changed)
+        async with asyncio.TaskGroup() as tasks:
+            for informer in informers:
+                tasks.create_task(informer.run())
+            tasks.create_task(self._events.run())
+            for informer in informers:
+                await informer.synced()
+            tasks.create_task(self._schedule())
+
+    async def _schedule(self) -> None:
+        while True:
+            await self._wait_for_work()
+            decided = await self._decide_batch()
+            if decided:
+                await self._write(decided)
+
+    async def _wait_for_work(self) -> None:
+        now = time.monotonic()
+        if late := self._queue.flush(now):
+            log.warning("pods flushed", count=late)
+        due = self._queue.next_time(now)
+        if due == 0:
+            return
+        try:
+            await asyncio.wait_for(self._wake.wait(), min(due, FLUSH_AFTER) if due is not None else FLUSH_AFTER)
+        except TimeoutError:
+            pass  # a back-off ended, or the flush is due
+        self._wake.clear()
+
+    async def _decide_batch(self) -> list[Decided]:
+        decided: list[Decided] = []
+        slice_end = time.monotonic() + SLICE_SECONDS
+        while len(decided) < BATCH_MOST and (waiting := self._queue.pop(time.monotonic())) is not None:
+            result = self._decide_one(waiting)
+            if result is not None:
+                decided.append(result)
+            if time.monotonic() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.monotonic() + SLICE_SECONDS
+        return decided
+
+    def _decide_one(self, waiting: Waiting) -> Decided | None:
+        pods = classify(waiting.pod, waiting.key)
+        try:
+            claims = volumes.claims_of(waiting.pod, self._view)
+        except volumes.Unschedulable as reason:
+            self._reject(waiting, Decision("", len(self._columns.index), Counter()), f" {reason}.")
+            return None
+        against = self._against(claims) if claims.bound or claims.waiting else NOTHING
+        decision = decide(self._columns, self._rows.of(pods, self._columns), self._tie, against)
+        if not decision.node:
+            self._reject(waiting, decision)
+            return None
+        self._assume(waiting, pods, decision.node)
+        if claims.waiting:
+            return Decided(waiting, decision.node, _selection_writes(claims, decision.node), binds=False)
+        return Decided(waiting, decision.node, [_binding(waiting, decision.node)], binds=True)
+
+    def _against(self, claims: volumes.Claims) -> dict[int, str]:
+        found = {}
+        for position in self._columns.index.values():
+            node = self._columns.nodes[position]
+            reason = volumes.reason_against(claims, node, self._view) if node else ""
+            if reason:
+                found[position] = reason
+        return found
+
+    def _assume(self, waiting: Waiting, pods: PodClass, node: str) -> None:
+        self._assumed[waiting.key] = node
+        self._columns.place(PlacedPod(waiting.key, node, pods.footprint, pods.labels or _labels(waiting.pod), False))
+
+    def _forget(self, key: Key) -> None:
+        self._assumed.pop(key, None)
+        self._columns.take_away(key)
+
+    async def _write(self, decided: Sequence[Decided]) -> None:
+        writes = [write for one in decided for write in one.writes]
+        results = iter(await self._client.commit(writes))
+        now = time.monotonic()
+        for one in decided:
+            errors = [r for r in [next(results) for _ in one.writes] if isinstance(r, ApiError)]
+            if errors:
+                self._failed(one, errors[0], now)
+            elif one.binds:
+                self._queue.drop(one.waiting.key)
+                place = f"{one.waiting.key} to {one.node}"
+                self._events.event(one.waiting.pod, "Normal", "Scheduled", f"Successfully assigned {place}")
+            else:
+                self._forget(one.waiting.key)
+                self._queue.unschedulable(one.waiting, now)
+
+    def _failed(self, one: Decided, error: ApiError, now: float) -> None:
+        self._forget(one.waiting.key)
+        if isinstance(error, NotFound):
+            self._queue.drop(one.waiting.key)
+            return
+        log.warning("binding failed", pod=one.waiting.key, node=one.node, error=str(error))
+        self._queue.retry(one.waiting, now)
+
+    def _reject(self, waiting: Waiting, decision: Decision, detail: str = "") -> None:
+        message = decision.message() + detail
+        self._events.event(waiting.pod, "Warning", "FailedScheduling", message)
+        self._queue.unschedulable(waiting, time.monotonic())
+        patch = unschedulable_patch(waiting.pod, message)
+        if patch is not None:
+            self._spawn_condition(waiting, patch)
+
+    def _spawn_condition(self, waiting: Waiting, patch: Object) -> None:
+        task = asyncio.get_running_loop().create_task(self._patch_condition(waiting.key, patch))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _patch_condition(self, key: Key, patch: Object) -> None:
+        try:
+            await self._client.patch(PODS, key.name, key.namespace, patch, type="strategic", subresource="status")
+        except ApiError as error:
+            log.warning("condition not written", pod=key, error=str(error))
+
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            if old is not None and _same_for_scheduling(old, new):
+                return
+            self._columns.set_node(new)
+        elif old is not None:
+            self._columns.remove_node(old["metadata"]["name"])
+        self._wake_all()
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        pod = new or old
+        assert pod is not None
+        key = key_of(pod)
+        if new is None or finished(new):
+            self._forget(key)
+            self._queue.drop(key)
+            self._wake_all()
+        elif new["spec"].get("nodeName"):
+            self._bound(key, new, old)
+        elif new["spec"].get("schedulerName", self._name) == self._name and _schedulable(new):
+            if old is None or old["spec"] != new["spec"] or old["metadata"].get("labels") != new["metadata"].get("labels"):
+                self._queue.put(key, new, time.monotonic())
+                self._wake.set()
+
+    def _bound(self, key: Key, pod: Object, old: Object | None) -> None:
+        self._assumed.pop(key, None)
+        self._queue.drop(key)
+        terminating = "deletionTimestamp" in pod["metadata"]
+        if old is not None and old["spec"] == pod["spec"] and terminating == ("deletionTimestamp" in old["metadata"]):
+            return
+        taken = classify(pod, key).footprint
+        self._columns.place(PlacedPod(key, pod["spec"]["nodeName"], taken, _labels(pod), terminating))
+
+    def _volume_changed(self, _old: Object | None, _new: Object | None) -> None:
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._queue.wake_all(time.monotonic())
+        self._wake.set()
+
+
+def _schedulable(pod: Object) -> bool:
+    return "deletionTimestamp" not in pod["metadata"] and not pod["spec"].get("schedulingGates")
+
+
+def _labels(pod: Object) -> dict[str, str]:
+    labels: dict[str, str] = pod["metadata"].get("labels", {})
+    return labels
+
+
+def _same_for_scheduling(old: Object, new: Object) -> bool:
+    return (
+        old["metadata"].get("labels") == new["metadata"].get("labels")
+        and old.get("spec") == new.get("spec")
+        and old.get("status", {}).get("allocatable") == new.get("status", {}).get("allocatable")
+    )
+
+
+def _binding(waiting: Waiting, node: str) -> Create:
+    metadata = {"name": waiting.key.name, "namespace": waiting.key.namespace, "uid": waiting.pod["metadata"]["uid"]}
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
+    return Create(PODS, binding, subresource="binding", name=waiting.key.name)
+
+
+def _selection_writes(claims: volumes.Claims, node: str) -> list[Write]:
+    return [
+        Patch(
+            PERSISTENT_VOLUME_CLAIMS,
+            claim["metadata"]["namespace"],
+            claim["metadata"]["name"],
+            {"metadata": {"annotations": dict(annotations), "resourceVersion": claim["metadata"]["resourceVersion"]}},
+        )
+        for claim, annotations in volumes.selections(claims, node)
+    ]
