@@ -137,10 +137,18 @@ def _memory(cursor: Cursor) -> int:
 
 
 def _port_range(cursor: Cursor) -> tuple[int, int]:
-    low, dash, high = text(cursor).partition("-")
+    low, dash, high = str(cursor.value()).partition("-")
     if not (dash and low.isdigit() and high.isdigit() and 0 < int(low) <= int(high) < 65536):
         raise cursor.fail(f"expected a range of ports such as 30000-32767, got {cursor.describe()}")
     return int(low), int(high)
+
+
+def _metadata(cursor: Cursor) -> str:
+    fields = cursor.fields()
+    for field, child in fields.items():
+        if field != "name":
+            raise child.fail("no such field; expected name")
+    return name(fields["name"]) if "name" in fields else ClusterConfig().name
 
 
 def _lab_group(cursor: Cursor) -> LabGroup:
@@ -222,7 +230,7 @@ _LAB = record(LabConfig, {"profile": ("profile", choice("fast", "default")), "no
 _ROOT: dict[str, tuple[str, Parser[Any]]] = {
     "apiVersion": ("api_version", choice("moorings/v1")),
     "kind": ("kind", choice("Cluster")),
-    "metadata": ("name", lambda cursor: record(dict, {"name": ("name", name)})(cursor).get("name", "moorings")),
+    "metadata": ("name", _metadata),
     "server": ("server", _SERVER),
     "network": ("network", _NETWORK),
     "services": ("services", _SERVICES),

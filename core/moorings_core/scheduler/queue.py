@@ -1,4 +1,4 @@
-"""Pods that wait for a node: ready ones by priority then age, failed ones backing off, unschedulable ones until the world changes.
+"""Pods that wait for a node: ready by priority then age, failed ones backing off, unschedulable ones until the world changes.
 
 Source: kube-scheduler's scheduling queue: back-off 1 s doubling to 10 s, a flush of the unschedulable after 5 minutes. Times are
 seconds of one monotonic clock that the caller passes in.

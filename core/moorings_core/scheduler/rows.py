@@ -47,9 +47,7 @@ class Row:
         self.reasons[position] = reason_against(self.pods, node)
         self.fits[position] = not self.reasons[position]
         self.affine[position] = matches_affinity(self.pods, node)
-        self.tolerated[position] = all(
-            t["effect"] not in FATAL_EFFECTS or tolerated(t, self.pods.tolerations) for t in taints
-        )
+        self.tolerated[position] = all(t["effect"] not in FATAL_EFFECTS or tolerated(t, self.pods.tolerations) for t in taints)
         self.soft_taints[position] = soft_taints(self.pods, node)
         self.preferred[position] = preferred_weight(self.pods, node)
 

@@ -213,10 +213,12 @@ class Scheduler:
             self._wake_all()
         elif new["spec"].get("nodeName"):
             self._bound(key, new, old)
-        elif new["spec"].get("schedulerName", self._name) == self._name and _schedulable(new):
-            if old is None or old["spec"] != new["spec"] or old["metadata"].get("labels") != new["metadata"].get("labels"):
-                self._queue.put(key, new, time.monotonic())
-                self._wake.set()
+        elif self._is_ours(new) and (old is None or _changed_for_scheduling(old, new)):
+            self._queue.put(key, new, time.monotonic())
+            self._wake.set()
+
+    def _is_ours(self, pod: Object) -> bool:
+        return pod["spec"].get("schedulerName", self._name) == self._name and _schedulable(pod)
 
     def _bound(self, key: Key, pod: Object, old: Object | None) -> None:
         self._assumed.pop(key, None)
@@ -237,6 +239,10 @@ class Scheduler:
 
 def _schedulable(pod: Object) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and not pod["spec"].get("schedulingGates")
+
+
+def _changed_for_scheduling(old: Object, new: Object) -> bool:
+    return bool(old["spec"] != new["spec"] or old["metadata"].get("labels") != new["metadata"].get("labels"))
 
 
 def _labels(pod: Object) -> dict[str, str]:

@@ -71,9 +71,7 @@ def constraints_of(pod: Object, namespace: str) -> Sequence[SpreadConstraint]:
     ]
 
 
-def violations(
-    columns: Columns, constraints: Sequence[SpreadConstraint], eligible: Eligibility
-) -> list[tuple[str, Booleans]]:
+def violations(columns: Columns, constraints: Sequence[SpreadConstraint], eligible: Eligibility) -> list[tuple[str, Booleans]]:
     """Return, per hard constraint, (reason, the nodes it speaks against)."""
     found: list[tuple[str, Booleans]] = []
     for constraint in constraints:
@@ -132,9 +130,7 @@ def _domain_counts(
     return counts, known
 
 
-def _constraint(
-    raw: Object, labels: Mapping[str, str], namespace: str, require_labels: bool = True
-) -> SpreadConstraint:
+def _constraint(raw: Object, labels: Mapping[str, str], namespace: str, require_labels: bool = True) -> SpreadConstraint:
     selector = raw.get("labelSelector")
     keys = [key for key in raw.get("matchLabelKeys", ()) if key in labels]
     if keys:

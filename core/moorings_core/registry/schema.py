@@ -1,0 +1,164 @@
+"""Schemas as trees of nodes: one structure for strict decoding, pruning, patches, OpenAPI and, later, custom resources.
+
+Nodes are made lazily from the facts and shared: a PodSpec is compiled once, whichever kind holds it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from moorings_core.ports.objects import Object
+
+from .facts import Definition, definition
+
+QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+
+
+class Schema:
+    """One node.
+
+    type: object, array, map, string, integer, number, boolean, quantity, int-or-string or any.
+    merge_key, patch_strategy, list_type, list_map_keys are upstream's x-kubernetes extensions.
+    """
+
+    def __init__(self, raw: Definition) -> None:
+        self.raw = raw
+        self.name: str = raw.get("r", "")
+        self._target = definition(self.name) if self.name else raw
+        self.merge_key: str = raw.get("k", "")
+        self.patch_strategy: frozenset[str] = frozenset(filter(None, raw.get("s", "").split(",")))
+        self.list_type: str = raw.get("l", "")
+        self.list_map_keys: tuple[str, ...] = tuple(raw.get("m", ()))
+        self.atomic: bool = bool(raw.get("a") or self._target.get("a"))
+        self.default: Any = raw.get("d")
+        self.format: str = self._target.get("f", "")
+        self.required: tuple[str, ...] = tuple(self._target.get("q", ()))
+        self.type = self._type()
+
+    @functools.cached_property
+    def properties(self) -> Mapping[str, Schema]:
+        """The fields of an object."""
+        return {name: Schema(raw) for name, raw in self._target.get("p", {}).items()}
+
+    @functools.cached_property
+    def items(self) -> Schema | None:
+        """The node of an array's items."""
+        return _shared(self._target["i"]) if "i" in self._target else None
+
+    @functools.cached_property
+    def values(self) -> Schema | None:
+        """The node of a map's values."""
+        return _shared(self._target["v"]) if "v" in self._target else None
+
+    def _type(self) -> str:
+        if self.name == QUANTITY:
+            return "quantity"
+        if self.name == INT_OR_STRING:
+            return "int-or-string"
+        target = self._target
+        if "p" in target:
+            return "object"
+        if "v" in target:
+            return "map"
+        kind: str = target.get("t", "any")
+        return "any" if kind == "object" else kind
+
+
+_references: dict[str, Schema] = {}
+
+
+def named(name: str) -> Schema:
+    """Return the node of a definition by upstream's name. Raises KeyError."""
+    if name not in _references:
+        _references[name] = Schema({"r": name})
+    return _references[name]
+
+
+def _shared(raw: Definition) -> Schema:
+    return named(raw["r"]) if set(raw) == {"r"} else Schema(raw)
+
+
+def find_unknown(value: Any, schema: Schema, path: str = "") -> list[str]:
+    """Return the paths of all fields that the schema does not know, in document order."""
+    if schema.type == "object" and isinstance(value, dict):
+        known = schema.properties
+        found: list[str] = []
+        for name, child in value.items():
+            where = f"{path}.{name}" if path else name
+            found += find_unknown(child, known[name], where) if name in known else [where]
+        return found
+    if schema.type == "map" and isinstance(value, dict) and schema.values is not None:
+        return [u for name, child in value.items() for u in find_unknown(child, schema.values, f"{path}.{name}")]
+    if schema.type == "array" and isinstance(value, list) and schema.items is not None:
+        return [u for i, child in enumerate(value) for u in find_unknown(child, schema.items, f"{path}[{i}]")]
+    return []
+
+
+def prune(value: Any, schema: Schema) -> Any:
+    """Return value without unknown fields and without nulls; what is clean is returned as it is, not copied."""
+    if schema.type == "object" and isinstance(value, dict):
+        known = schema.properties
+        kept = {n: prune(v, known[n]) for n, v in value.items() if n in known and v is not None}
+        return value if _same(kept, value) else kept
+    if schema.type == "map" and isinstance(value, dict) and schema.values is not None:
+        values = schema.values
+        kept = {n: prune(v, values) for n, v in value.items() if v is not None or values.type == "any"}
+        return value if _same(kept, value) else kept
+    if schema.type == "array" and isinstance(value, list) and schema.items is not None:
+        items = [prune(v, schema.items) for v in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+    return value
+
+
+def check_types(value: Any, schema: Schema, path: str = "") -> list[tuple[str, str]]:
+    """Return (path, complaint) for every value of a wrong JSON type; null stands for absent."""
+    if value is None:
+        return []
+    complaint = _complaint(value, schema)
+    if complaint:
+        return [(path, complaint)]
+    if schema.type == "object":
+        known = schema.properties
+        children = [(v, known[n], f"{path}.{n}" if path else n) for n, v in value.items() if n in known]
+    elif schema.type == "map" and schema.values is not None:
+        children = [(v, schema.values, f"{path}.{n}") for n, v in value.items()]
+    elif schema.type == "array" and schema.items is not None:
+        children = [(v, schema.items, f"{path}[{i}]") for i, v in enumerate(value)]
+    else:
+        return []
+    return [c for child, node, where in children for c in check_types(child, node, where)]
+
+
+def _complaint(value: Any, schema: Schema) -> str:
+    match schema.type:
+        case "object" | "map":
+            good, wanted = isinstance(value, dict), "object"
+        case "array":
+            good, wanted = isinstance(value, list), "array"
+        case "string":
+            good, wanted = isinstance(value, str), "string"
+        case "boolean":
+            good, wanted = isinstance(value, bool), "bool"
+        case "integer":
+            good, wanted = isinstance(value, int) and not isinstance(value, bool), schema.format or "integer"
+        case "number":
+            good, wanted = isinstance(value, int | float) and not isinstance(value, bool), "number"
+        case "quantity" | "int-or-string":
+            good, wanted = isinstance(value, str | int | float) and not isinstance(value, bool), schema.type
+        case _:
+            return ""
+    return "" if good else f"cannot unmarshal {_json_name(value)} into a field of type {wanted}"
+
+
+def _json_name(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    names: Mapping[type, str] = {str: "string", int: "number", float: "number", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _same(kept: Object, value: Object) -> bool:
+    return len(kept) == len(value) and all(kept[n] is value[n] for n in kept)

@@ -1,0 +1,94 @@
+"""The generated facts against upstream's own documents."""
+
+import json
+import re
+
+import pytest
+
+from moorings_core.registry import protobuf
+from moorings_core.registry.discovery import Discovery
+from moorings_core.registry.kinds import built_in
+from moorings_core.registry.openapi import OpenApi
+
+from .module_cache import module
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return built_in()
+
+
+def test_every_stable_kind_is_there(registry):
+    for group, version, plural in [
+        ("", "v1", "pods"),
+        ("apps", "v1", "deployments"),
+        ("autoscaling", "v2", "horizontalpodautoscalers"),
+    ]:
+        assert registry.lookup(group, version, plural).schema is not None
+    assert registry.lookup("apps", "v1beta1", "deployments") is None
+    assert registry.by_kind("batch", "v1", "Job").resource.plural == "jobs"
+
+
+def test_aggregated_discovery_is_upstream_s(registry):
+    upstream = json.loads((module("k8s.io/kubernetes@v1.37.2") / "api/discovery/aggregated_v2.json").read_text())
+    ours = {g["metadata"]["name"]: g for g in json.loads(Discovery(registry).apis(aggregated=True).body)["items"]}
+    compared = 0
+    for group in upstream["items"]:
+        for version in group["versions"]:
+            if not re.fullmatch(r"v\d+", version["version"]):
+                continue
+            mine = next(v for v in ours[group["metadata"]["name"]]["versions"] if v["version"] == version["version"])
+            assert mine["resources"] == version["resources"]
+            compared += 1
+    assert compared >= 20
+
+
+def test_protobuf_bodies_of_upstream_decode_to_its_json():
+    folder = module("k8s.io/api@v0.37.2") / "testdata/HEAD"
+    files = [f for f in folder.glob("*.pb") if re.search(r"\.v\d+\.\w+\.pb$", f.name) and "WatchEvent" not in f.name]
+    assert len(files) > 90
+    for file in files:
+        assert protobuf.decode(file.read_bytes()) == json.loads(file.with_suffix(".json").read_text()), file.name
+
+
+def test_a_protobuf_body_written_by_hand_decodes():
+    def field(number: int, value: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(value)]) + value
+
+    metadata = field(1, b"settings") + field(2, b"") + field(8, b"")
+    entry = field(1, b"key") + field(2, b"value")
+    config_map = field(1, metadata) + field(2, entry)
+    body = protobuf.MAGIC + field(1, field(1, b"v1") + field(2, b"ConfigMap")) + field(2, config_map)
+    expected = {"metadata": {"name": "settings"}, "data": {"key": "value"}}
+    assert protobuf.decode(body) == {"apiVersion": "v1", "kind": "ConfigMap", **expected}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", protobuf.MAGIC, protobuf.MAGIC + b"\x0a\xff", protobuf.MAGIC + b"\x0a\x04\x0a\x02v1", b"k8s\0" + b"\xff" * 40],
+)
+def test_a_malformed_protobuf_body_is_refused(body):
+    with pytest.raises(protobuf.ProtobufError):
+        protobuf.decode(body)
+
+
+def test_openapi_tells_kubectl_what_it_looks_for(registry):
+    documents = OpenApi(registry)
+    index = json.loads(documents.index().body)["paths"]
+    assert index["apis/apps/v1"]["serverRelativeURL"].startswith("/openapi/v3/apis/apps/v1?hash=")
+    document = json.loads(documents.document("apps", "v1").body)
+    patch = document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert "fieldValidation" in {p["name"] for p in patch["parameters"]}
+    assert "application/strategic-merge-patch+json" in patch["requestBody"]["content"]
+    containers = document["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert (containers["x-kubernetes-patch-merge-key"], containers["x-kubernetes-patch-strategy"]) == ("name", "merge")
+
+
+def test_every_reference_in_a_document_is_defined(registry):
+    documents = OpenApi(registry)
+    for group, versions in [("", ("v1",)), *registry.groups]:
+        for version in versions:
+            text = documents.document(group, version).body.decode()
+            defined = json.loads(text)["components"]["schemas"]
+            assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= set(defined)

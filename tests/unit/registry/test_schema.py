@@ -1,0 +1,51 @@
+"""Schema walks: unknown fields, pruning, wrong types."""
+
+import pytest
+
+from moorings_core.registry.schema import check_types, find_unknown, named, prune
+
+DEPLOYMENT = named("io.k8s.api.apps.v1.Deployment")
+
+
+def test_all_unknown_fields_are_found_with_their_paths():
+    container = {"name": "a", "imagee": "x", "ports": [{"containerPort": 80}, {"containerport": 81}]}
+    obj = {"metadata": {"labels": {"any": "thing"}}, "spec": {"replica": 1, "template": {"spec": {"containers": [container]}}}}
+    where = "spec.template.spec.containers[0]"
+    assert find_unknown(obj, DEPLOYMENT) == ["spec.replica", f"{where}.imagee", f"{where}.ports[1].containerport"]
+
+
+def test_pruning_drops_unknown_fields_and_nulls_and_copies_only_what_changes():
+    clean = {"spec": {"replicas": 1}}
+    assert prune(clean, DEPLOYMENT) is clean
+    dirty = {"metadata": clean, "spec": {"replicas": 1, "paused": None, "extra": 1}}
+    assert prune(dirty, DEPLOYMENT) == {"metadata": {}, "spec": {"replicas": 1}}
+    assert dirty["spec"]["extra"] == 1
+
+
+@pytest.mark.parametrize(
+    ("obj", "path"),
+    [
+        ({"spec": {"replicas": "3"}}, "spec.replicas"),
+        ({"spec": []}, "spec"),
+        ({"metadata": {"labels": {"a": 1}}}, "metadata.labels.a"),
+        ({"spec": {"template": {"spec": {"containers": {}}}}}, "spec.template.spec.containers"),
+        ({"spec": {"paused": "true"}}, "spec.paused"),
+        ({"spec": {"replicas": True}}, "spec.replicas"),
+    ],
+    ids=str,
+)
+def test_a_wrong_json_type_is_named(obj, path):
+    assert [where for where, _ in check_types(obj, DEPLOYMENT)] == [path]
+
+
+def test_quantities_and_ports_take_numbers_and_strings():
+    container = {"resources": {"limits": {"cpu": 1, "memory": "1Gi"}}, "readinessProbe": {"httpGet": {"port": "web"}}}
+    assert check_types({"spec": {"template": {"spec": {"containers": [container]}}}}, DEPLOYMENT) == []
+
+
+def test_patch_facts_are_on_the_nodes():
+    containers = DEPLOYMENT.properties["spec"].properties["template"].properties["spec"].properties["containers"]
+    assert (containers.type, containers.merge_key, containers.list_type) == ("array", "name", "map")
+    ports = containers.items.properties["ports"]
+    assert (ports.merge_key, ports.list_map_keys) == ("containerPort", ("containerPort", "protocol"))
+    assert "retainKeys" in DEPLOYMENT.properties["spec"].properties["strategy"].patch_strategy
