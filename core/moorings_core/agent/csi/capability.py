@@ -1,0 +1,27 @@
+"""From Kubernetes' words for access to CSI's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moorings_core.protos import csi_pb2 as csi
+
+Mode = csi.VolumeCapability.AccessMode
+_MODES = {
+    "ReadWriteOnce": Mode.SINGLE_NODE_WRITER,
+    "ReadOnlyMany": Mode.MULTI_NODE_READER_ONLY,
+    "ReadWriteMany": Mode.MULTI_NODE_MULTI_WRITER,
+    "ReadWriteOncePod": Mode.SINGLE_NODE_SINGLE_WRITER,
+}
+
+
+def volume_capability(
+    access_modes: Sequence[str], *, block: bool, fs_type: str = "", mount_options: Sequence[str] = ()
+) -> csi.VolumeCapability:
+    """Return the widest of the access modes as a capability for a block device or a mounted file system."""
+    widest = max(access_modes, key=list(_MODES).index, default="ReadWriteOnce") if access_modes else "ReadWriteOnce"
+    mode = Mode(mode=_MODES["ReadWriteOncePod" if list(access_modes) == ["ReadWriteOncePod"] else widest])
+    if block:
+        return csi.VolumeCapability(block=csi.VolumeCapability.BlockVolume(), access_mode=mode)
+    mount = csi.VolumeCapability.MountVolume(fs_type=fs_type, mount_flags=list(mount_options))
+    return csi.VolumeCapability(mount=mount, access_mode=mode)

@@ -1,0 +1,238 @@
+"""Claims into volumes and released volumes into nothing, by the driver on this node.
+
+A node's own driver is reached only here, so each agent provisions for the claims whose chosen node it is (upstream's node
+deployment). A finalizer on the claim is written before CreateVolume and removed once the PersistentVolume exists, or once the
+volume of a claim deleted meanwhile is deleted again: no crash in between can leak a volume.
+Source: CSI CreateVolume/DeleteVolume; external-provisioner's annotations and finalizers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from moorings_core.client.events import EventRecorder
+from moorings_core.client.informer import Informer
+from moorings_core.client.keyed import KeyedWorker
+from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from moorings_core.log import get_logger
+from moorings_core.ports.client import Client
+from moorings_core.ports.errors import AlreadyExists, NotFound
+from moorings_core.ports.objects import Key, Object, Resource, key_of
+from moorings_core.protos import csi_pb2 as csi
+from moorings_core.registry.quantity import to_int
+
+from .capability import volume_capability
+from .client import CsiError
+from .plugins import Driver, PluginWatcher
+
+log = get_logger(__name__)
+INTENT = "provisioning.moorings.dev/volume"
+VOLUME_FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+PREFIX = "csi.storage.k8s.io/"
+DRIVER_WAIT = 1.0
+
+
+class Provisioner:
+    """Makes and deletes the volumes of the drivers registered on this node."""
+
+    def __init__(self, client: Client, plugins: PluginWatcher, node: str, events: EventRecorder) -> None:
+        self._client, self._plugins, self._node, self._events = client, plugins, node, events
+        self.claims = Informer(client, PERSISTENT_VOLUME_CLAIMS)
+        self.volumes = Informer(client, PERSISTENT_VOLUMES)
+        self.classes = Informer(client, STORAGE_CLASSES)
+        self._claim_work: KeyedWorker[Key] = KeyedWorker("provision", self._claim)
+        self._volume_work: KeyedWorker[str] = KeyedWorker("delete volume", self._volume)
+
+    async def run(self) -> None:
+        """Provision and delete until cancelled."""
+        self.claims.on_change(lambda _, new: self._claim_work.add(key_of(new)) if new else None)
+        self.volumes.on_change(lambda _, new: self._volume_work.add(new["metadata"]["name"]) if new else None)
+        async with asyncio.TaskGroup() as tasks:
+            for informer in (self.claims, self.volumes, self.classes):
+                tasks.create_task(informer.run())
+            await self.classes.synced()
+            tasks.create_task(self._claim_work.run())
+            tasks.create_task(self._volume_work.run())
+
+    async def _claim(self, key: Key) -> float | None:
+        claim = self.claims.get(key.name, key.namespace)
+        if claim is None:
+            return None
+        storage_class = self.classes.get(claim["spec"].get("storageClassName") or "")
+        if storage_class is None or claim["metadata"].get("annotations", {}).get(SELECTED_NODE) not in (None, self._node):
+            return None
+        driver = self._plugins.drivers.get(storage_class["provisioner"])
+        if driver is None or not driver.provisions:
+            return DRIVER_WAIT if self._is_mine(claim) else None
+        if _has(claim, INTENT) and ("deletionTimestamp" in claim["metadata"] or claim["spec"].get("volumeName")):
+            await self._settle(claim, driver)
+        elif not claim["spec"].get("volumeName") and "deletionTimestamp" not in claim["metadata"]:
+            await self._provision(claim, storage_class, driver)
+        return None
+
+    def _is_mine(self, claim: Object) -> bool:
+        chosen = claim["metadata"].get("annotations", {}).get(SELECTED_NODE)
+        return bool(chosen == self._node and not claim["spec"].get("volumeName"))
+
+    async def _provision(self, claim: Object, storage_class: Object, driver: Driver) -> None:
+        if not self._is_mine(claim):
+            if storage_class.get("volumeBindingMode", "Immediate") == "Immediate":
+                await self._take(claim)
+            return
+        if not _has(claim, INTENT):
+            claim = await _set_finalizers(
+                self._client, PERSISTENT_VOLUME_CLAIMS, claim, [*claim["metadata"].get("finalizers", ()), INTENT]
+            )
+        try:
+            answer = await driver.client.call("CreateVolume", **_request(claim, storage_class, driver))
+        except CsiError as error:
+            self._events.event(claim, "Warning", "ProvisioningFailed", f"failed to provision volume: {error}")
+            if error.final:
+                await self._give_back(claim)
+                return
+            raise
+        await self._write_volume(_persistent_volume(claim, storage_class, driver, answer.volume))
+        self._events.event(claim, "Normal", "ProvisioningSucceeded", f"provisioned volume pvc-{claim['metadata']['uid']}")
+
+    async def _write_volume(self, volume: Object) -> None:
+        try:
+            await self._client.create(PERSISTENT_VOLUMES, volume)
+        except AlreadyExists:
+            log.debug("volume written before", volume=volume["metadata"]["name"])
+
+    async def _take(self, claim: Object) -> None:
+        """Choose this node for a claim that waits for none; of several nodes that try, the API lets one win."""
+        version = claim["metadata"]["resourceVersion"]
+        patch = {"metadata": {"annotations": {SELECTED_NODE: self._node}, "resourceVersion": version}}
+        await self._client.patch(PERSISTENT_VOLUME_CLAIMS, *_name(claim), patch)
+
+    async def _give_back(self, claim: Object) -> None:
+        """Nothing was made: let the scheduler choose another node."""
+        claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, *_name(claim))
+        rest = [f for f in claim["metadata"].get("finalizers", ()) if f != INTENT]
+        version = claim["metadata"]["resourceVersion"]
+        metadata = {"annotations": {SELECTED_NODE: None}, "finalizers": rest, "resourceVersion": version}
+        await self._client.patch(PERSISTENT_VOLUME_CLAIMS, *_name(claim), {"metadata": metadata})
+
+    async def _settle(self, claim: Object, driver: Driver) -> None:
+        """End an intent: the volume exists as an object, or the claim is going and so must be what was made for it."""
+        name = f"pvc-{claim['metadata']['uid']}"
+        if "deletionTimestamp" in claim["metadata"] and not await self._exists(name):
+            storage_class = self.classes.get(claim["spec"].get("storageClassName") or "")
+            assert storage_class is not None
+            made = await driver.client.call("CreateVolume", **_request(claim, storage_class, driver))
+            await driver.client.call("DeleteVolume", volume_id=made.volume.volume_id)
+        rest = [f for f in claim["metadata"].get("finalizers", ()) if f != INTENT]
+        await _set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, rest)
+
+    async def _exists(self, volume: str) -> bool:
+        try:
+            await self._client.get(PERSISTENT_VOLUMES, volume)
+        except NotFound:
+            return False
+        return True
+
+    async def _volume(self, name: str) -> float | None:
+        volume = self.volumes.get(name)
+        if volume is None or not _has(volume, VOLUME_FINALIZER):
+            return None
+        driver = self._plugins.drivers.get(volume["spec"].get("csi", {}).get("driver", ""))
+        if driver is None or not _reachable(volume, driver):
+            return None
+        phase, policy = volume.get("status", {}).get("phase"), volume["spec"].get("persistentVolumeReclaimPolicy")
+        going = "deletionTimestamp" in volume["metadata"]
+        if policy != "Delete" or (phase != "Released" and not going) or (going and phase == "Bound"):
+            return None
+        await driver.client.call("DeleteVolume", volume_id=volume["spec"]["csi"]["volumeHandle"])
+        rest = [f for f in volume["metadata"]["finalizers"] if f != VOLUME_FINALIZER]
+        await _set_finalizers(self._client, PERSISTENT_VOLUMES, volume, rest)
+        if not going:
+            await self._client.delete(PERSISTENT_VOLUMES, name, uid=volume["metadata"]["uid"])
+        return None
+
+
+def _name(obj: Object) -> tuple[str, str]:
+    return obj["metadata"]["name"], obj["metadata"].get("namespace", "")
+
+
+def _has(obj: Object, finalizer: str) -> bool:
+    return finalizer in obj["metadata"].get("finalizers", ())
+
+
+async def _set_finalizers(client: Client, resource: Resource, obj: Object, finalizers: Sequence[str]) -> Object:
+    metadata = {"finalizers": list(finalizers), "resourceVersion": obj["metadata"]["resourceVersion"]}
+    return await client.patch(resource, *_name(obj), {"metadata": metadata})
+
+
+def _request(claim: Object, storage_class: Object, driver: Driver) -> dict[str, object]:
+    spec, parameters = claim["spec"], storage_class.get("parameters", {})
+    resources = spec.get("resources", {})
+    size = csi.CapacityRange(
+        required_bytes=to_int(resources.get("requests", {}).get("storage", "0")),
+        limit_bytes=to_int(resources.get("limits", {}).get("storage", "0")),
+    )
+    capability = volume_capability(
+        spec["accessModes"],
+        block=spec.get("volumeMode") == "Block",
+        fs_type=parameters.get(f"{PREFIX}fstype", ""),
+        mount_options=storage_class.get("mountOptions", ()),
+    )
+    here = csi.Topology(segments=driver.topology)
+    return {
+        "name": f"pvc-{claim['metadata']['uid']}",
+        "capacity_range": size,
+        "volume_capabilities": [capability],
+        "parameters": {k: v for k, v in parameters.items() if not k.startswith(PREFIX)},
+        "accessibility_requirements": csi.TopologyRequirement(requisite=[here], preferred=[here]),
+    }
+
+
+def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, volume: csi.Volume) -> Object:
+    spec, metadata = claim["spec"], claim["metadata"]
+    source: Object = {"driver": driver.name, "volumeHandle": volume.volume_id}
+    fs_type = storage_class.get("parameters", {}).get(f"{PREFIX}fstype")
+    if fs_type and spec.get("volumeMode") != "Block":
+        source["fsType"] = fs_type
+    if volume.volume_context:
+        source["volumeAttributes"] = dict(volume.volume_context)
+    claim_ref = {"kind": "PersistentVolumeClaim", "apiVersion": "v1"}
+    claim_ref |= {k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion")}
+    body: Object = {
+        "capacity": {"storage": str(volume.capacity_bytes)},
+        "accessModes": spec["accessModes"],
+        "volumeMode": spec.get("volumeMode", "Filesystem"),
+        "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy", "Delete"),
+        "storageClassName": storage_class["metadata"]["name"],
+        "mountOptions": storage_class.get("mountOptions", []),
+        "csi": source,
+        "claimRef": claim_ref,
+    }
+    terms = [_term(topology.segments) for topology in volume.accessible_topology if topology.segments]
+    if terms:
+        body["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": f"pvc-{metadata['uid']}",
+            "annotations": {PROVISIONED_BY: driver.name},
+            "finalizers": [VOLUME_FINALIZER],
+        },
+        "spec": body,
+    }
+
+
+def _term(segments: dict[str, str]) -> Object:
+    return {"matchExpressions": [{"key": k, "operator": "In", "values": [v]} for k, v in sorted(segments.items())]}
+
+
+def _reachable(volume: Object, driver: Driver) -> bool:
+    terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms")
+    if not terms:
+        return True
+    return any(
+        all(driver.topology.get(e["key"]) in e.get("values", ()) for e in term.get("matchExpressions", ())) for term in terms
+    )

@@ -1,0 +1,141 @@
+"""Loop devices: a file as a block device. A device belongs to an inode, never to a path: paths are renamed and reused.
+
+Calls block: run them in a thread. Source: loop(4), linux/loop.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+LOOP_SET_CAPACITY, LOOP_CLR_FD, LOOP_GET_STATUS64, LOOP_CONFIGURE = 0x4C07, 0x4C01, 0x4C05, 0x4C0A
+LOOP_CTL_GET_FREE = 0x4C82
+READ_ONLY, AUTOCLEAR, DIRECT_IO = 1, 4, 16
+_INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")
+_CONFIG_HEAD, _CONFIG_TAIL = struct.Struct("=II"), bytes(64)
+MAJOR = 7
+ATTACH_TRIES = 64
+"""How many free numbers may be taken from under us before we give up; each lost race is somebody else's success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """An attached loop device; the backing file is named by the device and inode that the kernel holds."""
+
+    path: str
+    backing: tuple[int, int]
+
+
+def identity(path: str | Path) -> tuple[int, int]:
+    """Return (device, inode) of a file."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def find(backing: tuple[int, int]) -> Loop | None:
+    """Return the device attached to an inode, or None."""
+    return next((loop for loop in attached() if loop.backing == backing), None)
+
+
+def attached() -> Iterator[Loop]:
+    """Yield every attached loop device."""
+    for entry in sorted(Path("/sys/block").glob("loop*")):
+        if not (entry / "loop").is_dir():
+            continue
+        found = _status(f"/dev/{entry.name}")
+        if found is not None:
+            yield found
+
+
+def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True) -> Loop:
+    """Return the device of a file, attaching one where there is none yet.
+
+    Direct I/O avoids caching everything twice; where the file system refuses it the device is buffered. Callers serialise
+    per file.
+    """
+    backing = identity(file)
+    known = find(backing)
+    if known is not None:
+        return known
+    descriptor = os.open(file, os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR))
+    try:
+        flags = (READ_ONLY if read_only else 0) | (DIRECT_IO if direct_io else 0)
+        for _ in range(ATTACH_TRIES):
+            path = f"/dev/loop{_free_number()}"
+            if _configure(path, descriptor, flags):
+                return Loop(path, backing)
+    finally:
+        os.close(descriptor)
+    raise OSError(errno.EBUSY, "no free loop device", str(file))
+
+
+def detach(backing: tuple[int, int]) -> bool:
+    """Detach the device of an inode; return whether it is gone (False: somebody still uses it and it goes with the last user)."""
+    known = find(backing)
+    if known is None:
+        return True
+    with _opened(known.path) as device:
+        try:
+            fcntl.ioctl(device, LOOP_CLR_FD, 0)
+        except OSError as error:
+            if error.errno not in (errno.ENXIO, errno.EBUSY):
+                raise
+    return find(backing) is None
+
+
+def refresh_capacity(path: str) -> None:
+    """Tell an attached device that its file has grown."""
+    with _opened(path) as device:
+        fcntl.ioctl(device, LOOP_SET_CAPACITY, 0)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _free_number() -> int:
+    with _opened("/dev/loop-control") as control:
+        number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
+    path = f"/dev/loop{number}"
+    if not os.path.exists(path):  # a container's /dev may be a plain directory
+        os.mknod(path, 0o60660, os.makedev(MAJOR, number))
+    return number
+
+
+def _configure(path: str, descriptor: int, flags: int) -> bool:
+    """Attach; return False when somebody else took the number first."""
+    info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
+    argument = _CONFIG_HEAD.pack(descriptor, 0) + info + _CONFIG_TAIL
+    with _opened(path) as device:
+        try:
+            fcntl.ioctl(device, LOOP_CONFIGURE, argument)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            if error.errno == errno.EINVAL and flags & DIRECT_IO:
+                return _configure(path, descriptor, flags & ~DIRECT_IO)
+            raise
+    return True
+
+
+def _status(path: str) -> Loop | None:
+    try:
+        with _opened(path) as device:
+            raw = fcntl.ioctl(device, LOOP_GET_STATUS64, bytes(_INFO.size))
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENOENT):  # detached between the listing and now
+            return None
+        raise
+    fields = _INFO.unpack(raw)
+    return Loop(path, (fields[0], fields[1]))

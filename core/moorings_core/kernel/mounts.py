@@ -1,0 +1,147 @@
+"""Mounts of this process' mount namespace: the mount table, and mount(2) and umount2(2) without spawning a process.
+
+Calls block while file systems are read: run them in a thread. Source: mount(2), umount(2), proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntFlag
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class MountFlag(IntFlag):
+    """Flags of mount(2)."""
+
+    READ_ONLY = 1
+    NO_SUID = 2
+    NO_DEV = 4
+    NO_EXEC = 8
+    REMOUNT = 32
+    NO_ATIME = 1024
+    BIND = 4096
+    MOVE = 8192
+    RECURSIVE = 16384
+    PRIVATE = 1 << 18
+    SLAVE = 1 << 19
+    SHARED = 1 << 20
+
+
+_OPTION_FLAGS = {
+    "ro": MountFlag.READ_ONLY,
+    "nosuid": MountFlag.NO_SUID,
+    "nodev": MountFlag.NO_DEV,
+    "noexec": MountFlag.NO_EXEC,
+    "noatime": MountFlag.NO_ATIME,
+}
+_IGNORED_OPTIONS = {"rw", "defaults"}
+DETACH = 2
+"""MNT_DETACH: the mount leaves the name space at once and the file system when its last user does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table. device is "major:minor"; root is the directory of the file system that is mounted."""
+
+    path: str
+    device: str
+    root: str
+    fs_type: str
+    source: str
+    options: tuple[str, ...]
+    super_options: tuple[str, ...]
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes through this mount are refused."""
+        return "ro" in self.options
+
+
+def mount_table(process: str = "self") -> list[Mount]:
+    """Return the mounts that a process sees, oldest first."""
+    return [_parse(line) for line in Path(f"/proc/{process}/mountinfo").read_text().splitlines()]
+
+
+def mount_at(path: str | Path) -> Mount | None:
+    """Return the topmost mount whose mount point is exactly path, or None."""
+    real = os.path.realpath(path)
+    return next((m for m in reversed(mount_table()) if m.path == real), None)
+
+
+def split_options(options: Sequence[str]) -> tuple[MountFlag, str]:
+    """Return (flags, data) of mount(2) for a list of options as mount(8) takes them."""
+    flags, data = MountFlag(0), []
+    for option in options:
+        if option in _OPTION_FLAGS:
+            flags |= _OPTION_FLAGS[option]
+        elif option not in _IGNORED_OPTIONS:
+            data.append(option)
+    return flags, ",".join(data)
+
+
+def mount(source: str | Path, target: str | Path, fs_type: str = "", options: Sequence[str] = ()) -> None:
+    """Mount a file system. Raises OSError with the kernel's errno."""
+    flags, data = split_options(options)
+    _mount(str(source), str(target), fs_type, flags, data)
+
+
+def bind(source: str | Path, target: str | Path, *, read_only: bool = False, recursive: bool = False) -> None:
+    """Make source visible at target; a read-only bind takes two calls, and a failure of the second undoes the first."""
+    flags = MountFlag.BIND | (MountFlag.RECURSIVE if recursive else MountFlag(0))
+    _mount(str(source), str(target), "", flags, "")
+    if not read_only:
+        return
+    try:
+        _mount("", str(target), "", MountFlag.BIND | MountFlag.REMOUNT | MountFlag.READ_ONLY, "")
+    except OSError:
+        unmount(target)
+        raise
+
+
+def set_propagation(target: str | Path, flags: MountFlag) -> None:
+    """Set how mounts below target are shared: SHARED, SLAVE or PRIVATE, with RECURSIVE for the whole tree."""
+    _mount("", str(target), "", flags, "")
+
+
+def unmount(target: str | Path, *, detach: bool = False) -> None:
+    """Unmount the topmost mount at target. Raises OSError (EBUSY: in use; EINVAL: no mount point)."""
+    if _libc.umount2(os.fsencode(target), DETACH if detach else 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), str(target))
+
+
+def unmount_all(target: str | Path) -> None:
+    """Unmount until nothing is mounted at target; doing it to an unmounted or missing path is no error."""
+    while mount_at(target) is not None:
+        unmount(target)
+
+
+def _mount(source: str, target: str, fs_type: str, flags: MountFlag, data: str) -> None:
+    arguments = (os.fsencode(source), os.fsencode(target), fs_type.encode(), ctypes.c_ulong(flags), data.encode() or None)
+    if _libc.mount(*arguments) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), source, None, target)
+
+
+def _parse(line: str) -> Mount:
+    left, _, right = line.partition(" - ")
+    fields, rest = left.split(" "), right.split(" ")
+    return Mount(
+        path=_unescape(fields[4]),
+        device=fields[2],
+        root=_unescape(fields[3]),
+        fs_type=rest[0],
+        source=_unescape(rest[1]),
+        options=tuple(fields[5].split(",")),
+        super_options=tuple(rest[2].split(",")),
+    )
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
