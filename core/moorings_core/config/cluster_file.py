@@ -54,7 +54,7 @@ class LabGroup(NamedTuple):
     """An entry of lab.nodes as written: one named node, or `count` alike."""
 
     node: LabNode
-    count: int
+    copies: int
 
 
 def load_file(path: Path) -> ClusterConfig:
@@ -167,7 +167,7 @@ def _lab_nodes(cursor: Cursor) -> tuple[LabNode, ...]:
         if not group.node.name.endswith("-"):
             nodes.append(group.node)
             continue
-        for _ in range(group.count):
+        for _ in range(group.copies):
             numbers[group.node.name] = numbers.get(group.node.name, 0) + 1
             nodes.append(replace(group.node, name=f"{group.node.name}{numbers[group.node.name]}"))
     if sum("server" in node.roles for node in nodes) != 1:

@@ -1,0 +1,57 @@
+"""Objects as tables, the way `kubectl get` shows them: columns per kind, cells in upstream's words.
+
+`columns` names the kinds' columns; `pods`, `workloads` and `others` compute cells. Pure: `now` is an argument.
+Source: meta.k8s.io/v1 Table; upstream's printers.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Literal
+
+from moorings_core.ports.objects import Object, Resource
+
+from . import others, pods, workloads
+from .column import AGE, NAME, Column
+
+Include = Literal["None", "Metadata", "Object"]
+_COLUMNS: dict[tuple[str, str], Sequence[Column]] = {**pods.COLUMNS, **workloads.COLUMNS, **others.COLUMNS}
+_DEFAULT = (NAME, Column("Created At", lambda o, _: o["metadata"].get("creationTimestamp") or "<unknown>", type="date"))
+
+
+def table(
+    resource: Resource,
+    objects: Sequence[Object],
+    *,
+    metadata: Object,
+    include: Include = "Metadata",
+    now: datetime.datetime | None = None,
+) -> Object:
+    """Return a Table of objects; metadata is the list's. Columns with a priority above 0 are for `-o wide`."""
+    moment = now or datetime.datetime.now(datetime.UTC)
+    columns = columns_of(resource)
+    rows = [{"cells": [c.cell(obj, moment) for c in columns], **_row_object(obj, include)} for obj in objects]
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": [c.definition() for c in columns],
+        "rows": rows,
+    }
+
+
+def columns_of(resource: Resource) -> Sequence[Column]:
+    """Return the columns of a kind."""
+    return _COLUMNS.get((resource.group, resource.plural), _DEFAULT)
+
+
+def _row_object(obj: Object, include: Include) -> Object:
+    if include == "None":
+        return {"object": None}
+    if include == "Object":
+        return {"object": obj}
+    return {"object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}}
+
+
+__all__ = ["AGE", "NAME", "Column", "Include", "columns_of", "table"]

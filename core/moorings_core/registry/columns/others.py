@@ -1,0 +1,228 @@
+"""Columns of nodes, services, storage, settings and events."""
+
+from __future__ import annotations
+
+import datetime
+
+from moorings_core.ports.objects import Object
+
+from .column import AGE, NAME, NONE, UNKNOWN, UNSET, Column, age, field, labels, selector
+
+ROLE = "node-role.kubernetes.io/"
+SHORT_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def _node_status(node: Object, _: datetime.datetime) -> str:
+    ready = next((c["status"] for c in node.get("status", {}).get("conditions", ()) if c["type"] == "Ready"), "Unknown")
+    word = {"True": "Ready", "False": "NotReady"}.get(
+        ready, "NotReady" if ready == "Unknown" and node.get("status", {}).get("conditions") else "Unknown"
+    )
+    return word + (",SchedulingDisabled" if node.get("spec", {}).get("unschedulable") else "")
+
+
+def _roles(node: Object, _: datetime.datetime) -> str:
+    return ",".join(sorted(k.removeprefix(ROLE) for k in node["metadata"].get("labels", {}) if k.startswith(ROLE))) or NONE
+
+
+def _node_address(kind: str) -> Column:
+    def read(node: Object, _: datetime.datetime) -> str:
+        return next((a["address"] for a in node.get("status", {}).get("addresses", ()) if a["type"] == kind), NONE)
+
+    return Column("Internal-IP" if kind == "InternalIP" else "External-IP", read, priority=1)
+
+
+def _external(service: Object, _: datetime.datetime) -> str:
+    spec = service["spec"]
+    if spec.get("type") == "ExternalName":
+        return str(spec.get("externalName", NONE))
+    ingress = [i.get("ip") or i.get("hostname", "") for i in service.get("status", {}).get("loadBalancer", {}).get("ingress", ())]
+    listed = [*(ingress if spec.get("type") == "LoadBalancer" else ()), *(spec.get("externalIPs") or ())]
+    if not listed and spec.get("type") == "LoadBalancer":
+        return "<pending>"
+    return ",".join(listed) or NONE
+
+
+def _service_ports(service: Object, _: datetime.datetime) -> str:
+    ports = service["spec"].get("ports", ())
+    listed = [f"{p['port']}{':' + str(p['nodePort']) if p.get('nodePort') else ''}/{p.get('protocol', 'TCP')}" for p in ports]
+    return ",".join(listed) or NONE
+
+
+def _endpoints(endpoints: Object, _: datetime.datetime) -> str:
+    listed = [
+        f"{a['ip']}:{p['port']}"
+        for s in endpoints.get("subsets") or ()
+        for p in s.get("ports", ())
+        for a in s.get("addresses", ())
+    ]
+    return _first(listed, 3)
+
+
+def _slice_addresses(obj: Object, _: datetime.datetime) -> str:
+    return _first([a for e in obj.get("endpoints") or () for a in e.get("addresses", ())], 3)
+
+
+def _slice_ports(obj: Object, _: datetime.datetime) -> str:
+    return _first([str(p.get("port", "*")) for p in obj.get("ports") or ()], 3) if obj.get("ports") else UNSET
+
+
+def _first(listed: list[str], most: int) -> str:
+    more = f" + {len(listed) - most} more..." if len(listed) > most else ""
+    return (",".join(listed[:most]) or NONE) + more
+
+
+def _modes(path: str) -> Column:
+    read = field("", path, ()).cell
+    return Column("Access Modes", lambda o, now: ",".join(SHORT_MODES.get(m, m) for m in read(o, now)))
+
+
+def _claim_word(claim: Object, _: datetime.datetime) -> str:
+    return "Terminating" if "deletionTimestamp" in claim["metadata"] else claim.get("status", {}).get("phase", "Pending")
+
+
+def _owner_claim(volume: Object, _: datetime.datetime) -> str:
+    reference = volume["spec"].get("claimRef")
+    return f"{reference['namespace']}/{reference['name']}" if reference else ""
+
+
+def _default_class(obj: Object, _: datetime.datetime) -> str:
+    default = obj["metadata"].get("annotations", {}).get("storageclass.kubernetes.io/is-default-class") == "true"
+    return f"{obj['metadata']['name']} (default)" if default else str(obj["metadata"]["name"])
+
+
+def _event_object(event: Object, _: datetime.datetime) -> str:
+    about = event.get("involvedObject", {})
+    return f"{about.get('kind', '').lower()}/{about.get('name', '')}"
+
+
+def _last_seen(event: Object, now: datetime.datetime) -> str:
+    last = event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
+    count = event.get("count", 1)
+    if count > 1 and event.get("firstTimestamp"):
+        return f"{age(last, now)} (x{count} over {age(event['firstTimestamp'], now)})"
+    return age(last, now)
+
+
+def _count(name: str, *paths: str) -> Column:
+    readers = [field("", path, ()).cell for path in paths]
+    return Column(name, lambda o, now: sum(len(r(o, now)) for r in readers), type="integer")
+
+
+_RBAC = "rbac.authorization.k8s.io"
+_CREATED = Column("Created At", lambda o, _: o["metadata"].get("creationTimestamp") or UNKNOWN, type="date")
+_ROLE_REF = Column("Role", lambda o, _: f"{o['roleRef']['kind']}/{o['roleRef']['name']}")
+COLUMNS = {
+    ("", "nodes"): (
+        NAME,
+        Column("Status", _node_status),
+        Column("Roles", _roles),
+        AGE,
+        field("Version", "status.nodeInfo.kubeletVersion", ""),
+        _node_address("InternalIP"),
+        _node_address("ExternalIP"),
+        field("OS-Image", "status.nodeInfo.osImage", UNKNOWN, priority=1),
+        field("Kernel-Version", "status.nodeInfo.kernelVersion", UNKNOWN, priority=1),
+        field("Container-Runtime", "status.nodeInfo.containerRuntimeVersion", UNKNOWN, priority=1),
+    ),
+    ("", "namespaces"): (NAME, field("Status", "status.phase"), AGE),
+    ("", "services"): (
+        NAME,
+        field("Type", "spec.type"),
+        field("Cluster-IP", "spec.clusterIP"),
+        Column("External-IP", _external),
+        Column("Port(s)", _service_ports),
+        AGE,
+        Column("Selector", lambda o, _: labels(o["spec"].get("selector")), priority=1),
+    ),
+    ("", "endpoints"): (NAME, Column("Endpoints", _endpoints), AGE),
+    ("discovery.k8s.io", "endpointslices"): (
+        NAME,
+        field("AddressType", "addressType"),
+        Column("Ports", _slice_ports),
+        Column("Endpoints", _slice_addresses),
+        AGE,
+    ),
+    ("", "configmaps"): (NAME, _count("Data", "data", "binaryData"), AGE),
+    ("", "secrets"): (NAME, field("Type", "type"), _count("Data", "data"), AGE),
+    ("", "serviceaccounts"): (NAME, _count("Secrets", "secrets"), AGE),
+    ("", "persistentvolumeclaims"): (
+        NAME,
+        Column("Status", _claim_word),
+        field("Volume", "spec.volumeName", ""),
+        field("Capacity", "status.capacity.storage", ""),
+        _modes("status.accessModes"),
+        field("StorageClass", "spec.storageClassName", ""),
+        field("VolumeAttributesClass", "spec.volumeAttributesClassName", UNSET),
+        AGE,
+        field("VolumeMode", "spec.volumeMode", UNSET, priority=1),
+    ),
+    ("", "persistentvolumes"): (
+        NAME,
+        field("Capacity", "spec.capacity.storage", ""),
+        _modes("spec.accessModes"),
+        field("Reclaim Policy", "spec.persistentVolumeReclaimPolicy", ""),
+        Column("Status", _claim_word),
+        Column("Claim", _owner_claim),
+        field("StorageClass", "spec.storageClassName", ""),
+        field("VolumeAttributesClass", "spec.volumeAttributesClassName", UNSET),
+        field("Reason", "status.reason", ""),
+        AGE,
+        field("VolumeMode", "spec.volumeMode", UNSET, priority=1),
+    ),
+    ("storage.k8s.io", "storageclasses"): (
+        Column("Name", _default_class, format="name"),
+        field("Provisioner", "provisioner"),
+        field("ReclaimPolicy", "reclaimPolicy"),
+        field("VolumeBindingMode", "volumeBindingMode"),
+        Column("AllowVolumeExpansion", lambda o, _: bool(o.get("allowVolumeExpansion")), type="boolean"),
+        AGE,
+    ),
+    ("storage.k8s.io", "csinodes"): (NAME, _count("Drivers", "spec.drivers"), AGE),
+    ("storage.k8s.io", "volumeattachments"): (
+        NAME,
+        field("Attacher", "spec.attacher"),
+        field("PV", "spec.source.persistentVolumeName", ""),
+        field("Node", "spec.nodeName"),
+        field("Attached", "status.attached", False, type="boolean"),
+        AGE,
+    ),
+    ("", "events"): (
+        Column("Last Seen", _last_seen),
+        field("Type", "type", ""),
+        field("Reason", "reason", ""),
+        Column("Object", _event_object),
+        field("Subobject", "involvedObject.fieldPath", "", priority=1),
+        Column(
+            "Source", lambda o, _: (o.get("source") or {}).get("component", "") or o.get("reportingComponent", ""), priority=1
+        ),
+        Column("Message", lambda o, _: (o.get("message") or "").strip()),
+        Column("First Seen", lambda o, now: age(o.get("firstTimestamp") or o.get("eventTime"), now), priority=1),
+        field("Count", "count", 1, type="integer", priority=1),
+        field("Name", "metadata.name", "", priority=1),
+    ),
+    ("coordination.k8s.io", "leases"): (NAME, field("Holder", "spec.holderIdentity", ""), AGE),
+    ("networking.k8s.io", "networkpolicies"): (
+        NAME,
+        Column("Pod-Selector", lambda o, _: selector(o["spec"].get("podSelector"))),
+        AGE,
+    ),
+    ("policy", "poddisruptionbudgets"): (
+        NAME,
+        field("Min Available", "spec.minAvailable", "N/A"),
+        field("Max Unavailable", "spec.maxUnavailable", "N/A"),
+        field("Allowed Disruptions", "status.disruptionsAllowed", 0, type="integer"),
+        AGE,
+    ),
+    ("scheduling.k8s.io", "priorityclasses"): (
+        NAME,
+        field("Value", "value", 0, type="integer"),
+        Column("Global-Default", lambda o, _: bool(o.get("globalDefault")), type="boolean"),
+        AGE,
+        field("PreemptionPolicy", "preemptionPolicy"),
+    ),
+    (_RBAC, "roles"): (NAME, _CREATED),
+    (_RBAC, "clusterroles"): (NAME, _CREATED),
+    (_RBAC, "rolebindings"): (NAME, _ROLE_REF, AGE),
+    (_RBAC, "clusterrolebindings"): (NAME, _ROLE_REF, AGE),
+}
+COLUMNS["events.k8s.io", "events"] = COLUMNS["", "events"]

@@ -1,0 +1,24 @@
+"""Values that the API fills in where a client left them out. `apply` changes the object in place and may be called again.
+
+One module per area, one function per kind. OpenAPI declares few of them; these follow upstream's defaults, which the
+differential tests hold them against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moorings_core.ports.objects import Object, Resource
+
+from . import access, network, storage, workloads
+
+Rule = Callable[[Object], None]
+
+_RULES: dict[tuple[str, str], Rule] = {**workloads.RULES, **network.RULES, **storage.RULES, **access.RULES}
+
+
+def apply(resource: Resource, obj: Object) -> None:
+    """Fill in the defaults of an object of the resource."""
+    rule = _RULES.get((resource.group, resource.plural))
+    if rule is not None:
+        rule(obj)

@@ -1,0 +1,50 @@
+"""Defaults of secrets, namespaces, roles and priorities."""
+
+from __future__ import annotations
+
+from moorings_core.ports.objects import Object
+
+RBAC = "rbac.authorization.k8s.io"
+
+
+def _secret(obj: Object) -> None:
+    obj.setdefault("type", "Opaque")
+
+
+def _namespace(obj: Object) -> None:
+    name = obj["metadata"].get("name")
+    if name:
+        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
+
+
+def _binding(obj: Object) -> None:
+    if obj.get("roleRef"):
+        obj["roleRef"].setdefault("apiGroup", RBAC)
+    for subject in obj.get("subjects") or ():
+        if subject.get("kind") in ("User", "Group"):
+            subject.setdefault("apiGroup", RBAC)
+
+
+def _priority_class(obj: Object) -> None:
+    obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def _limit_range(obj: Object) -> None:
+    for item in obj.get("spec", {}).get("limits") or ():
+        if item.get("type") != "Container":
+            continue
+        for name, value in (item.get("max") or {}).items():
+            item.setdefault("default", {}).setdefault(name, value)
+        for source in ("default", "min"):
+            for name, value in (item.get(source) or {}).items():
+                item.setdefault("defaultRequest", {}).setdefault(name, value)
+
+
+RULES = {
+    ("", "secrets"): _secret,
+    ("", "namespaces"): _namespace,
+    ("", "limitranges"): _limit_range,
+    (RBAC, "rolebindings"): _binding,
+    (RBAC, "clusterrolebindings"): _binding,
+    ("scheduling.k8s.io", "priorityclasses"): _priority_class,
+}

@@ -1,0 +1,130 @@
+"""Defaults of pods and pod templates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from moorings_core.ports.objects import Object
+
+DEFAULT_MODE = 0o644
+TOKEN_SECONDS = 3600
+
+
+def pod_spec(spec: Object) -> None:
+    """Fill in a PodSpec."""
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("securityContext", {})
+    spec.setdefault("schedulerName", "default-scheduler")
+    spec.setdefault("enableServiceLinks", True)
+    if spec.get("serviceAccount") and not spec.get("serviceAccountName"):
+        spec["serviceAccountName"] = spec["serviceAccount"]
+    elif spec.get("serviceAccountName"):
+        spec["serviceAccount"] = spec["serviceAccountName"]
+    for volume in spec.get("volumes") or ():
+        _volume(volume)
+    for container in _containers(spec):
+        _container(container, bool(spec.get("hostNetwork")))
+    for constraint in spec.get("topologySpreadConstraints") or ():
+        constraint.setdefault("nodeAffinityPolicy", "Honor")
+        constraint.setdefault("nodeTaintsPolicy", "Ignore")
+
+
+def template(body: Object) -> None:
+    """Fill in a PodTemplateSpec."""
+    body.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+    pod_spec(body.setdefault("spec", {}))
+
+
+def pod(obj: Object) -> None:
+    """Fill in a Pod."""
+    spec = obj.setdefault("spec", {})
+    pod_spec(spec)
+    for container in _containers(spec):
+        _requests_from_limits(container)
+
+
+def _containers(spec: Object) -> Iterator[Object]:
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        yield from spec.get(field) or ()
+
+
+def _container(container: Object, host_network: bool) -> None:
+    container.setdefault("resources", {})
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    if "imagePullPolicy" not in container and container.get("image"):
+        container["imagePullPolicy"] = "Always" if _is_latest(container["image"]) else "IfNotPresent"
+    for port in container.get("ports") or ():
+        port.setdefault("protocol", "TCP")
+        if host_network:
+            port.setdefault("hostPort", port.get("containerPort"))
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if probe in container:
+            _probe(container[probe])
+    for handler in (container.get("lifecycle") or {}).values():
+        if isinstance(handler, dict):
+            _handler(handler)
+    for variable in container.get("env") or ():
+        reference = (variable.get("valueFrom") or {}).get("fieldRef")
+        if reference is not None:
+            reference.setdefault("apiVersion", "v1")
+        file = (variable.get("valueFrom") or {}).get("fileKeyRef")
+        if file is not None:
+            file.setdefault("optional", False)
+
+
+def _is_latest(image: str) -> bool:
+    name, digest = image.partition("@")[::2]
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return not digest and tag in ("", "latest")
+
+
+def _requests_from_limits(container: Object) -> None:
+    resources = container.get("resources") or {}
+    if resources.get("limits"):
+        resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
+
+
+def _probe(probe: Object) -> None:
+    probe.setdefault("timeoutSeconds", 1)
+    probe.setdefault("periodSeconds", 10)
+    probe.setdefault("successThreshold", 1)
+    probe.setdefault("failureThreshold", 3)
+    _handler(probe)
+
+
+def _handler(handler: Object) -> None:
+    if handler.get("httpGet"):
+        handler["httpGet"].setdefault("path", "/")
+        handler["httpGet"].setdefault("scheme", "HTTP")
+    if handler.get("grpc"):
+        handler["grpc"].setdefault("service", "")
+
+
+def _volume(volume: Object) -> None:
+    sources = set(volume) - {"name"}
+    if not sources:
+        volume["emptyDir"] = {}
+    for source in ("secret", "configMap", "downwardAPI", "projected"):
+        if isinstance(volume.get(source), dict):
+            volume[source].setdefault("defaultMode", DEFAULT_MODE)
+    if isinstance(volume.get("hostPath"), dict):
+        volume["hostPath"].setdefault("type", "")
+    for item in (volume.get("downwardAPI") or {}).get("items") or ():
+        _field_ref(item)
+    for source in (volume.get("projected") or {}).get("sources") or ():
+        if source.get("serviceAccountToken") is not None:
+            source["serviceAccountToken"].setdefault("expirationSeconds", TOKEN_SECONDS)
+        for item in (source.get("downwardAPI") or {}).get("items") or ():
+            _field_ref(item)
+    claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
+    if claim is not None:
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+        claim.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+
+
+def _field_ref(item: Object) -> None:
+    if item.get("fieldRef") is not None:
+        item["fieldRef"].setdefault("apiVersion", "v1")

@@ -1,0 +1,120 @@
+"""Defaults of pods and of what makes pods."""
+
+from __future__ import annotations
+
+from moorings_core.ports.objects import Object
+
+from .pod import pod, template
+
+
+def _deployment(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("progressDeadlineSeconds", 600)
+    strategy = spec.setdefault("strategy", {})
+    strategy.setdefault("type", "RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxUnavailable", "25%")
+        rolling.setdefault("maxSurge", "25%")
+    template(spec.setdefault("template", {}))
+
+
+def _replica_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    template(spec.setdefault("template", {}))
+
+
+def _replication_controller(obj: Object) -> None:
+    _replica_set(obj)
+    spec = obj["spec"]
+    labels = spec["template"]["metadata"].get("labels") or {}
+    spec.setdefault("selector", dict(labels))
+    obj["metadata"].setdefault("labels", dict(labels))
+
+
+def _stateful_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("podManagementPolicy", "OrderedReady")
+    update = spec.setdefault("updateStrategy", {})
+    update.setdefault("type", "RollingUpdate")
+    if update["type"] == "RollingUpdate":
+        update.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+    policy = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
+    policy.setdefault("whenDeleted", "Retain")
+    policy.setdefault("whenScaled", "Retain")
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+        claim.setdefault("status", {}).setdefault("phase", "Pending")
+        claim.setdefault("apiVersion", "v1")
+        claim.setdefault("kind", "PersistentVolumeClaim")
+    template(spec.setdefault("template", {}))
+
+
+def _daemon_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("revisionHistoryLimit", 10)
+    update = spec.setdefault("updateStrategy", {})
+    update.setdefault("type", "RollingUpdate")
+    if update["type"] == "RollingUpdate":
+        rolling = update.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxUnavailable", 1)
+        rolling.setdefault("maxSurge", 0)
+    template(spec.setdefault("template", {}))
+
+
+def job_spec(spec: Object) -> None:
+    """Fill in a JobSpec."""
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    if "backoffLimit" not in spec:
+        spec["backoffLimit"] = 2147483647 if "backoffLimitPerIndex" in spec else 6
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
+    policy = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+    spec.setdefault("podReplacementPolicy", policy)
+    template(spec.setdefault("template", {}))
+
+
+def _job(obj: Object) -> None:
+    job_spec(obj.setdefault("spec", {}))
+
+
+def _cron_job(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("concurrencyPolicy", "Allow")
+    spec.setdefault("suspend", False)
+    spec.setdefault("successfulJobsHistoryLimit", 3)
+    spec.setdefault("failedJobsHistoryLimit", 1)
+    job = spec.setdefault("jobTemplate", {})
+    job.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+    body = job.setdefault("spec", {})
+    template(body.setdefault("template", {}))
+
+
+def _pod_template(obj: Object) -> None:
+    template(obj.setdefault("template", {}))
+
+
+def _autoscaler(obj: Object) -> None:
+    obj.setdefault("spec", {}).setdefault("minReplicas", 1)
+
+
+RULES = {
+    ("", "pods"): pod,
+    ("", "podtemplates"): _pod_template,
+    ("", "replicationcontrollers"): _replication_controller,
+    ("apps", "deployments"): _deployment,
+    ("apps", "replicasets"): _replica_set,
+    ("apps", "statefulsets"): _stateful_set,
+    ("apps", "daemonsets"): _daemon_set,
+    ("batch", "jobs"): _job,
+    ("batch", "cronjobs"): _cron_job,
+    ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
+}

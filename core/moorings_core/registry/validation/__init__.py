@@ -1,0 +1,58 @@
+"""Rules that an object must keep, with upstream's field paths, reasons and words. Pure; every broken rule is reported.
+
+`metadata` holds for every kind; `pods`, `workloads`, `network`, `storage` and `settings` add the rules of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from moorings_core.ports.errors import Invalid
+from moorings_core.ports.objects import Object, Resource
+
+from . import metadata, network, pods, settings, storage, workloads
+from .errors import FieldError, Path
+
+Create = Callable[[Object], list[FieldError]]
+Update = Callable[[Object, Object], list[FieldError]]
+
+_CREATE: dict[tuple[str, str], Create] = {
+    **pods.CREATE,
+    **workloads.CREATE,
+    **network.CREATE,
+    **storage.CREATE,
+    **settings.CREATE,
+}
+_UPDATE: dict[tuple[str, str], Update] = {
+    **pods.UPDATE,
+    **workloads.UPDATE,
+    **network.UPDATE,
+    **storage.UPDATE,
+    **settings.UPDATE,
+}
+
+
+def validate_create(resource: Resource, obj: Object) -> list[FieldError]:
+    """Return what is wrong with a new object."""
+    rule = _CREATE.get((resource.group, resource.plural))
+    return metadata.check(resource, obj) + (rule(obj) if rule else [])
+
+
+def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldError]:
+    """Return what is wrong with an object that replaces another."""
+    create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
+    found = metadata.check(resource, new) + metadata.check_update(new, old)
+    return found + (create(new) if create else []) + (update(new, old) if update else [])
+
+
+def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:
+    """Return the 422 answer that lists all errors."""
+    listed = [str(e) for e in errors]
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
+    causes = [{"reason": e.reason, "message": e.message, "field": e.field} for e in errors]
+    details: Object = {"name": name, "kind": resource.kind, "causes": causes}
+    return Invalid(f'{kind} "{name}" is invalid: {text}', details=details | ({"group": resource.group} if resource.group else {}))
+
+
+__all__ = ["FieldError", "Path", "to_invalid", "validate_create", "validate_update"]

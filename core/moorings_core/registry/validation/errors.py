@@ -1,0 +1,73 @@
+"""Errors of fields in upstream's words. Source: apimachinery util/validation/field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+class Path(str):
+    """A field path: `Path("spec") / "ports" [0]` is spec.ports[0]."""
+
+    __slots__ = ()
+
+    def __truediv__(self, field: str) -> Path:
+        return Path(f"{self}.{field}" if self else field)
+
+    def at(self, index: int | str) -> Path:
+        """Return the path of an item or of a map's key."""
+        return Path(f"{self}[{index}]")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """reason is the machine's word (FieldValueRequired ...), message the human's."""
+
+    reason: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+def required(field: str, detail: str = "") -> FieldError:
+    """The field must be there."""
+    return FieldError("FieldValueRequired", field, "Required value" + (f": {detail}" if detail else ""))
+
+
+def invalid(field: str, value: Any, detail: str) -> FieldError:
+    """The field's value breaks a rule."""
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {_shown(value)}: {detail}")
+
+
+def not_supported(field: str, value: Any, allowed: Iterable[str]) -> FieldError:
+    """The field's value is not one of those known."""
+    listed = ", ".join(f'"{a}"' for a in allowed)
+    return FieldError("FieldValueNotSupported", field, f"Unsupported value: {_shown(value)}: supported values: {listed}")
+
+
+def forbidden(field: str, detail: str) -> FieldError:
+    """The field may not be set, or not be changed, here."""
+    return FieldError("FieldValueForbidden", field, f"Forbidden: {detail}")
+
+
+def duplicate(field: str, value: Any) -> FieldError:
+    """The value is there already."""
+    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}")
+
+
+def not_found(field: str, value: Any) -> FieldError:
+    """The value names something that is not there."""
+    return FieldError("FieldValueNotFound", field, f"Not found: {_shown(value)}")
+
+
+def too_long(field: str, most: int) -> FieldError:
+    """The value has more than `most` bytes or items."""
+    return FieldError("FieldValueTooLong", field, f"Too long: may not be more than {most} bytes")
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,95 @@
+"""Rules of metadata, for every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moorings_core.ports.objects import Object, Resource
+
+from . import names
+from .errors import FieldError, Path, forbidden, invalid, required
+
+ANNOTATIONS_MOST = 256 * 1024
+METADATA = Path("metadata")
+_NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
+    ("", "namespaces"): names.label,
+    ("", "services"): names.label_1035,
+    **{
+        ("rbac.authorization.k8s.io", p): names.path_segment
+        for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
+    },
+    ("certificates.k8s.io", "clustertrustbundles"): lambda name: names.path_segment(name),
+    ("networking.k8s.io", "ipaddresses"): lambda name: "",
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): names.subdomain,
+}
+
+
+def check(resource: Resource, obj: Object) -> list[FieldError]:
+    """Return what is wrong with an object's metadata."""
+    metadata = obj["metadata"]
+    found: list[FieldError] = []
+    name = metadata.get("name", "")
+    rule = _NAME_RULES.get((resource.group, resource.plural), names.subdomain)
+    if not name:
+        found.append(required(METADATA / "name", "name or generateName is required"))
+    elif complaint := rule(name):
+        found.append(invalid(METADATA / "name", name, complaint))
+    found += check_labels(metadata.get("labels") or {}, METADATA / "labels")
+    found += _annotations(metadata.get("annotations") or {})
+    found += _owners(metadata.get("ownerReferences") or ())
+    for i, finalizer in enumerate(metadata.get("finalizers") or ()):
+        if complaint := names.label_key(finalizer):
+            found.append(invalid((METADATA / "finalizers").at(i), finalizer, complaint))
+    return found
+
+
+def check_update(new: Object, old: Object) -> list[FieldError]:
+    """Return which metadata may not change, or not any more."""
+    found = []
+    for field in ("name", "namespace"):
+        if new["metadata"].get(field, "") != old["metadata"].get(field, ""):
+            found.append(invalid(METADATA / field, new["metadata"].get(field, ""), "field is immutable"))
+    if "deletionTimestamp" in old["metadata"]:
+        known = set(old["metadata"].get("finalizers") or ())
+        added = [f for f in new["metadata"].get("finalizers") or () if f not in known]
+        if added:
+            detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {added!r}"
+            found.append(forbidden(METADATA / "finalizers", detail))
+    return found
+
+
+def check_labels(labels: Object, path: Path) -> list[FieldError]:
+    """Return which labels have an impossible key or value."""
+    found = []
+    for key, value in labels.items():
+        if complaint := names.label_key(key):
+            found.append(invalid(path, key, complaint))
+        if complaint := names.label_value(str(value)):
+            found.append(invalid(path, value, complaint))
+    return found
+
+
+def _annotations(annotations: Object) -> list[FieldError]:
+    path = METADATA / "annotations"
+    found = [invalid(path, k, c) for k in annotations if (c := names.label_key(k.lower()))]
+    if sum(len(k) + len(str(v)) for k, v in annotations.items()) > ANNOTATIONS_MOST:
+        found.append(FieldError("FieldValueTooLong", path, f"Too long: may not be more than {ANNOTATIONS_MOST} bytes"))
+    return found
+
+
+def _owners(owners: list[Object] | tuple[()]) -> list[FieldError]:
+    found: list[FieldError] = []
+    for i, owner in enumerate(owners):
+        path = (METADATA / "ownerReferences").at(i)
+        found += [
+            invalid(path / field, owner.get(field, ""), "must not be empty")
+            for field in ("kind", "name", "uid")
+            if not owner.get(field)
+        ]
+        if not owner.get("apiVersion"):
+            found.append(invalid(path / "apiVersion", "", "version must not be empty"))
+    controllers = [o for o in owners if o.get("controller")]
+    if len(controllers) > 1:
+        detail = "Only one reference can have Controller set to true"
+        found.append(invalid(METADATA / "ownerReferences", [o["name"] for o in controllers], detail))
+    return found

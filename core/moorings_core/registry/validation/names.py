@@ -1,0 +1,89 @@
+"""Names: DNS labels and subdomains, label keys and values. Each function returns "" or upstream's complaint."""
+
+from __future__ import annotations
+
+import re
+
+LABEL_WORDS = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
+    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+SUBDOMAIN_WORDS = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with "
+    "an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+LABEL_1035_WORDS = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
+    "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+QUALIFIED_WORDS = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+VALUE_WORDS = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+CONFIG_KEY_WORDS = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+
+
+def label(name: str) -> str:
+    """A DNS label of RFC 1123."""
+    if len(name) > 63:
+        return "must be no more than 63 characters"
+    return "" if _LABEL.fullmatch(name) else LABEL_WORDS
+
+
+def label_1035(name: str) -> str:
+    """A DNS label of RFC 1035, as services have."""
+    if len(name) > 63:
+        return "must be no more than 63 characters"
+    return "" if _LABEL_1035.fullmatch(name) else LABEL_1035_WORDS
+
+
+def subdomain(name: str) -> str:
+    """A DNS subdomain of RFC 1123."""
+    if len(name) > 253:
+        return "must be no more than 253 characters"
+    return "" if all(_LABEL.fullmatch(part) for part in name.split(".")) else SUBDOMAIN_WORDS
+
+
+def path_segment(name: str) -> str:
+    """Anything that can stand in a URL's path, as RBAC names."""
+    if name in (".", ".."):
+        return f"may not be '{name}'"
+    return next((f"may not contain '{c}'" for c in "/%" if c in name), "")
+
+
+def label_key(key: str) -> str:
+    """A key of labels, annotations and selectors."""
+    prefix, slash, name = key.rpartition("/")
+    if slash and (not prefix or subdomain(prefix)):
+        return f"prefix part {subdomain(prefix) or 'must be non-empty'}"
+    if not name or len(name) > 63:
+        return "name part must be non-empty" if not name else "name part must be no more than 63 characters"
+    return "" if _QUALIFIED.fullmatch(name) else QUALIFIED_WORDS
+
+
+def label_value(value: str) -> str:
+    """A value of a label."""
+    if len(value) > 63:
+        return "must be no more than 63 characters"
+    return "" if not value or _QUALIFIED.fullmatch(value) else VALUE_WORDS
+
+
+def config_key(key: str) -> str:
+    """A key of a ConfigMap or Secret."""
+    if len(key) > 253:
+        return "must be no more than 253 characters"
+    if key in (".", "..") or key.startswith(".."):
+        return "must not start with '..'" if key.startswith("..") and key != ".." else f"must not be '{key}'"
+    return "" if re.fullmatch(r"[-._a-zA-Z0-9]+", key) else CONFIG_KEY_WORDS

@@ -1,0 +1,254 @@
+"""Rules of pods and pod templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from moorings_core.ports.objects import Object
+from moorings_core.registry.quantity import compare, parse
+
+from . import names
+from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
+
+RESTART_POLICIES = ("Always", "OnFailure", "Never")
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+IMMUTABLE = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def pod(obj: Object) -> list[FieldError]:
+    """Return what is wrong with a pod."""
+    return pod_spec(obj.get("spec") or {}, Path("spec"))
+
+
+def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART_POLICIES) -> list[FieldError]:
+    """Return what is wrong with a PodSpec."""
+    volumes, found = _volumes(spec.get("volumes") or (), path / "volumes")
+    containers = spec.get("containers") or ()
+    if not containers:
+        found.append(required(path / "containers"))
+    seen: set[str] = set()
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for i, container in enumerate(spec.get(field) or ()):
+            found += _container(container, (path / field).at(i), volumes, seen)
+    if spec.get("restartPolicy") not in restart_policies:
+        found.append(not_supported(path / "restartPolicy", spec.get("restartPolicy", ""), restart_policies))
+    if spec.get("dnsPolicy") not in DNS_POLICIES:
+        found.append(not_supported(path / "dnsPolicy", spec.get("dnsPolicy", ""), DNS_POLICIES))
+    if spec.get("terminationGracePeriodSeconds", 0) < 0:
+        found.append(
+            invalid(
+                path / "terminationGracePeriodSeconds",
+                spec["terminationGracePeriodSeconds"],
+                "must be greater than or equal to 0",
+            )
+        )
+    for field, rule in (
+        ("nodeName", names.subdomain),
+        ("serviceAccountName", names.subdomain),
+        ("hostname", names.label),
+        ("subdomain", names.label),
+    ):
+        if spec.get(field) and (complaint := rule(spec[field])):
+            found.append(invalid(path / field, spec[field], complaint))
+    for i, toleration in enumerate(spec.get("tolerations") or ()):
+        found += _toleration(toleration, (path / "tolerations").at(i))
+    return found
+
+
+def pod_update(new: Object, old: Object) -> list[FieldError]:
+    """Return whether a pod's spec was changed where it may not be."""
+    if _mutable_masked(new["spec"], old["spec"]) != old["spec"]:
+        return [forbidden("spec", IMMUTABLE)]
+    return []
+
+
+def _mutable_masked(new: Object, old: Object) -> Object:
+    masked = dict(new)
+    for field in ("containers", "initContainers"):
+        if len(new.get(field) or ()) == len(old.get(field) or ()) and field in new and field in old:
+            masked[field] = [{**n, "image": o.get("image")} for n, o in zip(new[field], old[field], strict=True)]
+    known = old.get("tolerations") or []
+    if all(t in (new.get("tolerations") or ()) for t in known) and known:
+        masked["tolerations"] = known
+    elif not known:
+        masked.pop("tolerations", None)
+    for field in ("activeDeadlineSeconds", "schedulingGates", "ephemeralContainers"):
+        masked.pop(field, None)
+        if field in old:
+            masked[field] = old[field]
+    return masked
+
+
+def _volumes(volumes: Sequence[Object], path: Path) -> tuple[set[str], list[FieldError]]:
+    seen: set[str] = set()
+    found: list[FieldError] = []
+    for i, volume in enumerate(volumes):
+        where, name = path.at(i), volume.get("name", "")
+        if not name:
+            found.append(required(where / "name"))
+        elif complaint := names.label(name):
+            found.append(invalid(where / "name", name, complaint))
+        elif name in seen:
+            found.append(duplicate(where / "name", name))
+        seen.add(name)
+        sources = [k for k, v in volume.items() if k != "name" and v is not None]
+        if len(sources) > 1:
+            found.append(forbidden(where / sources[1], "may not specify more than 1 volume type"))
+        if (volume.get("persistentVolumeClaim") or {"claimName": "-"}).get("claimName", "") == "":
+            found.append(required(where / "persistentVolumeClaim" / "claimName"))
+    return seen, found
+
+
+def _container(container: Object, path: Path, volumes: set[str], seen: set[str]) -> list[FieldError]:
+    found: list[FieldError] = []
+    name = container.get("name", "")
+    if not name:
+        found.append(required(path / "name"))
+    elif complaint := names.label(name):
+        found.append(invalid(path / "name", name, complaint))
+    elif name in seen:
+        found.append(duplicate(path / "name", name))
+    seen.add(name)
+    if not container.get("image"):
+        found.append(required(path / "image"))
+    elif container["image"] != container["image"].strip():
+        found.append(invalid(path / "image", container["image"], "must not have leading or trailing whitespace"))
+    if container.get("imagePullPolicy") not in (None, *PULL_POLICIES):
+        found.append(not_supported(path / "imagePullPolicy", container["imagePullPolicy"], PULL_POLICIES))
+    found += _ports(container.get("ports") or (), path / "ports")
+    found += _environment(container.get("env") or (), path / "env")
+    found += _mounts(container.get("volumeMounts") or (), path / "volumeMounts", volumes)
+    found += resources(container.get("resources") or {}, path / "resources")
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(probe):
+            found += _probe(container[probe], path / probe)
+    return found
+
+
+def _ports(ports: Sequence[Object], path: Path) -> list[FieldError]:
+    found: list[FieldError] = []
+    names_seen: set[str] = set()
+    for i, port in enumerate(ports):
+        where = path.at(i)
+        for field in ("containerPort", "hostPort"):
+            value = port.get(field)
+            if value is None and field == "containerPort":
+                found.append(required(where / field))
+            elif value is not None and not (0 < value < 65536 or (field == "hostPort" and value == 0)):
+                found.append(invalid(where / field, value, "must be between 1 and 65535, inclusive"))
+        if port.get("protocol") not in PROTOCOLS:
+            found.append(not_supported(where / "protocol", port.get("protocol", ""), PROTOCOLS))
+        if port.get("name"):
+            if port["name"] in names_seen:
+                found.append(duplicate(where / "name", port["name"]))
+            names_seen.add(port["name"])
+    return found
+
+
+def _environment(variables: Sequence[Object], path: Path) -> list[FieldError]:
+    found = []
+    for i, variable in enumerate(variables):
+        if not variable.get("name"):
+            found.append(required(path.at(i) / "name"))
+        source = variable.get("valueFrom")
+        if source is not None and variable.get("value"):
+            found.append(invalid(path.at(i) / "valueFrom", "", "may not be specified when `value` is not empty"))
+        if source is not None and len([v for v in source.values() if v is not None]) != 1:
+            found.append(
+                invalid(
+                    path.at(i) / "valueFrom",
+                    "",
+                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+                )
+            )
+    return found
+
+
+def _mounts(mounts: Sequence[Object], path: Path, volumes: set[str]) -> list[FieldError]:
+    found: list[FieldError] = []
+    seen: set[str] = set()
+    for i, mount in enumerate(mounts):
+        where = path.at(i)
+        if not mount.get("name"):
+            found.append(required(where / "name"))
+        elif mount["name"] not in volumes:
+            found.append(not_found(where / "name", mount["name"]))
+        if not mount.get("mountPath"):
+            found.append(required(where / "mountPath"))
+        elif mount["mountPath"] in seen:
+            found.append(invalid(where / "mountPath", mount["mountPath"], "must be unique"))
+        seen.add(mount.get("mountPath", ""))
+        if ".." in (mount.get("subPath") or "").split("/"):
+            found.append(invalid(where / "subPath", mount["subPath"], "must not contain '..'"))
+    return found
+
+
+def resources(given: Mapping[str, Object], path: Path) -> list[FieldError]:
+    """Return which requests and limits are no quantities, negative, or the wrong way round."""
+    found: list[FieldError] = []
+    limits = given.get("limits") or {}
+    for field in ("limits", "requests"):
+        for name, value in (given.get(field) or {}).items():
+            where = (path / field).at(name)
+            try:
+                if parse(str(value)) < 0:
+                    found.append(invalid(where, str(value), "must be greater than or equal to 0"))
+            except ValueError as error:
+                found.append(invalid(where, str(value), str(error)))
+                continue
+            if field == "requests" and name in limits and _more(value, limits[name]):
+                found.append(
+                    invalid(path / "requests", str(value), f"must be less than or equal to {name} limit of {limits[name]}")
+                )
+    return found
+
+
+def _more(a: str, b: str) -> bool:
+    try:
+        return compare(a, b) > 0
+    except ValueError:
+        return False
+
+
+def _probe(probe: Object, path: Path) -> list[FieldError]:
+    found = [
+        invalid(path / field, probe[field], "must be greater than or equal to 0")
+        for field in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
+        if probe.get(field, 0) < 0
+    ]
+    given = [h for h in HANDLERS if probe.get(h) is not None]
+    if not given:
+        found.append(required(path, "must specify a handler type"))
+    elif len(given) > 1:
+        found.append(forbidden(path / given[1], "may not specify more than 1 handler type"))
+    if "readinessProbe" not in path and probe.get("successThreshold", 1) != 1:
+        found.append(invalid(path / "successThreshold", probe["successThreshold"], "must be 1"))
+    return found
+
+
+def _toleration(toleration: Object, path: Path) -> list[FieldError]:
+    operator = toleration.get("operator", "Equal")
+    if operator not in ("Equal", "Exists", ""):
+        return [not_supported(path / "operator", operator, ("Equal", "Exists"))]
+    if operator == "Exists" and toleration.get("value"):
+        return [invalid(path / "operator", toleration, "value must be empty when `operator` is 'Exists'")]
+    if not toleration.get("key") and operator != "Exists":
+        return [
+            invalid(
+                path / "operator",
+                operator,
+                'operator must be Exists when `key` is empty, which means "match all values and all keys"',
+            )
+        ]
+    return []
+
+
+CREATE = {("", "pods"): pod}
+UPDATE = {("", "pods"): pod_update}

@@ -1,0 +1,130 @@
+"""Rules of ConfigMaps, Secrets, roles and priorities."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+
+from moorings_core.ports.objects import Object
+
+from . import names
+from .errors import FieldError, Path, forbidden, invalid, required
+
+SIZE_MOST = 1 << 20
+CONFIG_DATA = ("data", "binaryData")
+SYSTEM_PRIORITY = 1_000_000_000
+
+
+def _config_map(obj: Object) -> list[FieldError]:
+    found, size = _keys(obj, CONFIG_DATA)
+    for key in set(obj.get("data") or ()) & set(obj.get("binaryData") or ()):
+        found.append(invalid(Path("data").at(key), key, "duplicate of key present in binaryData"))
+    return found + _size(size)
+
+
+def _secret(obj: Object) -> list[FieldError]:
+    found, size = _keys(obj, ("data",))
+    for key, value in (obj.get("data") or {}).items():
+        try:
+            base64.b64decode(value or "", validate=True)
+        except (binascii.Error, ValueError):
+            found.append(invalid(Path("data").at(key), "<secret contents redacted>", "must be base64"))
+    if obj.get("type") == "kubernetes.io/tls":
+        found += [required(Path("data").at(k)) for k in ("tls.crt", "tls.key") if k not in (obj.get("data") or {})]
+    return found + _size(size)
+
+
+def _keys(obj: Object, fields: tuple[str, ...]) -> tuple[list[FieldError], int]:
+    found: list[FieldError] = []
+    size = 0
+    for field in fields:
+        for key, value in (obj.get(field) or {}).items():
+            size += len(str(value))
+            if complaint := names.config_key(key):
+                found.append(invalid(Path(field).at(key), key, complaint))
+    return found, size
+
+
+def _size(size: int) -> list[FieldError]:
+    if size <= SIZE_MOST:
+        return []
+    return [FieldError("FieldValueTooLong", "", f"Too long: may not be more than {SIZE_MOST} bytes")]
+
+
+def _immutable(*fields: str) -> Callable[[Object, Object], list[FieldError]]:
+    def rule(new: Object, old: Object) -> list[FieldError]:
+        if not old.get("immutable"):
+            return []
+        found = [] if new.get("immutable") else [forbidden("immutable", "field is immutable when `immutable` is set")]
+        return found + [
+            forbidden(field, "field is immutable when `immutable` is set") for field in fields if new.get(field) != old.get(field)
+        ]
+
+    return rule
+
+
+def _secret_update(new: Object, old: Object) -> list[FieldError]:
+    fixed = [] if new.get("type") == old.get("type") else [invalid("type", new.get("type"), "field is immutable")]
+    return fixed + _immutable_secret(new, old)
+
+
+def _role(obj: Object) -> list[FieldError]:
+    found: list[FieldError] = []
+    for i, rule in enumerate(obj.get("rules") or ()):
+        path = Path("rules").at(i)
+        if not rule.get("verbs"):
+            found.append(required(path / "verbs", "verbs must contain at least one value"))
+        if not rule.get("nonResourceURLs"):
+            found += [
+                required(path / f, f"resource rules must supply at least one {w}")
+                for f, w in (("apiGroups", "api group"), ("resources", "resource"))
+                if not rule.get(f)
+            ]
+    return found
+
+
+def _binding(obj: Object) -> list[FieldError]:
+    reference = obj.get("roleRef") or {}
+    return [] if reference.get("name") else [required(Path("roleRef") / "name")]
+
+
+def _binding_update(new: Object, old: Object) -> list[FieldError]:
+    if new.get("roleRef") != old.get("roleRef"):
+        return [invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
+    return []
+
+
+def _priority(obj: Object) -> list[FieldError]:
+    system = obj["metadata"].get("name", "").startswith("system-")
+    if not system and obj.get("value", 0) > SYSTEM_PRIORITY:
+        return [forbidden("value", f"maximum allowed value of a user defined priority is {SYSTEM_PRIORITY}")]
+    return []
+
+
+def _priority_update(new: Object, old: Object) -> list[FieldError]:
+    return [
+        forbidden(field, "may not be changed in an update.")
+        for field in ("value", "preemptionPolicy")
+        if new.get(field) != old.get(field)
+    ]
+
+
+_RBAC = "rbac.authorization.k8s.io"
+_immutable_secret = _immutable("data")
+CREATE = {
+    ("", "configmaps"): _config_map,
+    ("", "secrets"): _secret,
+    (_RBAC, "roles"): _role,
+    (_RBAC, "clusterroles"): _role,
+    (_RBAC, "rolebindings"): _binding,
+    (_RBAC, "clusterrolebindings"): _binding,
+    ("scheduling.k8s.io", "priorityclasses"): _priority,
+}
+UPDATE = {
+    ("", "configmaps"): _immutable(*CONFIG_DATA),
+    ("", "secrets"): _secret_update,
+    (_RBAC, "rolebindings"): _binding_update,
+    (_RBAC, "clusterrolebindings"): _binding_update,
+    ("scheduling.k8s.io", "priorityclasses"): _priority_update,
+}
