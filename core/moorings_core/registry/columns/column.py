@@ -75,7 +75,7 @@ def duration(seconds: int) -> str:
 
 def parse_time(text: str) -> datetime.datetime:
     """Return an RFC 3339 timestamp as a datetime."""
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.datetime.fromisoformat(text)
 
 
 def labels(values: Mapping[str, str] | None) -> str:

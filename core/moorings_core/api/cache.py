@@ -1,0 +1,178 @@
+"""The newest state of every object in memory, and the recent changes of every collection, fed by the store's watch.
+
+Reads are served from here. A change is encoded once per form, however many watchers get it. Objects are shared and never changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sortedcontainers import SortedDict
+
+from moorings_core.ports.objects import Key, Object
+from moorings_core.ports.store import Store, StoreEvent
+
+HISTORY = 10_000
+"""How many changes of a collection a watch can go back to."""
+
+
+@dataclass(slots=True)
+class Stored:
+    """An object as stored; `body` is its JSON, made when first asked for."""
+
+    object: Object
+    revision: int
+    _body: bytes = b""
+
+    @property
+    def body(self) -> bytes:
+        """The object as JSON."""
+        if not self._body:
+            self._body = orjson.dumps(self.object)
+        return self._body
+
+
+@dataclass(slots=True)
+class Change:
+    """One committed change: old None is a creation, new None a removal (then `last` carries the removal's revision)."""
+
+    key: Key
+    revision: int
+    old: Stored | None
+    new: Stored | None
+    last: Object | None = None
+    encoded: dict[str, bytes] = field(default_factory=dict)
+    """Event bytes by form, filled in by watchers"""
+
+
+Listener = Callable[[Change], None]
+
+
+class Collection:
+    """The objects of one resource (group and plural)."""
+
+    def __init__(self) -> None:
+        self.items: Any = SortedDict()
+        self.history: deque[Change] = deque(maxlen=HISTORY)
+        self.listeners: dict[Listener, None] = {}
+        self.forgotten = 0
+        """The revision up to which changes are no longer in `history`"""
+
+    def get(self, key: Key) -> Stored | None:
+        """Return an object, or None."""
+        return self.items.get(key)  # type: ignore[no-any-return]
+
+    def select(self, namespace: str = "") -> Iterator[Stored]:
+        """Yield the objects of a namespace, or all, by key."""
+        if not namespace:
+            yield from self.items.values()
+            return
+        for key in self.items.irange(Key(namespace, ""), Key(namespace + "\0", ""), inclusive=(True, False)):
+            yield self.items[key]
+
+    def since(self, revision: int) -> Sequence[Change]:
+        """Return the changes after a revision, oldest first."""
+        return [c for c in self.history if c.revision > revision]
+
+    def apply(self, change: Change) -> None:
+        """Take in a change and tell the listeners."""
+        if change.new is None:
+            self.items.pop(change.key, None)
+        else:
+            self.items[change.key] = change.new
+        if len(self.history) == HISTORY:
+            self.forgotten = self.history[0].revision
+        self.history.append(change)
+        for listener in list(self.listeners):
+            listener(change)
+
+
+class Cache:
+    """All collections, kept up to the store's newest revision."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._collections: dict[tuple[str, str], Collection] = {}
+        self.revision = self._started = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    def collection(self, group: str, plural: str) -> Collection:
+        """Return the collection of a resource."""
+        found = self._collections.get((group, plural))
+        if found is None:
+            found = self._collections[group, plural] = Collection()
+            found.forgotten = self._started
+        return found
+
+    async def load(self) -> None:
+        """Take in everything that is stored."""
+        page = await self._store.list("")
+        self.revision = self._started = page.revision
+        for record in page.records:
+            group, plural, key = parse_key(record.key)
+            stored = _stored(record.value, record.revision)
+            self.collection(group, plural).items[key] = stored
+
+    async def follow(self) -> None:
+        """Take in every change until the store closes."""
+        async for batch in self._store.watch("", self.revision):
+            for event in batch:
+                self._take_in(event)
+            self._wake()
+
+    async def wait_for(self, revision: int, timeout: float = 10) -> None:
+        """Return once the cache has reached a revision. Raises TimeoutError."""
+        if self.revision >= revision:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((revision, future))
+        await asyncio.wait_for(future, timeout)
+
+    def _take_in(self, event: StoreEvent) -> None:
+        group, plural, key = parse_key(event.key)
+        collection = self.collection(group, plural)
+        old = collection.get(key)
+        new = None if event.value is None else _stored(event.value, event.revision)
+        last = None
+        if new is None:
+            if old is None:
+                return
+            metadata = {**old.object["metadata"], "resourceVersion": str(event.revision)}
+            last = {**old.object, "metadata": metadata}
+        self.revision = event.revision
+        collection.apply(Change(key, event.revision, old, new, last))
+
+    def _wake(self) -> None:
+        due = [f for r, f in self._waiting if r <= self.revision]
+        self._waiting = [(r, f) for r, f in self._waiting if r > self.revision]
+        for future in due:
+            if not future.done():
+                future.set_result(None)
+
+
+def store_key(group: str, plural: str, key: Key) -> str:
+    """Return where an object is stored."""
+    return f"{group or 'core'}/{plural}/{key.namespace}/{key.name}"
+
+
+def parse_key(text: str) -> tuple[str, str, Key]:
+    """Return group, plural and key of a stored object."""
+    group, plural, namespace, name = text.split("/", 3)
+    return "" if group == "core" else group, plural, Key(namespace, name)
+
+
+def encode(obj: Object) -> bytes:
+    """Return what is stored of an object: everything but its resourceVersion, which is the store's own revision."""
+    metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
+    return orjson.dumps({**obj, "metadata": metadata})
+
+
+def _stored(value: bytes, revision: int) -> Stored:
+    obj = orjson.loads(value)
+    obj["metadata"]["resourceVersion"] = str(revision)
+    return Stored(obj, revision)

@@ -1,0 +1,63 @@
+"""Who asks for what: the caller and the options of a request, as the pipeline passes them on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from moorings_core.ports.objects import Object
+
+MASTERS = "system:masters"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated caller."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+SYSTEM = User("system:apiserver", (MASTERS,))
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """field_validation is Ignore, Warn or Strict; propagation and preconditions are of deletions."""
+
+    dry_run: bool = False
+    field_validation: str = "Warn"
+    field_manager: str = ""
+    force: bool = False
+    grace: int | None = None
+    propagation: str = ""
+    uid: str = ""
+    version: str = ""
+
+
+@dataclass(slots=True)
+class Context:
+    """One request: its caller, its options, and the warnings that the answer will carry."""
+
+    user: User = SYSTEM
+    options: WriteOptions = field(default_factory=WriteOptions)
+    warnings: list[str] = field(default_factory=list)
+
+
+def delete_options(body: Object, base: WriteOptions) -> WriteOptions:
+    """Return the options of a deletion, those in its DeleteOptions body over those in the query."""
+    preconditions = body.get("preconditions") or {}
+    grace = body.get("gracePeriodSeconds")
+    propagation = body.get("propagationPolicy") or base.propagation
+    if body.get("orphanDependents") is not None and not propagation:
+        propagation = "Orphan" if body["orphanDependents"] else "Background"
+    return WriteOptions(
+        dry_run=base.dry_run or bool(body.get("dryRun")),
+        grace=base.grace if grace is None else grace,
+        propagation=propagation,
+        uid=preconditions.get("uid", base.uid),
+        version=preconditions.get("resourceVersion", base.version),
+    )

@@ -1,0 +1,96 @@
+"""The API without a transport: cache, reads, writes and the subresources that are more than a part of an object."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+
+from moorings_core.ports.cluster import ClusterConfig
+from moorings_core.ports.errors import BadRequest, NotFound
+from moorings_core.ports.objects import Key, Object, Resource
+from moorings_core.ports.store import Store
+from moorings_core.registry.kinds import Kind, Registry, built_in
+
+from . import problems
+from .admission import Admission
+from .cache import Cache
+from .context import Context
+from .reads import Reader
+from .scale import apply_scale, scale_of
+from .services import ServiceAllocator
+from .writes import Pending, Writer
+
+PODS = Resource("", "v1", "pods", "Pod", True)
+
+
+class ApiCore:
+    """What HTTPS and in-process clients share."""
+
+    def __init__(self, config: ClusterConfig, store: Store, registry: Registry | None = None) -> None:
+        self.config, self.store = config, store
+        self.registry = registry or built_in()
+        self.cache = Cache(store)
+        self.reader = Reader(self.cache, store)
+        self.services = ServiceAllocator(self.cache, config.services)
+        self.writer = Writer(self.cache, store, Admission(self.cache, config.timing), self.services)
+
+    def kind(self, resource: Resource) -> Kind:
+        """Return a kind by its resource. Raises NotFound."""
+        found = self.registry.lookup(resource.group, resource.version, resource.plural)
+        if found is None:
+            raise NotFound("the server could not find the requested resource")
+        return found
+
+    async def get(self, resource: Resource, key: Key, subresource: str = "") -> Object:
+        """Return an object, or its scale."""
+        found = self.reader.get(resource, key).object
+        if subresource == "scale":
+            return scale_of(resource, found)
+        return found
+
+    async def create_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Object:
+        """Create a binding or an eviction."""
+        pending = self.plan_subresource(resource, key, name, body, context)
+        await self.writer.commit(pending, context)
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+    def plan_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Pending:
+        """Decide on a binding or an eviction of a pod."""
+        kind = self.kind(resource)
+        if resource.plural == "pods" and name == "binding":
+            return self.writer.plan_change(kind, key, lambda pod: _bound(resource, key, pod, body), context, "binding")
+        if resource.plural == "pods" and name == "eviction":
+            return self.writer.plan_delete(kind, key, context)
+        raise problems.method_not_allowed(resource, "create")
+
+    async def update_scale(self, resource: Resource, key: Key, scale: Object, context: Context) -> Object:
+        """Set the replicas of a workload through its scale."""
+        version = scale.get("metadata", {}).get("resourceVersion")
+
+        def change(old: Object) -> Object:
+            if version and version != old["metadata"]["resourceVersion"]:
+                raise problems.conflict(resource, key.name)
+            return apply_scale(old, scale)
+
+        return scale_of(resource, await self.writer.mutate(self.kind(resource), key, change, context))
+
+
+def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object:
+    node = (binding.get("target") or {}).get("name")
+    if not node:
+        raise BadRequest("target.name: Required value")
+    uid = (binding.get("metadata") or {}).get("uid")
+    if uid and uid != pod["metadata"]["uid"]:
+        raise problems.conflict(resource, key.name, f"the uid of the pod is {pod['metadata']['uid']}, not {uid}")
+    if "deletionTimestamp" in pod["metadata"]:
+        raise problems.conflict(resource, key.name, f"pod {key.name} is being deleted, cannot be assigned to a host")
+    if pod["spec"].get("nodeName"):
+        text = f"pod {key.name} is already assigned to node {pod['spec']['nodeName']!r}"
+        raise problems.conflict(resource, key.name, text)
+    new = copy.deepcopy(pod)
+    new["spec"]["nodeName"] = node
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    others = [c for c in new["status"].get("conditions", ()) if c["type"] != "PodScheduled"]
+    new["status"]["conditions"] = [*others, condition]
+    return new

@@ -1,0 +1,59 @@
+"""Errors in upstream's words. Source: apimachinery api/errors."""
+
+from __future__ import annotations
+
+from moorings_core.ports.errors import AlreadyExists, BadRequest, Conflict, Expired, MethodNotAllowed, NotFound, ServerTimeout
+from moorings_core.ports.objects import Object, Resource
+
+
+def _details(resource: Resource, name: str, uid: str = "") -> Object:
+    details: Object = {"name": name, "kind": resource.plural}
+    if resource.group:
+        details["group"] = resource.group
+    return details | ({"uid": uid} if uid else {})
+
+
+def _qualified(resource: Resource) -> str:
+    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+
+
+def not_found(resource: Resource, name: str) -> NotFound:
+    """There is no such object."""
+    return NotFound(f'{_qualified(resource)} "{name}" not found', details=_details(resource, name))
+
+
+def already_exists(resource: Resource, name: str) -> AlreadyExists:
+    """The name is taken."""
+    return AlreadyExists(f'{_qualified(resource)} "{name}" already exists', details=_details(resource, name))
+
+
+def conflict(resource: Resource, name: str, why: str = "") -> Conflict:
+    """The stored object is newer than the caller's."""
+    reason = why or "the object has been modified; please apply your changes to the latest version and try again"
+    return Conflict(
+        f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {reason}', details=_details(resource, name)
+    )
+
+
+def method_not_allowed(resource: Resource, verb: str) -> MethodNotAllowed:
+    """The resource has no such verb."""
+    return MethodNotAllowed(
+        f'{verb} is not supported on resources of kind "{_qualified(resource)}"', details=_details(resource, "")
+    )
+
+
+def expired(asked: int, oldest: int) -> Expired:
+    """A watch or list goes back further than the history."""
+    return Expired(f"too old resource version: {asked} ({oldest})")
+
+
+def too_new(asked: int, newest: int) -> ServerTimeout:
+    """The caller knows a revision that this server has not reached."""
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    details: Object = {"causes": [cause], "retryAfterSeconds": 1}
+    return ServerTimeout(f"Too large resource version: {asked}, current: {newest}", details=details)
+
+
+def bad_version(text: str) -> BadRequest:
+    """A resourceVersion is no number."""
+    return BadRequest(f"invalid resource version {text!r}: it must be a number")

@@ -1,0 +1,151 @@
+"""Get and list from the cache: consistent by default, paged on a snapshot, at a version where one is asked for."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from moorings_core.ports.errors import BadRequest, Expired
+from moorings_core.ports.objects import Key, Object, Resource, key_of
+from moorings_core.ports.store import Compacted, Store
+from moorings_core.registry import selectors
+
+from . import problems
+from .cache import Cache, Stored, store_key
+
+NEWEST_WAIT = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """What a list asks for; version "" is the newest, "0" whatever is at hand."""
+
+    namespace: str = ""
+    labels: str = ""
+    fields: str = ""
+    limit: int = 0
+    continue_: str = ""
+    version: str = ""
+    match: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of stored objects."""
+
+    items: Sequence[Stored]
+    version: str
+    continue_: str = ""
+    remaining: int | None = None
+
+    def metadata(self) -> Object:
+        """Return the list's metadata."""
+        metadata: Object = {"resourceVersion": self.version}
+        if self.continue_:
+            metadata["continue"] = self.continue_
+            if self.remaining is not None:
+                metadata["remainingItemCount"] = self.remaining
+        return metadata
+
+
+class Selection:
+    """Label and field selectors of a request, parsed and checked. Raises BadRequest."""
+
+    def __init__(self, resource: Resource, labels: str, fields: str) -> None:
+        self._resource = resource
+        try:
+            self._labels, self._fields = selectors.parse_labels(labels), selectors.parse_fields(fields)
+            selectors.check_fields(resource, self._fields)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+        self.name = self._fields.requires("metadata.name")
+        self.all = not self._labels and not self._fields
+
+    def matches(self, obj: Object) -> bool:
+        """Whether an object is selected."""
+        if self.all:
+            return True
+        if self._labels and not self._labels.matches(obj["metadata"].get("labels") or {}):
+            return False
+        return not self._fields or self._fields.matches(selectors.field_values(self._resource, obj))
+
+
+class Reader:
+    """Reads of one cache and its store."""
+
+    def __init__(self, cache: Cache, store: Store) -> None:
+        self._cache, self._store = cache, store
+
+    def get(self, resource: Resource, key: Key) -> Stored:
+        """Return an object. Raises NotFound."""
+        found = self._cache.collection(resource.group, resource.plural).get(key)
+        if found is None:
+            raise problems.not_found(resource, key.name)
+        return found
+
+    async def list(self, resource: Resource, options: ListOptions) -> Listing:
+        """Return a page. Raises BadRequest, Expired, ServerTimeout."""
+        selection = Selection(resource, options.labels, options.fields)
+        if options.continue_:
+            return await self._continue(resource, options, selection)
+        if options.match == "Exact":
+            return await self._page(resource, options, selection, number(options.version), "")
+        await self.reach(options.version)
+        collection = self._cache.collection(resource.group, resource.plural)
+        items = [s for s in collection.select(options.namespace) if selection.matches(s.object)]
+        return self._cut(resource, items, options, selection, self._cache.revision)
+
+    async def reach(self, version: str) -> None:
+        """Wait a little for a version that somebody else has seen. Raises ServerTimeout, BadRequest."""
+        if version in ("", "0"):
+            return
+        asked = number(version)
+        try:
+            await self._cache.wait_for(asked, NEWEST_WAIT)
+        except TimeoutError:
+            raise problems.too_new(asked, self._cache.revision) from None
+
+    async def _continue(self, resource: Resource, options: ListOptions, selection: Selection) -> Listing:
+        try:
+            at, after = orjson.loads(base64.urlsafe_b64decode(options.continue_))
+        except ValueError as error:
+            raise BadRequest("continue key is not valid") from error
+        return await self._page(resource, options, selection, at, after)
+
+    async def _page(self, resource: Resource, options: ListOptions, selection: Selection, at: int, after: str) -> Listing:
+        prefix = store_key(resource.group, resource.plural, Key(options.namespace, ""))
+        if not options.namespace:
+            prefix = prefix[:-1]
+        try:
+            page = await self._store.list(prefix, at=at if at != self._cache.revision else 0, after=after)
+        except Compacted as error:
+            details: Object = {"retryAfterSeconds": 0}
+            text = "The provided continue parameter is too old to display a consistent list result."
+            raise Expired(text, details=details) from error
+        items = [_with_version(r.value, r.revision) for r in page.records]
+        return self._cut(resource, [s for s in items if selection.matches(s.object)], options, selection, at)
+
+    def _cut(self, resource: Resource, items: Sequence[Stored], options: ListOptions, selection: Selection, at: int) -> Listing:
+        if not options.limit or len(items) <= options.limit:
+            return Listing(items, str(at))
+        page = items[: options.limit]
+        place = store_key(resource.group, resource.plural, key_of(page[-1].object))
+        token = base64.urlsafe_b64encode(orjson.dumps([at, place])).decode()
+        remaining = len(items) - len(page) if selection.all else None
+        return Listing(page, str(at), token, remaining)
+
+
+def number(version: str) -> int:
+    """Return a resourceVersion as a number. Raises BadRequest."""
+    if not version.isdigit():
+        raise problems.bad_version(version)
+    return int(version)
+
+
+def _with_version(value: bytes, revision: int) -> Stored:
+    obj = orjson.loads(value)
+    obj["metadata"]["resourceVersion"] = str(revision)
+    return Stored(obj, revision)

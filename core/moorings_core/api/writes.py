@@ -1,0 +1,396 @@
+"""Create, update, patch and delete: from a decoded object to a commit. The same for HTTPS and in-process callers.
+
+A write reads the cache, decides, and commits with the revision it read as precondition; when somebody was faster an unconditional
+write starts over and a conditional one answers Conflict.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from moorings_core.api.patch import PatchError, PatchTestFailed, json_patch, merge_patch, strategic_patch
+from moorings_core.ports.client import PatchType
+from moorings_core.ports.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Conflict,
+    Invalid,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+)
+from moorings_core.ports.objects import Key, Object, Resource, key_of
+from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
+from moorings_core.registry import defaults, strategy
+from moorings_core.registry.kinds import Kind
+from moorings_core.registry.schema import check_types, find_unknown, prune
+from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
+
+from . import problems
+from .admission import Admission
+from .cache import Cache, Collection, Stored, encode, store_key
+from .context import Context
+from .services import ServiceAllocator
+
+NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+NAME_BASE_MOST, NAME_RANDOM = 58, 5
+TRIES = 5
+Change = Callable[[Object], Object]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A write that is decided and not yet committed: what the answer will be, and the operation (None: nothing to store)."""
+
+    resource: Resource
+    result: Object
+    operation: Operation | None
+    removed: bool = False
+
+
+class Writer:
+    """The write path."""
+
+    def __init__(self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator) -> None:
+        self._cache, self._store, self._admission, self._services = cache, store, admission, services
+
+    async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
+        """Create an object and return it as stored."""
+        generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
+        for attempt in range(TRIES):
+            pending = self.plan_create(kind, namespace, copy.deepcopy(body), context)
+            try:
+                return await self.commit(pending, context)
+            except AlreadyExists:
+                if not generated or attempt == TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
+        """Decide on a creation; obj becomes part of the result."""
+        resource = kind.resource
+        self._prepare_body(kind, obj, context)
+        metadata = obj["metadata"]
+        if resource.namespaced:
+            _match_namespace(metadata, namespace)
+        else:
+            metadata.pop("namespace", None)
+        if metadata.get("resourceVersion"):
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = _generate(metadata["generateName"])
+        for field in (*strategy.OWNED, "resourceVersion"):
+            metadata.pop(field, None)
+        metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), _now()
+        strategy.prepare_create(resource, obj)
+        defaults.apply(resource, obj)
+        self._admission.create(resource, obj)
+        if _is_service(resource):
+            self._services.allocate(obj)
+        self._check(resource, obj, validate_create(resource, obj))
+        key = key_of(obj)
+        if self._collection(resource).get(key) is not None:
+            raise problems.already_exists(resource, key.name)
+        return Pending(resource, obj, PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0))
+
+    async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
+        """Replace an object, or create it where the kind allows that."""
+        given = body.get("metadata", {})
+        if given.get("name", key.name) != key.name:
+            raise BadRequest(f"the name of the object ({given['name']}) does not match the name on the URL ({key.name})")
+        conditional = bool(given.get("resourceVersion"))
+        if not conditional and not strategy.allows_unconditional_update(kind.resource):
+            raise to_invalid(kind.resource, key.name, [_required_version()])
+        change = self.replacement(kind, key, body)
+        return await self._change(kind, key, change, context, subresource, conditional=conditional)
+
+    def replacement(self, kind: Kind, key: Key, body: Object) -> Change:
+        """Return the change that puts body in the place of the stored object, if that is still the one it was made from."""
+        given = body.get("metadata", {})
+
+        def change(old: Object) -> Object:
+            version, uid = given.get("resourceVersion"), given.get("uid")
+            if version and version != old["metadata"]["resourceVersion"]:
+                raise problems.conflict(kind.resource, key.name)
+            if uid and uid != old["metadata"]["uid"]:
+                text = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata']['uid']}"
+                raise problems.conflict(kind.resource, key.name, text)
+            return copy.deepcopy(body)
+
+        return change
+
+    async def patch(
+        self, kind: Kind, key: Key, patch: Any, patch_type: PatchType, context: Context, subresource: str = ""
+    ) -> Object:
+        """Change part of an object."""
+        if patch_type == "apply":
+            raise UnsupportedMediaType("server-side apply is not served by this version")
+        conditional = isinstance(patch, Mapping) and bool((patch.get("metadata") or {}).get("resourceVersion"))
+        change = self.patching(kind, key, patch, patch_type)
+        return await self._change(kind, key, change, context, subresource, conditional=conditional)
+
+    def patching(self, kind: Kind, key: Key, patch: Any, patch_type: PatchType) -> Change:
+        """Return the change that a patch makes."""
+        return lambda old: self._patched(kind, key, old, patch, patch_type)
+
+    async def mutate(self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "") -> Object:
+        """Change an object by a function of its stored state, as often as it takes to win."""
+        return await self._change(kind, key, change, context, subresource, conditional=False)
+
+    async def delete(self, kind: Kind, key: Key, context: Context) -> tuple[Object, bool]:
+        """Delete an object; return (object, whether it is gone for good)."""
+
+        async def attempt() -> tuple[Object, bool]:
+            pending = self.plan_delete(kind, key, context)
+            return await self.commit(pending, context), pending.removed
+
+        return await _retrying(attempt, once=bool(context.options.version))
+
+    def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
+        """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod."""
+        resource, options = kind.resource, context.options
+        stored = self._stored(resource, key)
+        obj = stored.object
+        self._admission.delete(resource, key)
+        if options.uid and options.uid != obj["metadata"]["uid"]:
+            text = f"the UID in the precondition ({options.uid}) does not match the UID in record ({obj['metadata']['uid']}). "
+            raise problems.conflict(resource, key.name, text + "The object might have been deleted and then recreated")
+        if options.version and options.version != obj["metadata"]["resourceVersion"]:
+            raise problems.conflict(resource, key.name)
+        place = store_key(resource.group, resource.plural, key)
+        finalizers = _finalizers(obj, options.propagation)
+        grace = strategy.graceful_seconds(resource, obj, options.grace)
+        if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
+            return Pending(resource, obj, DeleteRecord(place, stored.revision), removed=True)
+        marked = _marked(resource, obj, finalizers, grace)
+        operation = None if marked == obj else PutRecord(place, encode(marked), stored.revision)
+        return Pending(resource, marked, operation)
+
+    async def commit(self, pending: Pending, context: Context) -> Object:
+        """Store a decided write and return the object with its version. Raises Conflict, AlreadyExists, ServiceUnavailable."""
+        if pending.operation is None or context.options.dry_run:
+            return pending.result
+        try:
+            (revision,) = await self._store.commit([pending.operation])
+            await self._cache.wait_for(revision)
+        except PreconditionFailed as error:
+            raise _lost(pending, error) from error
+        except StoreUnavailable as error:
+            raise ApiError(f"the write was not stored: {error}") from error
+        except TimeoutError as error:
+            raise ServiceUnavailable("the write is stored, but not yet visible here") from error
+        finally:
+            self.settled(pending)
+        return self.settled_object(pending, revision)
+
+    def settled(self, pending: Pending) -> None:
+        """Give back what was reserved for a write that is now stored, or never will be."""
+        if _is_service(pending.resource):
+            self._services.release(pending.result)
+
+    def settled_object(self, pending: Pending, revision: int) -> Object:
+        """Return the stored object of a committed write."""
+        if pending.removed:
+            return pending.result
+        found = self._collection(pending.resource).get(key_of(pending.result))
+        if found is not None and found.revision == revision:
+            return found.object
+        metadata = {**pending.result["metadata"], "resourceVersion": str(revision)}
+        return {**pending.result, "metadata": metadata}
+
+    def plan_change(self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "") -> Pending:
+        """Decide on an update or patch of the stored object."""
+        resource = kind.resource
+        stored = self._stored(resource, key)
+        old = stored.object
+        new = change(old)
+        self._prepare_body(kind, new, context)
+        new["metadata"].setdefault("name", key.name)
+        if resource.namespaced:
+            _match_namespace(new["metadata"], key.namespace)
+        strategy.prepare_update(resource, new, old, subresource)
+        defaults.apply(resource, new)
+        if _is_service(resource) and subresource != "status":
+            self._services.allocate(new, old)
+        if subresource not in ("status", "binding", "resize", "ephemeralcontainers"):
+            self._check(resource, new, validate_update(resource, new, old))
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        place = store_key(resource.group, resource.plural, key)
+        if _finished(resource, new, subresource):
+            return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
+        if new == old:
+            return Pending(resource, old, None)
+        return Pending(resource, new, PutRecord(place, encode(new), stored.revision))
+
+    async def _change(
+        self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool
+    ) -> Object:
+        async def attempt() -> Object:
+            return await self.commit(self.plan_change(kind, key, change, context, subresource), context)
+
+        return await _retrying(attempt, once=conditional)
+
+    def _prepare_body(self, kind: Kind, obj: Object, context: Context) -> None:
+        """Check types and fields and drop what the schema does not know."""
+        resource = kind.resource
+        obj.setdefault("apiVersion", resource.api_version)
+        obj.setdefault("kind", resource.kind)
+        if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
+            given = f"{obj['apiVersion']}, Kind={obj['kind']}"
+            raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): got {given}")
+        schema = kind.schema
+        if schema is None:
+            return
+        wrong = check_types(obj, schema)
+        if wrong:
+            path, complaint = wrong[0]
+            raise BadRequest(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: {complaint} '
+                f"({path})"
+            )
+        if not isinstance(obj.get("metadata"), dict):
+            obj["metadata"] = {}
+        unknown = find_unknown(obj, schema)
+        if unknown:
+            _complain(unknown, context)
+        clean = prune(obj, schema)
+        if clean is not obj:
+            obj.clear()
+            obj.update(clean)
+
+    def _patched(self, kind: Kind, key: Key, old: Object, patch: Any, patch_type: PatchType) -> Object:
+        try:
+            match patch_type:
+                case "json":
+                    new = json_patch(old, patch)
+                case "merge":
+                    new = copy.deepcopy(merge_patch(old, patch))
+                case _:
+                    new = copy.deepcopy(strategic_patch(old, patch, kind.schema))
+        except PatchTestFailed as error:
+            raise Invalid(f"the server rejected our request due to an error in our request: {error}") from error
+        except PatchError as error:
+            raise BadRequest(str(error)) from error
+        if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
+            raise BadRequest("the patch leaves no object")
+        for field in ("resourceVersion", "uid"):
+            if new["metadata"].get(field) not in (None, "", old["metadata"][field]):
+                raise problems.conflict(kind.resource, key.name)
+        if new["metadata"].get("name") != key.name:
+            raise BadRequest(
+                f"the name of the object ({new['metadata'].get('name')}) does not match the name on the URL ({key.name})"
+            )
+        return new
+
+    def _check(self, resource: Resource, obj: Object, errors: list[Any]) -> None:
+        if errors:
+            if _is_service(resource):
+                self._services.release(obj)
+            raise to_invalid(resource, obj["metadata"].get("name", ""), errors)
+
+    def _stored(self, resource: Resource, key: Key) -> Stored:
+        found = self._collection(resource).get(key)
+        if found is None:
+            raise problems.not_found(resource, key.name)
+        return found
+
+    def _collection(self, resource: Resource) -> Collection:
+        return self._cache.collection(resource.group, resource.plural)
+
+
+async def _retrying(attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
+    for number in range(TRIES):
+        try:
+            return await attempt()
+        except Conflict as error:
+            lost = isinstance(error.__cause__, PreconditionFailed)
+            if once or not lost or number == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
+    name = pending.result["metadata"]["name"]
+    if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
+        return problems.already_exists(pending.resource, name)
+    return problems.not_found(pending.resource, name) if error.have == 0 else problems.conflict(pending.resource, name)
+
+
+def _complain(unknown: list[str], context: Context) -> None:
+    texts = [f'unknown field "{path}"' for path in unknown]
+    if context.options.field_validation == "Strict":
+        raise BadRequest(f"strict decoding error: {', '.join(texts)}")
+    if context.options.field_validation == "Warn":
+        context.warnings.extend(texts)
+
+
+def _match_namespace(metadata: Object, namespace: str) -> None:
+    given = metadata.setdefault("namespace", namespace)
+    if given != namespace:
+        raise BadRequest(
+            f"the namespace of the provided object does not match the namespace sent on the request ({given} != {namespace})"
+        )
+
+
+def _generate(base: str) -> str:
+    return base[:NAME_BASE_MOST] + "".join(random.choices(NAME_LETTERS, k=NAME_RANDOM))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_service(resource: Resource) -> bool:
+    return (resource.group, resource.plural) == ("", "services")
+
+
+def _finalizers(obj: Object, propagation: str) -> list[str]:
+    found = [f for f in obj["metadata"].get("finalizers") or () if f not in ("foregroundDeletion", "orphan")]
+    extra = {"Foreground": ["foregroundDeletion"], "Orphan": ["orphan"]}.get(propagation, [])
+    if not propagation:
+        extra = [f for f in obj["metadata"].get("finalizers") or () if f in ("foregroundDeletion", "orphan")]
+    return [*found, *extra]
+
+
+def _holds_namespace(resource: Resource, obj: Object) -> bool:
+    is_namespace = (resource.group, resource.plural) == ("", "namespaces")
+    return is_namespace and bool(obj.get("spec", {}).get("finalizers"))
+
+
+def _marked(resource: Resource, obj: Object, finalizers: list[str], grace: int) -> Object:
+    """Return the object as one that is being deleted; a later deletion may only shorten the time it has."""
+    metadata = dict(obj["metadata"])
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    known = metadata.get("deletionGracePeriodSeconds")
+    if "deletionTimestamp" not in metadata or (known is not None and grace < known):
+        moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=grace)
+        metadata["deletionTimestamp"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata["deletionGracePeriodSeconds"] = grace
+        if "generation" in metadata:
+            metadata["generation"] += 1
+    marked = {**obj, "metadata": metadata}
+    if (resource.group, resource.plural) == ("", "namespaces"):
+        marked["status"] = {**obj.get("status", {}), "phase": "Terminating"}
+    return marked
+
+
+def _finished(resource: Resource, obj: Object, subresource: str) -> bool:
+    """Whether the last finalizer of an object that is being deleted is gone."""
+    metadata = obj["metadata"]
+    if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
+        return False
+    if (resource.group, resource.plural) == ("", "pods") and metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return not _holds_namespace(resource, obj)
+
+
+def _required_version() -> Any:
+    return FieldError("FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0: must be specified for an update")

@@ -1,0 +1,238 @@
+"""What every store promises (moorings_core.ports.store.Store)."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from moorings_core.ports.store import Compacted, DeleteRecord, PreconditionFailed, PutRecord, StoreUnavailable
+from moorings_core.store.memory import MemoryStore
+from moorings_core.store.sqlite import CorruptStore, SqliteStore
+
+OPEN = {"memory": MemoryStore.open, "sqlite": SqliteStore.open}
+
+
+@pytest.fixture(params=OPEN)
+async def store(request, tmp_path):
+    store = await OPEN[request.param](tmp_path, {})
+    yield store
+    await store.close()
+
+
+async def first_batches(store, prefix, after, count):
+    """Return the first `count` events of a watch."""
+    events = []
+    async with asyncio.timeout(10):
+        async for batch in store.watch(prefix, after):
+            events += batch
+            if len(events) >= count:
+                return events[:count]
+    return events
+
+
+async def test_a_put_is_read_back_with_its_revision(store):
+    (revision,) = await store.commit([PutRecord("a/1", b"x")])
+    record = await store.get("a/1")
+    assert record == ("a/1", b"x", revision)
+    assert await store.get("a/2") is None
+    assert await store.get("a/") is None
+    assert store.revision == revision
+
+
+async def test_revisions_grow_by_operation(store):
+    first = await store.commit([PutRecord("a", b"1"), PutRecord("b", b"2")])
+    second = await store.commit([DeleteRecord("a"), PutRecord("a", b"3")])
+    assert list(first) + list(second) == sorted({*first, *second})
+
+
+async def test_preconditions_hold_for_the_whole_commit(store):
+    (revision,) = await store.commit([PutRecord("a", b"1", expect=0)])
+    with pytest.raises(PreconditionFailed) as caught:
+        await store.commit([PutRecord("b", b"2"), PutRecord("a", b"3", expect=0)])
+    assert (caught.value.index, caught.value.key, caught.value.have) == (1, "a", revision)
+    assert await store.get("b") is None
+    await store.commit([PutRecord("a", b"4", expect=revision)])
+    with pytest.raises(PreconditionFailed):
+        await store.commit([DeleteRecord("a", expect=revision)])
+
+
+async def test_deleting_what_is_not_there_is_no_operation(store):
+    before = store.revision
+    assert list(await store.commit([DeleteRecord("nothing")])) == [0]
+    assert store.revision == before
+
+
+async def test_of_many_conditional_writers_one_wins(store):
+    async def attempt(number):
+        try:
+            await store.commit([PutRecord("leader", str(number).encode(), expect=0)])
+        except PreconditionFailed:
+            return 0
+        return 1
+
+    assert sum(await asyncio.gather(*(attempt(n) for n in range(20)))) == 1
+
+
+async def test_lists_are_ordered_paged_and_of_one_revision(store):
+    await store.commit([PutRecord(f"p/{n:02}", b"old") for n in range(10)])
+    at = store.revision
+    await store.commit([PutRecord("p/03", b"new"), DeleteRecord("p/04"), PutRecord("p/99", b"late"), PutRecord("q/1", b"x")])
+    first = await store.list("p/", at=at, limit=4)
+    assert ([r.key for r in first.records], first.more, first.remaining) == (["p/00", "p/01", "p/02", "p/03"], True, 6)
+    rest = await store.list("p/", at=at, after=first.records[-1].key)
+    assert [r.value for r in [*first.records, *rest.records]] == [b"old"] * 10
+    newest = await store.list("p/")
+    assert [r.key for r in newest.records if r.value != b"old"] == ["p/03", "p/99"]
+
+
+async def test_a_watch_continues_where_it_is_told_without_gap_or_double(store):
+    await store.commit([PutRecord("a/1", b"1")])
+    after = store.revision
+    await store.commit([PutRecord("a/2", b"2"), PutRecord("b/1", b"x")])
+    following = asyncio.create_task(first_batches(store, "a/", after, 3))
+    await asyncio.sleep(0)
+    await store.commit([PutRecord("a/3", b"3")])
+    await store.commit([DeleteRecord("a/1")])
+    events = await following
+    assert [(e.key, e.value) for e in events] == [("a/2", b"2"), ("a/3", b"3"), ("a/1", None)]
+    assert [e.revision for e in events] == sorted(e.revision for e in events)
+
+
+async def test_compaction_ends_old_history_only(store):
+    for n in range(5):
+        await store.commit([PutRecord("a", str(n).encode())])
+    await store.compact(store.revision - 1)
+    with pytest.raises(Compacted):
+        await first_batches(store, "", 1, 1)
+    with pytest.raises(Compacted):
+        await store.list("", at=1)
+    assert (await store.get("a")).value == b"4"
+    assert [e.value for e in await first_batches(store, "", store.revision - 1, 1)] == [b"4"]
+
+
+async def test_close_ends_watches_and_refuses_writes(store):
+    following = asyncio.create_task(first_batches(store, "", store.revision, 1))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await following == []
+
+
+operations = st.lists(
+    st.one_of(
+        st.builds(PutRecord, st.sampled_from("abc"), st.binary(max_size=3)),
+        st.builds(DeleteRecord, st.sampled_from("abc")),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=operations)
+async def test_replaying_the_watch_gives_the_state(steps):
+    store = MemoryStore()
+    for step in steps:
+        await store.commit([step])
+    state = {}
+    if store.revision:
+        async for batch in store.watch("", 0):
+            for event in batch:
+                if event.value is None:
+                    state.pop(event.key)
+                else:
+                    state[event.key] = event.value
+            break
+    assert state == {r.key: r.value for r in (await store.list("")).records}
+
+
+class TestSqlite:
+    async def test_reopening_continues_revisions(self, tmp_path):
+        store = await SqliteStore.open(tmp_path, {})
+        (revision,) = await store.commit([PutRecord("a", b"1")])
+        await store.close()
+        again = await SqliteStore.open(tmp_path, {})
+        assert (await again.get("a")).revision == revision
+        assert list(await again.commit([PutRecord("b", b"2")])) == [revision + 1]
+        with pytest.raises(PreconditionFailed):
+            await again.commit([PutRecord("a", b"x", expect=0)])
+        await again.close()
+
+    async def test_killed_under_load_every_acknowledged_write_is_there(self, tmp_path):
+        program = """
+import asyncio, sys, pathlib
+from moorings_core.store.sqlite import SqliteStore
+from moorings_core.ports.store import PutRecord
+async def main():
+    store = await SqliteStore.open(pathlib.Path(sys.argv[1]), {})
+    async def writer(w):
+        n = 0
+        while True:
+            (revision,) = await store.commit([PutRecord(f"{w}/{n}", b"v" * 2000)])
+            sys.stdout.write(f"{w}/{n} {revision}\\n"); sys.stdout.flush()
+            n += 1
+    await asyncio.gather(*(writer(w) for w in range(64)))
+asyncio.run(main())
+"""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        )
+        acknowledged = {}
+        async with asyncio.timeout(60):
+            while len(acknowledged) < 1500:
+                key, revision = (await process.stdout.readline()).split()
+                acknowledged[key.decode()] = int(revision)
+        process.kill()
+        rest = await process.stdout.read()
+        for line in rest.splitlines():
+            if len(line.split()) == 2:
+                key, revision = line.split()
+                acknowledged[key.decode()] = int(revision)
+        await process.wait()
+        store = await SqliteStore.open(tmp_path, {})
+        stored = {r.key: r.revision for r in (await store.list("")).records}
+        await store.close()
+        assert {k: stored.get(k) for k in acknowledged} == acknowledged
+
+    async def test_a_damaged_value_is_noticed(self, tmp_path):
+        store = await SqliteStore.open(tmp_path, {})
+        await store.commit([PutRecord("a", b"precious")])
+        await store.close()
+        connection = sqlite3.connect(tmp_path / "moorings.db")
+        connection.execute("UPDATE log SET value = ? WHERE key = 'a'", (b"pretious",))
+        connection.commit()
+        connection.close()
+        again = await SqliteStore.open(tmp_path, {})
+        with pytest.raises(CorruptStore, match="restore it from a backup"):
+            await again.get("a")
+        await again.close()
+
+    async def test_a_damaged_file_is_refused_with_advice(self, tmp_path):
+        (tmp_path / "moorings.db").write_bytes(b"this is no database" * 100)
+        with pytest.raises(CorruptStore, match="backup"):
+            await SqliteStore.open(tmp_path, {})
+
+    async def test_a_full_disk_refuses_writes_keeps_reads_and_recovers(self, tmp_path):
+        room = tmp_path / "small"
+        room.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(room)], check=True)
+        try:
+            store = await SqliteStore.open(room, {})
+            await store.commit([PutRecord("kept", b"1")])
+            ballast = room / "ballast"
+            with pytest.raises(StoreUnavailable):
+                for n in range(1000):
+                    await store.commit([PutRecord(f"big/{n}", os.urandom(50_000))])
+            ballast.unlink(missing_ok=True)
+            assert (await store.get("kept")).value == b"1"
+            before = store.revision
+            subprocess.run(["mount", "-o", "remount,size=16m", str(room)], check=True)
+            (revision,) = await store.commit([PutRecord("after", b"2")])
+            assert revision > before
+            assert (await store.get("after")).value == b"2"
+            await store.close()
+        finally:
+            subprocess.run(["umount", str(room)], check=True)
