@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 from moorings_core.ports.objects import Object, Resource
@@ -52,7 +52,7 @@ class Watcher:
         self._ready = asyncio.Event()
         self._overflown = False
 
-    async def events(self, reader: Reader) -> AsyncIterator[Event]:
+    async def events(self, reader: Reader) -> AsyncGenerator[Event]:
         """Yield events for ever; ends when the backlog overflows. Raises Expired, BadRequest, ServerTimeout."""
         version = self._options.version
         if version not in ("", "0"):

@@ -92,12 +92,12 @@ class Writer:
         strategy.prepare_create(resource, obj)
         defaults.apply(resource, obj)
         self._admission.create(resource, obj)
+        key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+        if self._collection(resource).get(key) is not None:
+            raise problems.already_exists(resource, key.name)
         if _is_service(resource):
             self._services.allocate(obj)
         self._check(resource, obj, validate_create(resource, obj))
-        key = key_of(obj)
-        if self._collection(resource).get(key) is not None:
-            raise problems.already_exists(resource, key.name)
         return Pending(resource, obj, PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0))
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:

@@ -144,7 +144,8 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, response: Response) -> bool:
         """Send chunks as they come; return whether the connection can go on."""
-        assert self._transport is not None and response.stream is not None
+        assert self._transport is not None
+        assert response.stream is not None
         try:
             async for chunk in response.stream:
                 if chunk:
@@ -161,7 +162,8 @@ class Connection(asyncio.Protocol):
         return True
 
     async def _hand_over(self, response: Response) -> None:
-        assert self._transport is not None and response.takeover is not None
+        assert self._transport is not None
+        assert response.takeover is not None
         self._transport.write(head(response, close=False))
         leftover = b"".join(self._waiting)
         self._transport.resume_reading()

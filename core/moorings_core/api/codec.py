@@ -1,0 +1,200 @@
+"""Bodies in and out: JSON, YAML and protobuf requests; JSON answers as objects, lists, tables or metadata only.
+
+Source: upstream's content negotiation; kubectl 1.37 sends protobuf for typed writes and accepts JSON for every answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import yaml
+
+from moorings_core.ports.client import PatchType
+from moorings_core.ports.errors import BadRequest, NotAcceptable, UnsupportedMediaType
+from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry import columns, protobuf
+
+from .cache import Stored
+from .context import Context
+from .http.message import Request
+
+Form = Literal["object", "table", "metadata"]
+PATCH_TYPES: dict[str, PatchType] = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+    "application/apply-patch+cbor": "apply",
+}
+DEPTH_MOST = 200
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The form of answer that a client asked for, and what a table's rows carry."""
+
+    form: Form = "object"
+    include: columns.Include = "Metadata"
+
+
+def media_type(request: Request) -> str:
+    """Return the body's media type without parameters; JSON where there is none."""
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower() or JSON
+
+
+def decode(request: Request, context: Context) -> Object:
+    """Return the object in a body. Raises BadRequest, UnsupportedMediaType."""
+    kind = media_type(request)
+    if kind == "application/vnd.kubernetes.protobuf":
+        try:
+            return protobuf.decode(request.body)
+        except protobuf.ProtobufError as error:
+            raise BadRequest(str(error)) from error
+    if kind in ("application/yaml", "text/yaml"):
+        return _object(_yaml(request.body))
+    if kind in (JSON, "application/x-www-form-urlencoded", "text/plain"):
+        return _object(_json(request.body, context))
+    raise UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {JSON}")
+
+
+def decode_patch(request: Request, context: Context) -> tuple[Any, PatchType]:
+    """Return a patch and its language. Raises BadRequest, UnsupportedMediaType."""
+    kind = PATCH_TYPES.get(media_type(request))
+    if kind is None:
+        listed = ", ".join(PATCH_TYPES)
+        text = f"the body of the request was in an unknown format - accepted media types include: {listed}"
+        raise UnsupportedMediaType(text)
+    return (_yaml(request.body) if kind == "apply" else _json(request.body, context)), kind
+
+
+def accepted(request: Request) -> Accepted:
+    """Return the form of answer. Raises NotAcceptable where none that the client takes can be made."""
+    given = request.headers.get("accept", "")
+    if not given:
+        return Accepted()
+    for part in given.split(","):
+        kind, *rest = (p.strip() for p in part.split(";"))
+        parameters = dict(p.partition("=")[::2] for p in rest)
+        if kind not in (JSON, "application/*", "*/*"):
+            continue
+        wanted, version = parameters.get("as"), parameters.get("v", "v1")
+        if wanted == "Table" and version == "v1":
+            include: Any = request.query.get("includeObject", "Metadata")
+            return Accepted("table", include if include in ("None", "Metadata", "Object") else "Metadata")
+        if wanted in ("PartialObjectMetadata", "PartialObjectMetadataList") and version == "v1":
+            return Accepted("metadata")
+        if wanted is None:
+            return Accepted()
+    if "protobuf" in given and JSON not in given:
+        return Accepted()  # clients that ask for protobuf read JSON as well, by the answer's own type
+    raise NotAcceptable(f"only the following media types are accepted: {JSON}")
+
+
+def one(resource: Resource, obj: Object, how: Accepted) -> bytes:
+    """Return one object as the body of an answer."""
+    if how.form == "table":
+        version = {"resourceVersion": obj.get("metadata", {}).get("resourceVersion", "")}
+        return orjson.dumps(columns.table(resource, [obj], metadata=version, include=how.include))
+    return orjson.dumps(_metadata_only(obj) if how.form == "metadata" else obj)
+
+
+def many(resource: Resource, items: Sequence[Stored], metadata: Object, how: Accepted) -> bytes:
+    """Return a list as the body of an answer; objects are joined as they were encoded before, never again."""
+    if how.form == "table":
+        objects = [s.object for s in items]
+        return orjson.dumps(columns.table(resource, objects, metadata=metadata, include=how.include))
+    if how.form == "metadata":
+        bodies = [orjson.dumps(_metadata_only(s.object)) for s in items]
+        kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+    else:
+        bodies = [s.body for s in items]
+        kind, version = f"{resource.kind}List", resource.api_version
+    start = orjson.dumps({"kind": kind, "apiVersion": version, "metadata": metadata})
+    return b"%b,%b%b%b" % (start[:-1], b'"items":[', b",".join(bodies), b"]}")
+
+
+def event(resource: Resource, kind: str, obj: Object, body: bytes | None, how: Accepted) -> bytes:
+    """Return a watch event as one line."""
+    if kind == "BOOKMARK" or how.form == "object":
+        inner = body if body is not None else orjson.dumps(obj)
+    elif how.form == "metadata":
+        inner = orjson.dumps(_metadata_only(obj))
+    else:
+        version = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+        inner = orjson.dumps(columns.table(resource, [obj], metadata=version, include=how.include))
+    return b'{"type":"%b","object":%b}\n' % (kind.encode(), inner)
+
+
+def now() -> str:
+    """Return the time as the API writes it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _metadata_only(obj: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
+def _object(value: Any) -> Object:
+    if not isinstance(value, dict):
+        raise BadRequest("the body is not an object")
+    if value.get("metadata") is None:
+        value["metadata"] = {}
+    if not isinstance(value["metadata"], dict):
+        raise BadRequest("json: cannot unmarshal metadata: it is not an object")
+    return value
+
+
+def _json(body: bytes, context: Context) -> Any:
+    try:
+        value = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from error
+    if context.options.field_validation != "Ignore" and body.count(b'"') > 3:
+        _duplicates(body, context)
+    return value
+
+
+def _duplicates(body: bytes, context: Context) -> None:
+    """Complain about keys that stand twice in one object: the decoder above silently keeps the last."""
+    found: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in items:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
+
+    json.loads(body, object_pairs_hook=pairs)
+    if not found:
+        return
+    texts = [f'duplicate field "{name}"' for name in found]
+    if context.options.field_validation == "Strict":
+        raise BadRequest(f"strict decoding error: {', '.join(texts)}")
+    context.warnings.extend(texts)
+
+
+class _NoAliases(yaml.SafeLoader):
+    """A loader that refuses aliases: a few bytes of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise BadRequest("YAML aliases are not accepted")
+        return super().compose_node(parent, index)
+
+
+def _yaml(body: bytes) -> Any:
+    try:
+        loader = _NoAliases(body)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        raise BadRequest(f"the body is not valid YAML: {error}") from error

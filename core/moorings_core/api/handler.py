@@ -1,0 +1,328 @@
+"""From a request to an answer: authenticate, find what is meant, authorize, do it, encode it; errors become Status objects."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import orjson
+
+from moorings_core.ports.errors import ApiError, BadRequest, Invalid, NotFound
+from moorings_core.ports.objects import Key, Object, Resource
+from moorings_core.registry.kinds import Kind
+
+from . import codec, problems
+from .authentication import Authenticator
+from .authorization import Authorizer
+from .codec import Accepted
+from .context import Context, WriteOptions, delete_options
+from .core import ApiCore
+from .http.message import Request, Response
+from .metrics import Metrics
+from .nodes import Endpoint, NodeRelay, assigned_node, container_path, missing_node
+from .patch import json_patch, merge_patch
+from .paths import Target, find, parse, verb
+from .reads import ListOptions
+from .reviews import Reviews
+from .statics import Statics
+from .watches import Watcher, WatchOptions
+
+WATCH_SECONDS = 1800
+STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+JSON_HEADERS = {"Content-Type": "application/json"}
+NOT_STORED = {"authentication.k8s.io", "authorization.k8s.io"}
+
+
+class Handler:
+    """The API as an HTTP handler."""
+
+    def __init__(
+        self,
+        core: ApiCore,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        reviews: Reviews,
+        relay: NodeRelay,
+        statics: Statics,
+        metrics: Metrics,
+    ) -> None:
+        self._core, self._authenticator, self._authorizer = core, authenticator, authorizer
+        self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request."""
+        context = Context()
+        done = self._metrics.started()
+        target = parse(request.path)
+        action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
+        try:
+            context.user = self._authenticator.user(request)
+            self._authorizer.check(context.user, action, target, request.path)
+            if target is None:
+                response = await self._statics.answer(request)
+            else:
+                context.options = _options(request)
+                response = await self._resource(request, target, action, context)
+        except ApiError as error:
+            response = _status(error)
+        response.warnings = tuple(context.warnings)
+        done(action, target, response.status)
+        return response
+
+    async def _resource(self, request: Request, target: Target, action: str, context: Context) -> Response:
+        kind = find(self._core.registry, target)
+        if kind is None:
+            raise NotFound("the server could not find the requested resource")
+        if target.subresource:
+            return await self._subresource(request, kind, target, action, context)
+        if action not in kind.verbs:
+            raise problems.method_not_allowed(kind.resource, action)
+        if target.group in NOT_STORED:
+            return _json(self._reviews.review(target.plural, codec.decode(request, context), context.user), 201)
+        return await self._object(request, kind, target, action, context)
+
+    async def _object(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
+        resource, key = kind.resource, _key(kind, target)
+        match action:
+            case "get":
+                how = codec.accepted(request)
+                stored = self._core.reader.get(resource, key)
+                body = stored.body if how.form == "object" else codec.one(resource, stored.object, how)
+                return Response(200, body, dict(JSON_HEADERS))
+            case "list":
+                return await self._list(request, resource, target)
+            case "watch":
+                return await self._watch(request, resource, target)
+            case "create":
+                if kind.resource.plural == "bindings":
+                    body_ = codec.decode(request, context)
+                    return await self._bind(target.namespace, body_["metadata"].get("name", ""), body_, context)
+                made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context), context)
+                return _encoded(request, resource, made, 201)
+            case "update":
+                obj = codec.decode(request, context)
+                return _encoded(request, resource, await self._core.writer.update(kind, key, obj, context))
+            case "patch":
+                patch, how_ = codec.decode_patch(request, context)
+                return _encoded(request, resource, await self._core.writer.patch(kind, key, patch, how_, context))
+            case "delete":
+                return await self._delete(request, kind, key, context)
+        return await self._delete_many(request, kind, target, context)
+
+    async def _list(self, request: Request, resource: Resource, target: Target) -> Response:
+        query, how = request.query, codec.accepted(request)
+        fields = ",".join(filter(None, (query.get("fieldSelector", ""), f"metadata.name={target.name}" if target.name else "")))
+        options = ListOptions(
+            target.namespace,
+            query.get("labelSelector", ""),
+            fields,
+            _number(query.get("limit", "0"), "limit"),
+            query.get("continue", ""),
+            query.get("resourceVersion", ""),
+            query.get("resourceVersionMatch", ""),
+        )
+        listing = await self._core.reader.list(resource, options)
+        return Response(200, codec.many(resource, listing.items, listing.metadata(), how), dict(JSON_HEADERS))
+
+    async def _watch(self, request: Request, resource: Resource, target: Target) -> Response:
+        query, how = request.query, codec.accepted(request)
+        initial = _flag(request, "sendInitialEvents")
+        if initial and query.get("resourceVersionMatch") != "NotOlderThan":
+            text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: {text}')
+        options = WatchOptions(
+            target.namespace,
+            query.get("labelSelector", ""),
+            query.get("fieldSelector", ""),
+            query.get("resourceVersion", ""),
+            _flag(request, "allowWatchBookmarks"),
+            initial,
+        )
+        watcher = Watcher(self._core.cache, resource, options)
+        asked = _number(query.get("timeoutSeconds", "0"), "timeoutSeconds")
+        seconds = asked or random.uniform(WATCH_SECONDS, 2 * WATCH_SECONDS)
+        return Response(200, headers=dict(JSON_HEADERS), stream=self._events(watcher, resource, how, seconds))
+
+    async def _events(self, watcher: Watcher, resource: Resource, how: Accepted, seconds: float) -> AsyncIterator[bytes]:
+        form = f"{how.form}/{how.include}"
+        yield b""
+        try:
+            async with asyncio.timeout(seconds), aclosing(watcher.events(self._core.reader)) as events:
+                async for event in events:
+                    change = event.change
+                    if change is None:
+                        yield codec.event(resource, event.type, event.object, None, how)
+                        continue
+                    name = f"{event.type}/{form}"
+                    line = change.encoded.get(name)
+                    if line is None:
+                        body = change.new.body if change.new is not None and event.type != "DELETED" else None
+                        line = change.encoded[name] = codec.event(resource, event.type, event.object, body, how)
+                    yield line
+        except TimeoutError:
+            return
+        except ApiError as error:
+            yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
+
+    async def _delete(self, request: Request, kind: Kind, key: Key, context: Context) -> Response:
+        context.options = delete_options(codec.decode(request, context) if request.body else {}, context.options)
+        obj, gone = await self._core.writer.delete(kind, key, context)
+        if not gone:
+            return _encoded(request, kind.resource, obj)
+        details: Object = {"name": key.name, "kind": kind.resource.plural, "uid": obj["metadata"]["uid"]}
+        if kind.resource.group:
+            details["group"] = kind.resource.group
+        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+
+    async def _delete_many(self, request: Request, kind: Kind, target: Target, context: Context) -> Response:
+        context.options = delete_options(codec.decode(request, context) if request.body else {}, context.options)
+        query = request.query
+        options = ListOptions(target.namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        listing = await self._core.reader.list(kind.resource, options)
+        for stored in listing.items:
+            metadata = stored.object["metadata"]
+            try:
+                await self._core.writer.delete(kind, Key(metadata.get("namespace", ""), metadata["name"]), context)
+            except NotFound:
+                continue  # somebody else deleted it meanwhile
+        body = codec.many(kind.resource, listing.items, listing.metadata(), Accepted())
+        return Response(200, body, dict(JSON_HEADERS))
+
+    async def _subresource(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
+        name, resource, key = target.subresource, kind.resource, _key(kind, target)
+        if resource.plural == "pods" and name in STREAMS:
+            return await self._stream(request, key, name)
+        if name == "proxy":
+            return await self._proxy(request, resource, key, target.rest)
+        if action not in kind.subresources[name].verbs:
+            raise problems.method_not_allowed(resource, action)
+        if name == "scale":
+            return await self._scale(request, kind, key, action, context)
+        if action == "create":
+            return await self._create_subresource(request, kind, key, name, context)
+        if action == "get":
+            return _encoded(request, resource, self._core.reader.get(resource, key).object)
+        if action == "update":
+            body = codec.decode(request, context)
+            return _encoded(request, resource, await self._core.writer.update(kind, key, body, context, name))
+        patch, how = codec.decode_patch(request, context)
+        return _encoded(request, resource, await self._core.writer.patch(kind, key, patch, how, context, name))
+
+    async def _create_subresource(self, request: Request, kind: Kind, key: Key, name: str, context: Context) -> Response:
+        body = codec.decode(request, context)
+        if name == "token":
+            return _json(self._reviews.token(key, body), 201)
+        if name == "eviction":
+            context.options = delete_options(body.get("deleteOptions") or {}, context.options)
+        return await self._bind(key.namespace, key.name, body, context, kind.resource, name)
+
+    async def _bind(
+        self,
+        namespace: str,
+        name: str,
+        body: Object,
+        context: Context,
+        resource: Resource | None = None,
+        subresource: str = "binding",
+    ) -> Response:
+        pods = resource or Resource("", "v1", "pods", "Pod", True)
+        key = Key(namespace, name)
+        return _json(await self._core.create_subresource(pods, key, subresource, body, context), 201)
+
+    async def _scale(self, request: Request, kind: Kind, key: Key, action: str, context: Context) -> Response:
+        resource = kind.resource
+        current = await self._core.get(resource, key, "scale")
+        if action == "get":
+            return _json(current)
+        if action == "update":
+            return _json(await self._core.update_scale(resource, key, codec.decode(request, context), context))
+        patch, how = codec.decode_patch(request, context)
+        changed = json_patch(current, patch) if how == "json" else merge_patch(current, patch)
+        return _json(await self._core.update_scale(resource, key, changed, context))
+
+    async def _stream(self, request: Request, key: Key, name: str) -> Response:
+        pod = self._core.reader.get(Resource("", "v1", "pods", "Pod", True), key).object
+        node = self._core.cache.collection("", "nodes").get(Key("", assigned_node(pod)))
+        if node is None:
+            raise missing_node(assigned_node(pod))
+        query = request.query
+        raw = request.target.partition("?")[2]
+        path = container_path(STREAMS[name], pod, query.get("container", ""), query, raw)
+        return await self._relay.relay(self._relay.agent(node.object), path, request)
+
+    async def _proxy(self, request: Request, resource: Resource, key: Key, rest: str) -> Response:
+        raw = request.target.partition("?")[2]
+        path = f"/{rest}" + (f"?{raw}" if raw else "")
+        return await self._relay.relay(self._backend(resource, key), path, request)
+
+    def _backend(self, resource: Resource, key: Key) -> Endpoint:
+        _, name, port = _proxy_name(key.name)
+        found = self._core.reader.get(resource, Key(key.namespace, name)).object
+        if resource.plural == "nodes":
+            return self._relay.agent(found)
+        if resource.plural == "pods":
+            first = next((p["containerPort"] for c in found["spec"]["containers"] for p in c.get("ports", ())), 80)
+            return Endpoint(found.get("status", {}).get("podIP", ""), int(port or first), None)
+        ports = found["spec"].get("ports", ())
+        wanted = next((p for p in ports if port in ("", p.get("name"), str(p["port"]))), None)
+        if wanted is None:
+            raise NotFound(f"no service port {port!r} found for service {name!r}")
+        return Endpoint(found["spec"]["clusterIP"], wanted["port"], None)
+
+
+def _proxy_name(text: str) -> tuple[str, str, str]:
+    parts = text.split(":")
+    if len(parts) == 3:
+        return parts[0], parts[1], parts[2]
+    return "", parts[0], parts[1] if len(parts) == 2 else ""
+
+
+def _key(kind: Kind, target: Target) -> Key:
+    return Key(target.namespace if kind.resource.namespaced else "", target.name)
+
+
+def _options(request: Request) -> WriteOptions:
+    query = request.query
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        raise BadRequest(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
+    validation = query.get("fieldValidation", "Warn") or "Warn"
+    if validation not in ("Ignore", "Warn", "Strict"):
+        raise BadRequest(f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"')
+    grace = query.get("gracePeriodSeconds")
+    return WriteOptions(
+        dry_run=dry_run == "All",
+        field_validation=validation,
+        field_manager=query.get("fieldManager", ""),
+        force=query.get("force") == "true",
+        grace=_number(grace, "gracePeriodSeconds") if grace else None,
+        propagation=query.get("propagationPolicy", ""),
+    )
+
+
+def _flag(request: Request, name: str) -> bool:
+    return request.query.get(name, "").lower() in ("true", "1")
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdigit():
+        raise BadRequest(f"{name}: {text!r} is not a number")
+    return int(text)
+
+
+def _encoded(request: Request, resource: Resource, obj: Object, status: int = 200) -> Response:
+    return Response(status, codec.one(resource, obj, codec.accepted(request)), dict(JSON_HEADERS))
+
+
+def _json(obj: Object, status: int = 200) -> Response:
+    return Response(status, orjson.dumps(obj), dict(JSON_HEADERS))
+
+
+def _status(error: ApiError) -> Response:
+    headers = dict(JSON_HEADERS)
+    retry = error.details.get("retryAfterSeconds")
+    if retry:
+        headers["Retry-After"] = str(retry)
+    return Response(error.code, orjson.dumps(error.status()), headers)

@@ -1,0 +1,47 @@
+"""Metrics of the API under upstream's names, so that existing dashboards work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from .paths import Target
+
+BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
+
+
+class Metrics:
+    """Counts and times requests."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._total = Counter("apiserver_request", "Requests", (*LABELS, "code"), registry=self._registry)
+        self._seconds = Histogram(
+            "apiserver_request_duration_seconds", "Request durations", LABELS, registry=self._registry, buckets=BUCKETS
+        )
+        self.loop_lag = Gauge(
+            "moorings_event_loop_lag_seconds", "Longest recent stall of the event loop", registry=self._registry
+        )
+
+    def started(self) -> Callable[[str, Target | None, int], None]:
+        """Start timing a request; call the result with verb, target and status when it is answered."""
+        start = time.perf_counter()
+
+        def done(verb: str, target: Target | None, status: int) -> None:
+            if target is None:
+                labels = (verb.upper(), "", "", "", "", "")
+            else:
+                scope = "resource" if target.name else "namespace" if target.namespace else "cluster"
+                labels = (verb.upper(), target.group, target.version, target.plural, target.subresource, scope)
+            self._total.labels(*labels, str(status)).inc()
+            if verb not in ("watch", "connect"):
+                self._seconds.labels(*labels).observe(time.perf_counter() - start)
+
+        return done
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)

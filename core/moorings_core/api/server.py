@@ -1,0 +1,98 @@
+"""The API server: puts the parts together, fills an empty cluster, listens."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from moorings_core.client.local import LocalClient
+from moorings_core.pki.tokens import TokenSigner
+from moorings_core.ports.cluster import ClusterConfig
+from moorings_core.ports.store import Store
+
+from .authentication import Authenticator
+from .authorization import AuthenticatedOnly
+from .bootstrap import create_missing, objects
+from .context import MASTERS, User
+from .core import ApiCore
+from .handler import Handler
+from .http.server import HttpServer
+from .metrics import Metrics
+from .nodes import NodeRelay
+from .reviews import Reviews
+from .statics import Statics
+
+AUDIENCE = "https://kubernetes.default.svc.cluster.local"
+LAG_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """tls serves clients, agent_tls opens the doors of node agents; tokens maps static bearer tokens to users."""
+
+    config: ClusterConfig
+    cluster_file: str
+    signer: TokenSigner
+    advertise: str
+    tls: ssl.SSLContext | None = None
+    agent_tls: ssl.SSLContext | None = None
+    tokens: Mapping[str, User] = field(default_factory=dict)
+
+
+class ApiServer:
+    """One API server on one store."""
+
+    def __init__(self, options: ServerOptions, store: Store) -> None:
+        self._options = options
+        self.core = ApiCore(options.config, store)
+        self._metrics = Metrics()
+        self._follower: asyncio.Task[None] | None = None
+        self._ready = False
+        authenticator = Authenticator(self.core.cache, options.signer, (AUDIENCE,), options.tokens)
+        reviews = Reviews(self.core.cache, authenticator, options.signer, AUDIENCE)
+        checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
+        statics = Statics(self.core.registry, options.signer, self._metrics, checks)
+        relay = NodeRelay(options.agent_tls)
+        handler = Handler(self.core, authenticator, AuthenticatedOnly(), reviews, relay, statics, self._metrics)
+        self._http = HttpServer(handler)
+
+    async def start(self, host: str | None, port: int) -> int:
+        """Load the store, make what a cluster must have, listen; return the port."""
+        await self.core.cache.load()
+        self._follower = asyncio.create_task(self.core.cache.follow())
+        self._lag = asyncio.create_task(self._measure_lag())
+        bound = await self._http.start(host, port, self._options.tls)
+        wanted = objects(self._options.config, self._options.cluster_file, self._options.advertise, bound)
+        await create_missing(self.client("system:apiserver"), wanted)
+        self._ready = True
+        return bound
+
+    def client(self, user: str) -> LocalClient:
+        """Return a client for a component in this process."""
+        return LocalClient(self.core, User(user, (MASTERS, "system:authenticated")))
+
+    async def close(self) -> None:
+        """Stop serving and close the store."""
+        await self._http.close()
+        await self.core.store.close()
+        for task in (self._follower, self._lag):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _measure_lag(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(LAG_SECONDS)
+            self._metrics.loop_lag.set(time.monotonic() - before - LAG_SECONDS)
+
+    def _store_problem(self) -> str:
+        if self._follower is None or not self._follower.done():
+            return ""
+        return "the store is closed"
+
+    def _start_problem(self) -> str:
+        return "" if self._ready else "not started yet"
