@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import wire
-from .wire import ElementError, attribute, message, nested, text
+from .wire import ElementError, attribute, message, nested, number, text
 
 MOST_BYTES = 60_000
 """Of elements in one message: NFTA_SET_ELEM_LIST_ELEMENTS is one attribute, whose length is 16 bits."""
@@ -77,6 +77,31 @@ class Batch:
         """Add a chain; one that is there already stays as it is."""
         body = text(1, spec.table) + text(3, spec.name)
         self._append(_Operation(f"add chain {spec.name}", _builder(wire.NEWCHAIN, wire.F_CREATE, spec.family, body)), len(body))
+
+    def flush_chain(self, spec: ChainSpec) -> None:
+        """Delete every rule of a chain."""
+        body = text(1, spec.table) + text(2, spec.name)
+        self._append(_Operation(f"flush chain {spec.name}", _builder(wire.DELRULE, 0, spec.family, body)), len(body))
+
+    def delete_chain(self, spec: ChainSpec) -> None:
+        """Delete a chain with its rules. EBUSY while something leads to it."""
+        body = text(1, spec.table) + text(3, spec.name)
+        self._append(_Operation(f"delete chain {spec.name}", _builder(wire.DELCHAIN, 0, spec.family, body)), len(body))
+
+    def add_dynamic_map(self, spec: SetSpec, key_type: int, data_type: int, size: int) -> None:
+        """Add a map that packets write to (see `expressions.update`); one that is there already stays as it is.
+
+        The types are nft's datatype numbers, 6 bits each part of a concatenation; only for showing.
+        """
+        body = text(1, spec.table) + text(2, spec.name) + number(3, 0x8 | 0x10 | 0x20)  # map, timeout, eval
+        body += number(4, key_type) + number(5, spec.key_length) + number(6, data_type) + number(7, spec.data_length)
+        body += nested(9, number(1, size)) + number(10, len(self._operations) + 1)
+        self._append(_Operation(f"add map {spec.name}", _builder(wire.NEWSET, wire.F_CREATE, spec.family, body)), len(body))
+
+    def delete_set(self, spec: SetSpec) -> None:
+        """Delete a set or map. EBUSY while a rule uses it."""
+        body = text(1, spec.table) + text(2, spec.name)
+        self._append(_Operation(f"delete set {spec.name}", _builder(wire.DELSET, 0, spec.family, body)), len(body))
 
     def add_rule(self, spec: ChainSpec, expressions: Sequence[bytes]) -> None:
         """Append a rule, given as encoded expressions (see `expressions`)."""
