@@ -104,8 +104,8 @@ class Proxy(Protocol):
     async def handover(self) -> None:
         """Remove all of this backend from the kernel: another one serves the table now.
 
-        Established flows go on, as translation is kept with the flow; but only under another backend's nat chains (a
-        kernel without any nat chain at a hook stops translating there).
+        Established flows go on, as translation is kept with the flow; but only under another backend's nat chains and rules:
+        the kernel stops tracking and translating in a namespace where nobody has any.
         """
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from moorings_core.ports.proxy import Proxy, ProxySettings
 from moorings_proxy.nftables import NftablesProxy
 

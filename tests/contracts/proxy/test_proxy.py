@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 
 import pytest
+
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Endpoint, Proxy, ServiceEntry, ServicePort
 
@@ -281,10 +282,12 @@ async def test_handover_leaves_nothing_behind_and_established_flows_going(lab, p
     await proxy.sync({WEB: entry(a)})
     stream = await off(lab.connect, "p3", VIP, 80)
     stream.recv(100)
-    # The kernel translates established flows only while somebody has a nat chain at the same hooks: here the new backend.
+    # The kernel tracks and translates only while somebody has nat chains and rules: here the new backend.
     hooks = ("prerouting", "output", "postrouting")
     chains = "; ".join(f"add chain ip new {h} {{ type nat hook {h} priority 0; }}" for h in hooks)
-    await off(lab.run, "node", "nft", f"add table ip new; {chains}")
+    await off(
+        lab.run, "node", "nft", f"add table ip new; {chains}; add rule ip new prerouting ip daddr 192.0.2.1 dnat to 192.0.2.2"
+    )
     await proxy.handover()
     assert "moorings_proxy" not in await off(lab.run, "node", "nft", "list ruleset")
     stream.sendall(b"still there")
