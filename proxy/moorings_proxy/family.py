@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 
 from moorings_core.kernel.nftables import Batch, BatchError, Connection, NftablesError, run_sync
@@ -12,13 +14,25 @@ from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import ProxyError, ProxySettings, ServiceEntry
 
 from .layout import CHAINS, RAW_CHAINS, TABLE, Layout
-from .render import Rendered, render
+from .render import Items, Rendered, render
 from .shadow import Changes, Shadow, difference
 
 log = get_logger(__name__)
 CHUNK = 16_000
 """Elements in one transaction at most, unless they belong together: the kernel's commit lock is held for about 2 us each."""
 TRIES = 5
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Hold off cyclic collection: it would walk the same 100,000 live objects again and again while they are made."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Family:
@@ -36,19 +50,19 @@ class Family:
 
     def sync(self, table: Mapping[Key, ServiceEntry]) -> None:
         """Serve exactly this table, whatever the kernel holds."""
-        for name in list(self._by_service):
-            if name not in table:
-                self._replace(name, None)
-        for name, entry in table.items():
-            self._replace(name, entry)
-        self._shadow.take()
-        self._repair()
+        with _without_collector():
+            for name in list(self._by_service):
+                if name not in table:
+                    self._replace(name, None, self._shadow.load)
+            for name, entry in table.items():
+                self._replace(name, entry, self._shadow.load)
+            self._repair()
 
     def change(self, delta: Mapping[Key, ServiceEntry | None]) -> None:
         """Take in changes; small ones are one transaction."""
         dropped: set[str] = set()
         for name, entry in delta.items():
-            dropped |= self._replace(name, entry)
+            dropped |= self._replace(name, entry, self._shadow.replace)
         changes = self._shadow.take()
         try:
             self._commit(changes)
@@ -68,11 +82,11 @@ class Family:
         if TABLE in self._connection.tables(self.layout.family):
             self._connection.commit(batch)
 
-    def _replace(self, name: Key, entry: ServiceEntry | None) -> set[str]:
+    def _replace(self, name: Key, entry: ServiceEntry | None, store: Callable[[Key, Items], None]) -> set[str]:
         """Note what a service is now; return the affinity identities that lost an endpoint."""
         old = self._by_service.pop(name, None) or Rendered()
         new = render(self.layout, name, entry) if entry else Rendered()
-        self._shadow.replace(name, new.items)
+        store(name, new.items)
         self._chains |= new.chains
         dropped = set()
         for identity, (_, endpoints) in old.affinity.items():

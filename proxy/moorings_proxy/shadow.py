@@ -6,7 +6,7 @@ and when that one goes the other gets it. So the state depends on the services a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorings_core.ports.objects import Key
@@ -65,9 +65,16 @@ class Shadow:
         else:
             self._services.pop(name, None)
 
-    def services(self) -> Iterable[Key]:
-        """Return the services that have elements."""
-        return list(self._services)
+    def load(self, name: Key, items: Items) -> None:
+        """As replace, for when the kernel will be compared as a whole: changes are not noted."""
+        elements = self._elements
+        if name in self._services or any(map(elements.__contains__, items)):
+            self.replace(name, items)
+            self._touched = {}
+        elif items:
+            for element, data in items.items():
+                elements[element] = (data, name)
+            self._services[name] = items
 
     def take(self) -> Changes:
         """Return what changed since the last take."""
@@ -121,6 +128,9 @@ def difference(desired: Mapping[str, Mapping[bytes, bytes]], actual: Mapping[str
     changes = Changes()
     for name in desired.keys() | actual.keys():
         want, have = desired.get(name, {}), actual.get(name, {})
+        if not have:
+            changes.add[name] = dict(want)
+            continue
         for key in have.keys() - want.keys():
             changes.replace((name, key), have[key], None)
         for key, data in want.items():

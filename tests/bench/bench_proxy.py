@@ -23,7 +23,8 @@ def objects(number: int, endpoints: int) -> tuple[dict, dict]:
     """Return a Service and its EndpointSlice."""
     name, ip = f"s{number}", f"10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
     service = {"metadata": {"name": name, "namespace": "d"}, "spec": {"clusterIPs": [ip], "ports": [{"port": 80}]}}
-    pods = [{"addresses": [f"10.64.{(number * endpoints + n) >> 8 & 255}.{(number * endpoints + n) & 255}"]} for n in range(endpoints)]
+    numbers = (number * endpoints + n for n in range(endpoints))
+    pods = [{"addresses": [f"10.64.{n >> 8 & 255}.{n & 255}"]} for n in numbers]
     return service, {"metadata": {"name": name}, "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": pods}
 
 
