@@ -167,19 +167,23 @@ class Family:
         """Compare everything, repair it, return the number of differences. Raises ProxyError."""
         count = 0
         last: Exception | None = None
+        refused: set[tuple[str, bytes]] = set()
         for _ in range(TRIES):
             try:
                 if not (only_if_different and self._rules == self._connection.rules(self.layout.family, TABLE)):
                     count += 1
                     self._lay()
                 changes = difference(self._shadow.desired(), self._dump())
+                changes.skip(refused)
                 count += changes.count
                 self._commit(changes)
                 self._prune(set(self._affinity))
                 return count
             except BatchError as error:
-                log.warning("repair refused", family=self.layout.family, error=str(error))
+                # What the kernel refuses after a comparison is wrong in itself: the others must not wait for it.
+                log.error("repair refused", family=self.layout.family, error=str(error))
                 last = error
+                refused |= {(wrong.operation.rsplit(" ", 1)[1], wrong.key) for wrong in error.errors if wrong.key}
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.EINTR):
                     raise

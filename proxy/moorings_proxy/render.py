@@ -88,7 +88,7 @@ class _Renderer:
 
     def _external(self, prefix: str, key: bytes, port: ServicePort, every: list[bytes], near: list[bytes]) -> None:
         """Serve an external address, or (prefix "np_") a NodePort."""
-        if not every and not near:
+        if not every and not (near and self.entry.external_local):
             self.items[prefix + "none", key] = REJECT
             return
         if not self.entry.external_local:

@@ -6,7 +6,7 @@ and when that one goes the other gets it. So the state depends on the services a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from moorings_core.ports.objects import Key
@@ -30,6 +30,13 @@ class Changes:
     def count(self) -> int:
         """How many operations on elements."""
         return sum(map(len, self.add.values())) + sum(map(len, self.delete.values()))
+
+    def skip(self, elements: Iterable[Element]) -> None:
+        """Leave elements as they are."""
+        for name, key in elements:
+            self.add.get(name, {}).pop(key, None)
+            if key in self.delete.get(name, ()):
+                self.delete[name].remove(key)
 
     def replace(self, element: Element, before: bytes | None, after: bytes | None) -> None:
         """Note that an element goes from before to after; None: absent."""
