@@ -108,6 +108,9 @@ class MemoryClient:
     ) -> Object:
         assert type == "merge" and isinstance(patch, dict)
         obj = await self.get(resource, name, namespace)
+        wanted = (patch.get("metadata") or {}).get("resourceVersion")
+        if wanted and wanted != obj["metadata"]["resourceVersion"]:
+            raise Conflict(f"{name} has changed")
         merge(obj, patch)
         return await self._put(resource, obj, "MODIFIED")
 
