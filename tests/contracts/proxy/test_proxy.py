@@ -293,3 +293,18 @@ async def test_handover_leaves_nothing_behind_and_established_flows_going(lab, p
     stream.sendall(b"still there")
     assert stream.recv(100) == b"still there"
     stream.close()
+
+
+async def test_it_gets_on_with_the_networks_own_masquerade(lab, pods, proxy: Proxy) -> None:
+    """Pods leave the cluster under the node's address, and nothing of that touches what goes through a service."""
+    (_, a, _), *_, (_, c, _) = pods
+    rule = "ip saddr 10.64.0.0/16 ip daddr != 10.64.0.0/16 masquerade fully-random"
+    chain = "chain postrouting { type nat hook postrouting priority srcnat; }"
+    await off(lab.run, "node", "nft", f"table ip net {{ {chain} }}; add rule ip net postrouting {rule}")
+    lab.serve("world")
+    await proxy.sync({WEB: entry(a, load_balancer_ips=(LB,), external_local=True)})
+    assert await off(lab.tcp, "p3", VIP, 80) == f"p1 {c}"
+    assert await off(lab.udp, "p3", VIP, 80) == f"p1 {c}"
+    assert await off(lab.tcp, "world", LB, 80) == f"p1 {WORLD}"
+    assert await off(lab.tcp, "p3", WORLD, 8080) == f"world {NODE}"
+    assert (await off(lab.tcp, "p1", VIP, 80)).startswith("p1 ")
