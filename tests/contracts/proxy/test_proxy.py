@@ -299,8 +299,8 @@ async def test_it_gets_on_with_the_networks_own_masquerade(lab, pods, proxy: Pro
     """Pods leave the cluster under the node's address, and nothing of that touches what goes through a service."""
     (_, a, _), *_, (_, c, _) = pods
     rule = "ip saddr 10.64.0.0/16 ip daddr != 10.64.0.0/16 masquerade fully-random"
-    chain = "chain postrouting { type nat hook postrouting priority srcnat; }"
-    await off(lab.run, "node", "nft", f"table ip net {{ {chain} }}; add rule ip net postrouting {rule}")
+    chain = "add chain ip net postrouting { type nat hook postrouting priority srcnat; }"
+    await off(lab.run, "node", "nft", f"add table ip net; {chain}; add rule ip net postrouting {rule}")
     lab.serve("world")
     await proxy.sync({WEB: entry(a, load_balancer_ips=(LB,), external_local=True)})
     assert await off(lab.tcp, "p3", VIP, 80) == f"p1 {c}"
