@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from .footprint import CPU, MEMORY, PODS, STORAGE, Footprint, HostPort, amounts
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 FIRST_CAPACITY = 16
+D = TypeVar("D", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,6 @@ class Columns:
         return position
 
 
-def _grown(column: NDArray[np.generic], size: int, fill: int) -> NDArray[np.generic]:
+def _grown(column: NDArray[D], size: int, fill: int) -> NDArray[D]:
     shape = (*column.shape[:-1], size - column.shape[-1])
     return np.concatenate([column, np.full(shape, fill, column.dtype)], axis=-1)

@@ -21,7 +21,7 @@ class PodClass:
     footprint: Footprint
     node_name: str
     node_selector: Mapping[str, str]
-    affinity: Mapping[str, Object]
+    affinity: Object
     tolerations: Sequence[Object]
     spread: Sequence[SpreadConstraint]
     labels: Mapping[str, str]

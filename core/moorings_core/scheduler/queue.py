@@ -118,7 +118,7 @@ class SchedulingQueue:
 
     @staticmethod
     def _delay(waiting: Waiting) -> float:
-        return min(BACKOFF_FIRST * 2 ** max(waiting.attempts - 1, 0), BACKOFF_MOST)
+        return min(BACKOFF_FIRST * 2.0 ** max(waiting.attempts - 1, 0), BACKOFF_MOST)
 
 
 _GONE = Waiting(Key("", ""), {}, 0, place="gone")
