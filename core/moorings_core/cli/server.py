@@ -1,0 +1,142 @@
+"""`moorings server`: store, API, controllers and scheduler in one process, as the cluster file says."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import ipaddress
+import signal
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from moorings_core.api.context import User
+from moorings_core.api.server import ApiServer, ServerOptions
+from moorings_core.config import load_text
+from moorings_core.config.backends import load
+from moorings_core.log import get_logger, setup_logging
+from moorings_core.pki.authority import Authority, write_private
+from moorings_core.pki.kubeconfig import kubeconfig
+from moorings_core.pki.tokens import TokenSigner
+from moorings_core.ports.cluster import ClusterConfig
+from moorings_core.supervise import Run, run_all
+
+log = get_logger(__name__)
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of a server below its data directory."""
+
+    data: Path
+
+    @property
+    def pki(self) -> Path:
+        """Certificates and keys."""
+        return self.data / "pki"
+
+    @property
+    def store(self) -> Path:
+        """The objects."""
+        return self.data / "store"
+
+
+@click.command()
+@click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="the cluster file")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), default=Path("/var/lib/moorings/server"), show_default=True
+)
+@click.option("--advertise", required=True, help="the address at which nodes and pods reach this server")
+@click.option("--bind", default="", help="the address to listen on; default: all")
+@click.option("--log-level", default="INFO", show_default=True)
+def command(config_file: Path | None, data: Path, advertise: str, bind: str, log_level: str) -> None:
+    """Run a control plane: store, API, controllers, scheduler."""
+    import uvloop
+
+    setup_logging(log_level)
+    text = config_file.read_text() if config_file else ""
+    uvloop.run(serve(load_text(text, str(config_file or "cluster.yaml")), text, Paths(data), advertise, bind))
+
+
+async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, bind: str) -> None:
+    """Serve until SIGTERM."""
+    prepare_pki(paths.pki, config, advertise)
+    store = await load("store", config.server.store.backend)(paths.store, config.server.store.parameters)
+    signer = TokenSigner.load_or_create(paths.pki / "sa.key", ISSUER)
+    options = ServerOptions(
+        config, text, signer, advertise, _server_tls(paths.pki), _agent_tls(paths.pki), static_tokens(paths.pki)
+    )
+    server = ApiServer(options, store)
+    port = await server.start(bind or None, config.server.port)
+    log.info("serving", address=advertise, port=port, store=config.server.store.backend)
+    running = asyncio.create_task(run_all(components(server, config, (paths.pki / "ca.crt").read_text())))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await server.close()
+
+
+def components(server: ApiServer, config: ClusterConfig, authority: str) -> dict[str, Run]:
+    """Return what runs beside the API, by name."""
+    found: dict[str, Run] = {}
+    if "controllers" in config.server.run:
+        from moorings_core.controllers import Manager
+
+        found["controllers"] = Manager(server.client("system:kube-controller-manager"), config, authority=authority).run
+        cloud = load("cloud", config.cloud.backend)
+        controller = cloud.controller(server.client("system:cloud-controller-manager"), config)
+        if controller is not None:
+            found["cloud"] = controller.run
+    if "scheduler" in config.server.run:
+        from moorings_core.scheduler.scheduler import Scheduler
+
+        found["scheduler"] = Scheduler(server.client("system:kube-scheduler")).run
+    return found
+
+
+def prepare_pki(pki: Path, config: ClusterConfig, advertise: str) -> None:
+    """Make what is missing: authority, serving certificate, the certificate that opens agents, an administrator's kubeconfig."""
+    if all((pki / name).exists() for name in ("ca.crt", "server.crt", "agent-client.crt")):
+        return
+    authority = Authority.load_or_create(pki, config.name)
+    first = str(ipaddress.ip_network(config.services.cidrs[0])[1])
+    authority.issue("kube-apiserver", hosts=[advertise, "127.0.0.1", "localhost", first, *SERVICE_NAMES]).write(pki, "server")
+    client = authority.issue("kube-apiserver-kubelet-client", organizations=["system:masters"])
+    client.write(pki, "agent-client")
+    admin = authority.issue("admin", organizations=["system:masters"])
+    url = f"https://{advertise}:{config.server.port}"
+    write_private(pki / "admin.kubeconfig", kubeconfig(config.name, url, authority.cert_pem, "admin", admin))
+
+
+def static_tokens(pki: Path) -> dict[str, User]:
+    """Return the users of tokens.csv (token,user,uid,"group,group"), if there is one."""
+    file = pki / "tokens.csv"
+    if not file.exists():
+        return {}
+    with file.open(newline="") as lines:
+        rows = [row for row in csv.reader(lines, skipinitialspace=True) if row]
+    groups = {row[0]: tuple(row[3].split(",")) if len(row) > 3 else () for row in rows}
+    return {row[0]: User(row[1], (*groups[row[0]], "system:authenticated"), row[2] if len(row) > 2 else "") for row in rows}
+
+
+def _server_tls(pki: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(pki / "server.crt", pki / "server.key")
+    context.load_verify_locations(pki / "ca.crt")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _agent_tls(pki: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "agent-client.crt", pki / "agent-client.key")
+    return context
