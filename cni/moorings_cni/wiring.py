@@ -183,7 +183,7 @@ def orphans(known: Sequence[str]) -> list[str]:
 
 
 def repair(attachments: Sequence[Attachment], cidrs: Sequence[str]) -> list[str]:
-    """Put back what is missing at the node's ends of live attachments and the ranges' own routes; return what was done."""
+    """Put back what is missing at the node's ends of live attachments; return their links. Sees to the ranges' routes too."""
     done: list[str] = []
     with rtnetlink.connect() as node:
         routes = {_place(route) for family in (2, 10) for route in node.routes(family)}
@@ -196,7 +196,7 @@ def repair(attachments: Sequence[Attachment], cidrs: Sequence[str]) -> list[str]
                 requests += host_side(attachment)
                 done.append(attachment.host_link)
         node.apply(requests)
-    return done + [request.label for request in requests if not done]
+    return done
 
 
 def _place(route: Route) -> tuple[IPv4Network | IPv6Network, int]:

@@ -261,8 +261,6 @@ class Fabric:
         for node in self.nodes if start else []:
             node.register()
             node.start(wait=False)
-        for node in self.nodes if start else []:
-            until(node.conflist.exists, what=f"{node.name} serves")
         if start:
             self.settled(backend)
 
@@ -290,7 +288,7 @@ class Fabric:
     def settled(self, backend: str, seconds: float = 20) -> None:
         """Wait until every node sends by backend and takes in nothing else."""
         state = {"moorings.dev/network-accepts": backend, "moorings.dev/network-sends": backend}
-        until(lambda: all(node.annotations() == state for node in self.nodes), seconds,
+        until(lambda: all(node.annotations() == state and node.conflist.exists() for node in self.nodes), seconds,
               f"swap to {backend}: {[n.annotations() for n in self.nodes]}")  # fmt: skip
 
     def with_config(self, **network: Any) -> None:
