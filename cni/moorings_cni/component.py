@@ -32,7 +32,7 @@ from .pods import PodNetwork
 from .server import Server
 
 log = get_logger(__name__)
-PERIOD, CALM = 2.0, 0.1
+PERIOD, CALM = 2.0, 0.25
 SMALLEST_MTU = 1280
 
 
@@ -51,6 +51,8 @@ class CniComponent:
     async def run(self) -> None:
         """Recover, then serve and repair until cancelled. Raises OSError when the socket or the journal cannot be had."""
         ipam = await asyncio.to_thread(Ipam, Journal(self._context.root / "cni/attachments.journal"), boot_id())
+        if ipam.fresh:  # after a reboot the runtime must not think that pods can be wired already
+            install.remove_configuration(self._conf)
         self.network = network = PodNetwork(ipam, self._masquerade)
         server = Server(network, self._socket, self._spool)
         monitor = Monitor()

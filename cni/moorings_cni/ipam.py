@@ -21,7 +21,7 @@ COMPACT_AT = 1000
 
 
 class Ipam:
-    """The attachments of this node, by key. Safe for use from several threads."""
+    """The attachments of this node, by key; fresh: none can be left of an earlier life. Safe for use from several threads."""
 
     def __init__(self, journal: Journal, boot: str) -> None:
         """journal is where it is kept; boot names this run of the machine (what was wired in another one is gone)."""
@@ -32,16 +32,16 @@ class Ipam:
         self._slots: set[int] = set()
         self._next = 1
         self.cidrs: tuple[str, ...] = ()
+        self.fresh = True
         self._recover()
 
     def _recover(self) -> None:
         for entry in self._journal.load():
             if "boot" in entry:
-                if entry["boot"] != self._boot:
-                    self._known.clear()
+                self.fresh = entry["boot"] != self._boot
                 self.cidrs = tuple(entry["cidrs"])
                 self._next = max(self._next, int(entry.get("next", 1)))
-            elif "add" in entry:
+            elif "add" in entry and not self.fresh:
                 attachment = attachment_of(entry["add"])
                 self._known[attachment.key] = attachment
                 self._next = attachment.slot + 1

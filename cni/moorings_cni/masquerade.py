@@ -15,8 +15,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from moorings_core.kernel import nftables
 from moorings_core.kernel.nftables import Batch, BatchError, Connection, SetSpec
+from moorings_core.log import get_logger
 from moorings_core.ports.network import Attachment, NetworkError, PortMapping
 
+log = get_logger(__name__)
 TABLE = "moorings_net"
 INET = 1
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
@@ -89,6 +91,7 @@ class Masquerade:
             generation = connection.generation()
             if zones == self._zones and generation == self._seen:
                 return False
+            _open_forward(connection, zones)
             wrong = zones != self._zones or self._state(connection) != self._wanted
             if wrong:
                 self._write(connection, zones, attachments)
@@ -157,6 +160,29 @@ class Masquerade:
         names = sorted(connection.sets(INET, TABLE))
         sets = {name: connection.dump(SetSpec(INET, TABLE, name, 4)) for name in names if not name.startswith("__")}
         return connection.rules(INET, TABLE), sets
+
+
+def _open_forward(connection: Connection, zones: Zones) -> None:
+    """Let pods' packets through where another program (Docker, for one) made the iptables FORWARD chain drop by default.
+
+    An accept in a table of our own cannot overrule that; a rule in that chain can.
+    """
+    for number, family in ((2, "ip"), (10, "ip6")):
+        mine = [cidr for cidr in zones.own if (":" in cidr) == (family == "ip6")]
+        if not mine or "FORWARD" not in connection.chains(number, "filter"):
+            continue
+        chain = f"{family} filter FORWARD"
+        try:
+            listed = nftables.run_sync(f"list chain {chain}")
+            if "policy drop" not in listed:
+                continue
+            wanted = [f"{family} {side} {cidr} accept" for cidr in mine for side in ("saddr", "daddr")]
+            missing = [f"insert rule {chain} {rule}" for rule in wanted if rule not in listed]
+            if missing:
+                nftables.run_sync("\n".join(missing))
+                log.info("forwarding of pod packets allowed", chain=chain)
+        except nftables.NftablesError as error:
+            log.warning("the FORWARD chain may drop pod packets", chain=chain, error=str(error).replace("\n", " "))
 
 
 def text(zones: Zones) -> str:

@@ -22,6 +22,7 @@ class Server:
         self._network, self._socket, self._spool = network, socket, spool
         self._server: asyncio.AbstractServer | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._spooling = asyncio.Lock()
 
     async def start(self) -> None:
         """Do what the spool holds, then listen. Raises OSError."""
@@ -42,12 +43,26 @@ class Server:
     async def drain_spool(self) -> None:
         """Do the DELs that came while nobody listened; one that fails stays for the next time."""
         for path in sorted(self._spool.glob("[!.]*")) if self._spool.is_dir() else []:
+            await self._catch_up(path)
+
+    async def _catch_up(self, path: Path) -> None:
+        """Do one missed DEL, once: whoever comes second finds the file gone."""
+        async with self._spooling:
+            if not path.is_file():
+                return
             environment, stdin = parse(path.read_bytes())
             code, out = await verbs.answer(self._network, environment, stdin)
             if code == 0 or environment.get("CNI_COMMAND") != "DEL":
                 path.unlink(missing_ok=True)
             else:
                 log.warning("spooled DEL failed", file=path.name, answer=out)
+
+    async def _answer(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, str]:
+        """Answer a call. A missed DEL of the same sandbox was asked for earlier, so it is done first, never after."""
+        container, interface = environment.get("CNI_CONTAINERID", ""), environment.get("CNI_IFNAME", "")
+        if container and interface:
+            await self._catch_up(self._spool / f"{container}.{interface}".replace("/", "_"))
+        return await verbs.answer(self._network, environment, stdin)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -56,7 +71,7 @@ class Server:
         try:
             async with asyncio.timeout(PATIENCE):
                 environment, stdin = parse(await _read(reader))
-                code, out = await verbs.answer(self._network, environment, stdin)
+                code, out = await self._answer(environment, stdin)
                 writer.write(b"%d" % code + out.encode() + (b"\n" if out else b""))
                 await writer.drain()
         except (OSError, TimeoutError, ValueError) as error:

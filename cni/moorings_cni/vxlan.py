@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from moorings_core.kernel import ethtool, rtnetlink
-from moorings_core.kernel.rtnetlink import Connection, Forwarding, Link, Neighbour, Route
+from moorings_core.kernel.rtnetlink import Connection, Forwarding, Link, Neighbour, Request, Route
+from moorings_core.kernel.rtnetlink.objects import SCOPE_LINK
 from moorings_core.log import get_logger
 from moorings_core.ports.network import VTEP_MAC, NetworkError, Peer
 from moorings_core.ports.node import NodeContext
@@ -72,6 +73,7 @@ class Vxlan:
                 ethtool.set_transmit_checksum(self._device, False)
             if not link.up or link.mtu != mtu:
                 connection.apply([rtnetlink.set_link(link.index, up=True, mtu=mtu)])
+            connection.apply(_addresses(connection, link, own))
         underlay.loosen(self._device)
         underlay.loosen(under.link.name)
         return link
@@ -102,6 +104,16 @@ class Vxlan:
     def _withdraw(self) -> None:
         with rtnetlink.connect() as connection:
             connection.apply([rtnetlink.delete_link(name=self._device)])
+
+
+def _addresses(connection: Connection, link: Link, own: Peer) -> list[Request]:
+    """Return what gives the device an address: the loose reverse path filter drops all that comes in by a device without one.
+
+    It is the first address of the node's range, which no pod has, of link scope, so that nothing is ever sent from it.
+    """
+    have = {entry.address for entry in connection.addresses() if entry.link == link.index}
+    firsts = [ip_interface(str(ip_network(cidr).network_address)) for cidr in own.pod_cidrs if ":" not in cidr]
+    return [rtnetlink.add_address(link.index, first, scope=SCOPE_LINK) for first in firsts if first not in have]
 
 
 def vtep_mac(peer: Peer) -> str:

@@ -26,7 +26,7 @@ from moorings_core.ports.objects import Object
 from .exchange import Actual, Step, joined, listed, next_step, view_of
 
 log = get_logger(__name__)
-PERIOD, CALM = 2.0, 0.05
+PERIOD, CALM = 2.0, 0.25
 CONFIG_NAMESPACE, CONFIG_NAME, CONFIG_KEY = "kube-system", "moorings", "cluster.yaml"
 FAILURES = (NetworkError, RtnetlinkError, OSError)
 
@@ -45,11 +45,12 @@ class NetworkExchange:
         self._announced_at = 0
         self._errors: dict[str, str] = {}
         self._started = self._swept = False
+        self.component: NodeComponent | None = None
 
     async def run(self) -> None:
         """Wire pods and follow the configuration until cancelled. Raises UnknownBackend, and what the component raises."""
         backend = backends.load("network", self._context.config.network.backend)
-        component: NodeComponent = backend(self._context, self._parameters)
+        self.component = component = backend(self._context, self._parameters)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(component.run())
             if hasattr(backend, "transport"):

@@ -20,6 +20,7 @@ from typing import Any
 
 from moorings_core.agent.network import NetworkExchange
 from moorings_core.client.resources import CONFIG_MAPS, NODES
+from moorings_core.kernel import sysctl
 from moorings_core.kernel.namespaces import call_in, enter
 from moorings_core.ports.client import ObjectList, WatchEvent
 from moorings_core.ports.cluster import ClusterConfig, NetworkConfig
@@ -82,7 +83,8 @@ class MemoryClient:
                 me[1].clear()
                 with self._lock:
                     news = [(v, e) for v, plural, e in self._history if v > seen and plural == resource.plural]
-                for seen, event in news:
+                for version, event in news:
+                    seen = version
                     yield event
                 await me[1].wait()
         finally:
@@ -225,7 +227,8 @@ class Node:
         self, verb: str, container: str = "", netns: str = "", ifname: str = "eth0", env: dict[str, str] | None = None,
         plugin: str = "moorings-cni", version: str = "1.0.0", **config: Any,
     ) -> tuple[int, Object]:  # fmt: skip
-        environment = {"CNI_COMMAND": verb, "CNI_PATH": "/x", "CNI_CONTAINERID": container, "CNI_NETNS": netns, "CNI_IFNAME": ifname}
+        environment = {"CNI_COMMAND": verb, "CNI_PATH": "/x", "CNI_CONTAINERID": container, "CNI_NETNS": netns}
+        environment |= {"CNI_IFNAME": ifname}
         environment |= {"CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=" + container} | (env or {})
         stdin = json.dumps({"cniVersion": version, "name": "moorings", "type": plugin} | config)
         program = str(self.root / "cni/bin" / plugin)
@@ -268,6 +271,8 @@ class Fabric:
         name = self.prefix + suffix
         sh("ip", "netns", "add", name)
         self.names.append(name)
+        for which in ("all", "default"):  # as most distributions have it; a namespace starts with 0
+            call_in(f"/run/netns/{name}", lambda which=which: sysctl.ensure(f"net/ipv4/conf/{which}/rp_filter", 1))
         sh("ip", "-n", name, "link", "set", "lo", "up")
         return name
 

@@ -90,11 +90,12 @@ def test_swaps_under_traffic_lose_nothing(fabric):
             before = [stream.rounds for stream in streams]
             net.swap(backend)
             net.settled(backend)
-            until(lambda: all(s.rounds > b + 20 or s.error for s, b in zip(streams, before, strict=True)), what="stream goes on")
+            for stream, rounds in zip(streams, before, strict=True):
+                until(lambda s=stream, r=rounds: s.rounds > r + 20 or s.error, what="stream goes on")
             route = net.nodes[0].sh("ip", "route", "show", "10.64.2.0/24")
             moved.append("moorings.vx" if "moorings.vx" in route else "eth0")
             # what is not accepted any more is announced first and dropped after
-            until(lambda: ("moorings.vx" in net.nodes[0].sh("ip", "-o", "link")) == (backend == "vxlan"), what="the old way is gone")
+            until(lambda want=backend == "vxlan": ("moorings.vx" in net.nodes[0].sh("ip", "link")) == want, what="old way gone")
     finally:
         for stream in streams:
             stream.close()
@@ -175,7 +176,7 @@ def test_a_node_joins_and_one_is_removed_in_the_middle(fabric):
 
 def test_a_dead_node_does_not_hold_up_a_swap_and_catches_up(fabric):
     net = fabric(nodes=3)
-    one, two, three = net.nodes
+    one, _, three = net.nodes
     a, c = one.pod().add(), three.pod().add()
     three.stop()
     three.register("True")  # a new object of that name that has announced nothing: it is ready, so it is waited for
