@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from moorings_core.kernel import nftables
+from moorings_core.kernel.conntrack import Conntrack
 from moorings_core.kernel.nftables import Batch, BatchError, Connection, SetSpec
 from moorings_core.log import get_logger
 from moorings_core.ports.network import Attachment, NetworkError, PortMapping
@@ -147,6 +148,7 @@ class Masquerade:
                     batch.delete_elements(spec, [key for key, value in items.items() if have.get(key) == value])
                 self._commit(connection, batch, attachment)
             self._wanted = self._state(connection)
+            _forget(attachment, opened=add)
 
     @staticmethod
     def _commit(connection: Connection, batch: Batch, attachment: Attachment) -> None:
@@ -183,6 +185,27 @@ def _open_forward(connection: Connection, zones: Zones) -> None:
                 log.info("forwarding of pod packets allowed", chain=chain)
         except nftables.NftablesError as error:
             log.warning("the FORWARD chain may drop pod packets", chain=chain, error=str(error).replace("\n", " "))
+
+
+def _forget(attachment: Attachment, *, opened: bool) -> None:
+    """Delete UDP flows that would go on past the change: they never end while a client keeps sending from one port.
+
+    After opening those that do not go to the pod yet, after closing those that still do.
+    """
+    ports = [port for port in attachment.ports if port.protocol == "udp"]
+    if not ports:
+        return
+    conntrack = Conntrack()
+    try:
+        for port in ports:
+            for address in attachment.addresses:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                flows = conntrack.flows(family, socket.IPPROTO_UDP, port.host_ip, port.host_port)
+                conntrack.delete(flow for flow in flows if (flow.reply.source == address) != opened)
+    except OSError as error:
+        log.warning("old UDP flows not deleted", pod=attachment.pod, error=error)
+    finally:
+        conntrack.close()
 
 
 def text(zones: Zones) -> str:

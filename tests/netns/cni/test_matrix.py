@@ -6,6 +6,8 @@ import socket
 import pytest
 from cni_support import Echo, ask_tcp, ask_udp
 
+from moorings_core.kernel.namespaces import call_in
+
 pytestmark = pytest.mark.netns
 
 
@@ -78,3 +80,30 @@ def test_host_ports_lead_to_the_pod_and_back_to_itself(fabric):
             ask_tcp(net.outside, one.address, 8080)
     finally:
         server.close()
+
+
+def test_a_udp_client_that_keeps_its_port_follows_the_host_port_to_the_next_pod(fabric):
+    net = fabric(nodes=1)
+    node = net.nodes[0]
+    ports = {"portMappings": [{"hostPort": 5353, "containerPort": 7777, "protocol": "udp"}]}
+    sock = call_in(net.outside, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.settimeout(0.2)
+
+    def answered() -> bool:
+        sock.sendto(b"hello", (node.address, 5353))
+        try:
+            return sock.recv(100) == b"192.168.77.200 hello"
+        except (TimeoutError, ConnectionRefusedError):
+            return False
+
+    assert not answered(), "nobody is there yet, and the kernel remembers the flow"
+    for _ in range(3):
+        pod = node.pod().add(runtimeConfig=ports)
+        server = Echo(pod.path)
+        try:
+            assert answered()
+        finally:
+            server.close()
+        assert pod.cni("DEL")[0] == 0
+        assert not answered()
+    sock.close()
