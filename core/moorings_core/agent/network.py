@@ -7,7 +7,7 @@ the kernel. See `exchange` for the rules.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ import yaml
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import CONFIG_MAPS, NODES
 from moorings_core.config import backends
-from moorings_core.kernel.rtnetlink import Monitor, RtnetlinkError
+from moorings_core.kernel.rtnetlink import Monitor
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ApiError, MooringsError
 from moorings_core.ports.network import ACCEPTS, ERROR, SENDS, NetworkError, Peer, Transport
@@ -28,7 +28,7 @@ from .exchange import Actual, Step, joined, listed, next_step, view_of
 log = get_logger(__name__)
 PERIOD, CALM = 2.0, 0.25
 CONFIG_NAMESPACE, CONFIG_NAME, CONFIG_KEY = "kube-system", "moorings", "cluster.yaml"
-FAILURES = (NetworkError, RtnetlinkError, OSError)
+FAILURES = (MooringsError, OSError, ImportError)
 
 
 class NetworkExchange:
@@ -99,7 +99,7 @@ class NetworkExchange:
             return
         own, peers = self._peers(mine)
         if not self._started:
-            self._actual.accepts = set(view_of(mine).accepts)
+            self._actual.accepts = set(view_of(mine).accepts & backends.installed("network").keys())
             self._started = True
         await self._keep(own, peers)
         if int(mine["metadata"]["resourceVersion"]) < self._announced_at:
@@ -116,32 +116,30 @@ class NetworkExchange:
     async def _keep(self, own: Peer, peers: list[Peer]) -> None:
         """Level-triggered: say again what holds already, so that whatever somebody changed is put back."""
         for name in sorted(self._actual.accepts):
-            if self._known(name):
-                await self._try(name, self._transport(name).accept(own, peers))
+            await self._try(name, lambda transport: transport.accept(own, peers))
         if self._actual.sends:
-            await self._try(self._actual.sends, self._transport(self._actual.sends).carry(own, peers))
+            await self._try(self._actual.sends, lambda transport: transport.carry(own, peers))
 
     async def _do(self, step: Step, own: Peer, peers: list[Peer]) -> Step:
         """Do a step; return it with what failed taken out of what is announced."""
         failed = set()
         for name in sorted(step.accept):
-            if self._known(name) and await self._try(name, self._transport(name).accept(own, peers)):
+            if await self._try(name, lambda transport: transport.accept(own, peers)):
                 self._actual.accepts.add(name)
                 log.info("transport accepted", transport=name)
             else:
                 failed.add(name)
         sends = step.announce_sends
         if step.send:
-            if await self._try(step.send, self._transport(step.send).carry(own, peers)):
+            if await self._try(step.send, lambda transport: transport.carry(own, peers)):
                 log.info("transport carries", transport=step.send, before=self._actual.sends)
                 self._actual.sends = step.send
             else:
                 sends |= frozenset(filter(None, (self._actual.sends,)))
         for name in sorted(step.withdraw | self._leftovers(step)):
-            if await self._try(name, self._transport(name).withdraw()):
-                self._actual.accepts.discard(name)
-                self._errors.pop(name, None)
+            if await self._try(name, lambda transport: transport.withdraw()):
                 log.info("transport withdrawn", transport=name)
+                self._actual.accepts.discard(name)
         self._errors = {name: words for name, words in self._errors.items() if name in step.announce_accepts}
         return Step(announce_accepts=step.announce_accepts - failed, announce_sends=sends)
 
@@ -151,27 +149,19 @@ class NetworkExchange:
             return frozenset()
         self._swept = True
         mine = view_of(self._nodes.get(self._context.name) or {"metadata": {"name": ""}})
-        names = frozenset(name for name in self._context.config.network.swap_to if self._known(name))
+        names = frozenset(self._context.config.network.swap_to) & frozenset(backends.installed("network"))
         return names - step.announce_accepts - mine.accepts - frozenset(self._actual.accepts)
 
-    async def _try(self, name: str, work: Awaitable[None]) -> bool:
+    async def _try(self, name: str, work: Callable[[Transport], Awaitable[None]]) -> bool:
+        """Do something with a transport; return whether it went well. A failure, or that it is not installed, is noted."""
         try:
-            await work
+            await work(self._transport(name))
         except FAILURES as error:
             if self._errors.get(name) != str(error):
                 log.warning("transport failed", transport=name, error=error)
             self._errors[name] = str(error)
             return False
         self._errors.pop(name, None)
-        return True
-
-    def _known(self, name: str) -> bool:
-        """Whether a transport is installed here; if not, that is noted as its error."""
-        try:
-            self._transport(name)
-        except MooringsError as error:
-            self._errors[name] = str(error)
-            return False
         return True
 
     def _transport(self, name: str) -> Transport:

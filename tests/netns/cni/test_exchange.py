@@ -196,3 +196,14 @@ def test_a_dead_node_does_not_hold_up_a_swap_and_catches_up(fabric):
         server.close()
 
 
+
+
+def test_an_agent_that_comes_back_with_a_transport_fewer(fabric):
+    net = fabric(nodes=1)
+    node = net.nodes[0]
+    node.stop()
+    mine = net.client.read(NODES, "node1")
+    told = {"moorings.dev/network-accepts": "uninstalled,vxlan", "moorings.dev/network-sends": "uninstalled"}
+    net.client.put(NODES, mine | {"metadata": mine["metadata"] | {"annotations": told}})
+    node.start()
+    net.settled("vxlan")
