@@ -1,5 +1,5 @@
-"""The CNI plugin: thin exec client, per-node daemon, IPAM, pod wiring; vxlan and routed backends.
+"""The CNI plugin: exec client, the node's server, IPAM, pod wiring, masquerade; transports `vxlan` and `routed`.
 
-Imports moorings_core ports, kernel and client only. Data: CNI calls and Node objects in; links, addresses, routes and nftables
-elements out.
+Imports moorings_core ports, kernel, client, config and log only. Data: CNI calls and Node objects in; links, addresses, routes
+and nftables elements out. Which transport is used when is not decided here but by `moorings_core.agent.exchange`.
 """

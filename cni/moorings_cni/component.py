@@ -1,0 +1,168 @@
+"""The node's part of the network that is the same for every transport: pods wired, rules kept, the plugin installed.
+
+Data: the node's own Node object (pod ranges), all Nodes (addresses that are inside) and CNI calls in; links, addresses, routes
+and nftables elements out. Who sends to other nodes how is `agent.exchange`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from moorings_core.client.informer import Informer
+from moorings_core.client.resources import NODES
+from moorings_core.config import backends
+from moorings_core.kernel.namespaces import identity, own
+from moorings_core.kernel.rtnetlink import Monitor, RtnetlinkError
+from moorings_core.log import get_logger
+from moorings_core.ports.errors import MooringsError
+from moorings_core.ports.network import NetworkError, NotReady, Transport
+from moorings_core.ports.node import NodeContext
+from moorings_core.ports.objects import Object
+
+from . import install, underlay
+from .ipam import Ipam
+from .journal import Journal
+from .masquerade import Masquerade, zones_of
+from .pods import PodNetwork
+from .server import Server
+
+log = get_logger(__name__)
+PERIOD, CALM = 2.0, 0.25
+SMALLEST_MTU = 1280
+
+
+class CniComponent:
+    """Serves CNI on one node."""
+
+    def __init__(self, context: NodeContext, parameters: Mapping[str, Any]) -> None:
+        self._context, self._parameters = context, parameters
+        self._conf, self._bin = context.root / "cni/conf.d", context.root / "cni/bin"
+        self._socket, self._spool = context.run / "cni.sock", context.root / "cni/spool"
+        self._nodes = Informer(context.client, NODES)
+        self._wake = asyncio.Event()
+        self._masquerade = Masquerade()
+        self.network: PodNetwork | None = None
+
+    async def run(self) -> None:
+        """Recover, then serve and repair until cancelled. Raises OSError when the socket or the journal cannot be had."""
+        ipam = await asyncio.to_thread(Ipam, Journal(self._context.root / "cni/attachments.journal"), boot_id())
+        if ipam.fresh:  # after a reboot the runtime must not think that pods can be wired already
+            install.remove_configuration(self._conf)
+        self.network = network = PodNetwork(ipam, self._masquerade)
+        server = Server(network, self._socket, self._spool)
+        monitor = Monitor()
+        self._nodes.on_change(lambda old, new: self._wake.set())
+        try:
+            await network.recover()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._nodes.run())
+                tasks.create_task(self._listen(monitor))
+                await self._until_ready(network)
+                install.executables(self._bin, self._socket, self._spool)
+                await server.start()
+                install.configuration(self._conf)
+                log.info("pod network is ready", ranges=",".join(ipam.cidrs), mtu=network.mtu)
+                await self._keep(network, server)
+        finally:
+            await server.close()
+            monitor.close()
+            self._masquerade.close()
+
+    async def _until_ready(self, network: PodNetwork) -> None:
+        said = ""
+        while True:
+            self._wake.clear()
+            try:
+                await self._reconcile(network)
+                if network.ipam.cidrs:
+                    return
+                raise NotReady("this node has no pod range yet")
+            except (NetworkError, RtnetlinkError, OSError) as error:
+                if str(error) != said:
+                    log.info("pod network is waiting", reason=error)
+                    said = str(error)
+            await self._next()
+
+    async def _keep(self, network: PodNetwork, server: Server) -> None:
+        while True:
+            await self._next()
+            try:
+                await self._reconcile(network)
+                await network.sweep()
+                await server.drain_spool()
+            except (NetworkError, RtnetlinkError, OSError) as error:
+                log.warning("pod network not repaired", error=error)
+
+    async def _next(self) -> None:
+        """Wait for a change or the period; what comes right after a change is handled with it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PERIOD):
+                await self._wake.wait()
+                await asyncio.sleep(CALM)
+        self._wake.clear()
+
+    async def _listen(self, monitor: Monitor) -> None:
+        while True:
+            await monitor.changed()
+            self._wake.set()
+            await asyncio.sleep(CALM)
+
+    async def _reconcile(self, network: PodNetwork) -> None:
+        mine = self._nodes.get(self._context.name)
+        network.ipam.use(ranges_of(mine))
+        cidrs = network.ipam.cidrs
+        if cidrs:
+            nodes = [address for node in self._nodes.items.values() for address in addresses_of(node)]
+            inside = [*nodes, *self._context.addresses]
+            zones = zones_of(cidrs, self._context.config.network.pod_cidrs, inside)
+            await asyncio.to_thread(underlay.forward, {ip_network(cidr).version for cidr in cidrs})
+            await asyncio.to_thread(self._masquerade.ensure, zones, network.ipam.attachments.values())
+            network.mtu = await asyncio.to_thread(self._mtu, addresses_of(mine) or self._context.addresses)
+        await network.repair()
+
+    def _mtu(self, addresses: tuple[str, ...]) -> int:
+        """Return the MTU that pods get: what every transport that the cluster may swap to can carry."""
+        told = self._context.config.network.mtu
+        if told:
+            return told
+        found = underlay.find(addresses).link.mtu - self._overhead(addresses)
+        if found < SMALLEST_MTU:
+            log.warning("MTU for pods is small", mtu=found)
+        return found
+
+    def _overhead(self, addresses: tuple[str, ...]) -> int:
+        network = self._context.config.network
+        transports = [self._transport(name) for name in sorted({network.backend, *network.swap_to})]
+        return max((t.overhead(addresses) for t in transports if t), default=0)
+
+    def _transport(self, name: str) -> Transport | None:
+        try:
+            make = getattr(backends.load("network", name), "transport", None)
+        except MooringsError:
+            return None
+        made: Transport | None = make(self._context, self._parameters) if make else None
+        return made
+
+
+def boot_id() -> str:
+    """Return what names this run of the node: the kernel's boot and the node's network namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{identity(own())[1]}"
+
+
+def ranges_of(node: Object | None) -> tuple[str, ...]:
+    """Return a Node's pod ranges."""
+    spec = (node or {}).get("spec") or {}
+    single = spec.get("podCIDR")
+    return tuple(spec.get("podCIDRs") or ([single] if single else []))
+
+
+def addresses_of(node: Object | None) -> tuple[str, ...]:
+    """Return a Node's InternalIPs, in its order."""
+    listed = ((node or {}).get("status") or {}).get("addresses") or []
+    return tuple(str(item["address"]) for item in listed if item.get("type") == "InternalIP")

@@ -1,0 +1,161 @@
+"""Pods on this node: `ports.network.Network` over IPAM, wiring and port rules. Crash-only: `recover` is the start."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Collection, Sequence
+
+from moorings_core.kernel import rtnetlink
+from moorings_core.kernel.namespaces import is_netns
+from moorings_core.kernel.rtnetlink import RtnetlinkError
+from moorings_core.log import get_logger
+from moorings_core.ports.network import Attachment, AttachmentKey, NetworkError, NotReady, PodRequest
+
+from . import wiring
+from .ipam import Ipam
+from .masquerade import Masquerade
+from .wiring import key_text
+
+log = get_logger(__name__)
+
+
+class PodNetwork:
+    """The attachments of this node. Work on the kernel is done in threads; one key is handled by one caller at a time."""
+
+    def __init__(self, ipam: Ipam, masquerade: Masquerade) -> None:
+        self.ipam, self.masquerade = ipam, masquerade
+        self.mtu = 0
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._wiring: set[AttachmentKey] = set()
+        self._guard = threading.Lock()
+
+    async def status(self) -> None:
+        """Raises NotReady without a range, without an MTU, without a free address."""
+        if not self.ipam.cidrs:
+            raise NotReady("this node has no pod range yet")
+        if not self.mtu:
+            raise NotReady("the link between nodes was not found yet")
+        if self.ipam.free <= 0:
+            raise NotReady(f"no address left in {', '.join(self.ipam.cidrs)}")
+
+    async def attach(self, pod: PodRequest) -> Attachment:
+        """Reserve, write down, wire; undone in reverse when a step fails. Raises NetworkError."""
+        async with self._lock(pod.key):
+            if not self.mtu:
+                await self.status()
+            return await asyncio.to_thread(self._attach, pod)
+
+    async def detach(self, key: AttachmentKey) -> None:
+        """Unwire, then give the address back: in that order, so that it is never on two pods."""
+        async with self._lock(key):
+            await asyncio.to_thread(self._detach, key)
+
+    async def check(self, key: AttachmentKey) -> Attachment:
+        """Compare everything of an attachment with the kernel. Raises NetworkError."""
+        async with self._lock(key):
+            return await asyncio.to_thread(self._check, key)
+
+    async def collect(self, valid: Collection[AttachmentKey]) -> None:
+        """Detach what is not valid, going on after failures. Raises NetworkError with all of them."""
+        failures: list[str] = []
+        for key in set(self.ipam.attachments) - set(valid):
+            try:
+                await self.detach(key)
+                log.info("stale attachment removed", attachment=key_text(key))
+            except (NetworkError, RtnetlinkError, OSError) as error:
+                failures.append(f"{key_text(key)}: {error}")
+        if failures:
+            raise NetworkError("; ".join(failures))
+
+    async def recover(self) -> None:
+        """Free what did not survive: attachments without host link or netns, links without attachment."""
+        await asyncio.to_thread(self._sweep_orphans)
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Detach pods whose network namespace is gone: their runtime will not ask any more."""
+        gone = await asyncio.to_thread(self._vanished)
+        for key in gone:
+            log.info("network namespace is gone", attachment=key_text(key))
+            await self.detach(key)
+
+    async def repair(self) -> None:
+        """Put back what somebody took from the node's ends of live attachments."""
+        done = await asyncio.to_thread(self._repair)
+        if done:
+            log.warning("pod wiring was changed by somebody, repaired", count=len(done), first=done[0])
+
+    def _lock(self, key: AttachmentKey) -> asyncio.Lock:
+        if len(self._locks) > 1000:
+            self._locks = {name: lock for name, lock in self._locks.items() if lock.locked()}
+        return self._locks.setdefault(key.container_id, asyncio.Lock())
+
+    def _attach(self, pod: PodRequest) -> Attachment:
+        wiring.check_netns(pod.netns)
+        slot, addresses = self.ipam.reserve(pod.key)
+        attachment = wiring.plan(pod, slot, addresses, self.mtu)
+        with self._guard:
+            self._wiring.add(pod.key)
+        try:
+            position = self.ipam.record(attachment)
+            wiring.wire(attachment)
+            self.masquerade.open_ports(attachment)
+            self.ipam.sync(position)
+        except (RtnetlinkError, OSError, NetworkError) as error:
+            self._undo(attachment)
+            raise NetworkError(f"{key_text(pod.key)}: {error}") from error
+        finally:
+            with self._guard:
+                self._wiring.discard(pod.key)
+        return attachment
+
+    def _undo(self, attachment: Attachment) -> None:
+        """Leave nothing of a failed attach. What cannot be undone stays written down, for DEL to try again."""
+        try:
+            self._unwire(attachment)
+        except (RtnetlinkError, OSError, NetworkError) as error:
+            log.warning("failed attachment not undone", attachment=key_text(attachment.key), error=error)
+
+    def _detach(self, key: AttachmentKey) -> None:
+        attachment = self.ipam.get(key)
+        if attachment is not None:
+            self._unwire(attachment)
+
+    def _unwire(self, attachment: Attachment) -> None:
+        self.masquerade.close_ports(attachment)
+        wiring.unwire(attachment)
+        self.ipam.release(attachment.key)
+
+    def _check(self, key: AttachmentKey) -> Attachment:
+        attachment = self.ipam.get(key)
+        if attachment is None:
+            raise NetworkError(f"{key_text(key)} is not attached")
+        with rtnetlink.connect() as node:
+            wrong = wiring.host_differences(attachment, node)
+        wrong += wiring.pod_differences(attachment)
+        wrong += [] if self.masquerade.intact() else ["the pod rules in nftables were changed"]
+        if wrong:
+            raise NetworkError(f"{key_text(key)}: {'; '.join(wrong)}")
+        return attachment
+
+    def _sweep_orphans(self) -> None:
+        known = {a.host_link for a in self.ipam.attachments.values()}
+        names = wiring.orphans(sorted(known))
+        with rtnetlink.connect() as node:
+            node.apply([rtnetlink.delete_link(name=name) for name in names])
+            links = {link.name for link in node.links()}
+        if names:
+            log.info("orphan links removed", count=len(names))
+        for attachment in self.ipam.attachments.values():
+            if attachment.host_link not in links:
+                log.info("attachment without link released", attachment=key_text(attachment.key))
+                self._unwire(attachment)
+
+    def _vanished(self) -> Sequence[AttachmentKey]:
+        settled = [a for a in self.ipam.attachments.values() if a.key not in self._wiring]
+        return [a.key for a in settled if not is_netns(a.netns)]
+
+    def _repair(self) -> Sequence[str]:
+        settled = [a for a in self.ipam.attachments.values() if a.key not in self._wiring]
+        return wiring.repair(settled, self.ipam.cidrs)

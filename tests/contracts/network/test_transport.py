@@ -1,0 +1,116 @@
+"""Every installed transport keeps the promises of `ports.network.Transport`."""
+
+import itertools
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moorings_core.config import backends
+from moorings_core.kernel.namespaces import call_in
+from moorings_core.ports.cluster import ClusterConfig
+from moorings_core.ports.network import NetworkError, Peer
+from moorings_core.ports.node import NodeContext
+
+pytestmark = pytest.mark.netns
+counter = itertools.count()
+OWN = Peer("own", ("10.77.0.1",), ("10.64.1.0/24",))
+PEERS = [Peer(f"peer{i}", (f"10.77.0.{i}",), (f"10.64.{i}.0/24",)) for i in (2, 3)]
+NAMES = sorted(name for name in backends.installed("network") if hasattr(backends.load("network", name), "transport"))
+
+
+@pytest.fixture
+def node() -> Iterator[str]:
+    name = f"tp{os.getpid()}-{next(counter)}"
+    for words in (
+        f"netns add {name}", f"-n {name} link add eth0 type bridge", f"-n {name} address add 10.77.0.1/24 dev eth0",
+        f"-n {name} link set eth0 up", f"-n {name} link set lo up",
+    ):  # fmt: skip
+        subprocess.run(["ip", *words.split()], check=True)
+    yield name
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+class Driver:
+    """Calls a transport inside the node's namespace and looks at what the kernel has."""
+
+    def __init__(self, name: str, node: str) -> None:
+        context = NodeContext("own", OWN.addresses, None, ClusterConfig(), Path("/none"), Path("/none"))  # type: ignore[arg-type]
+        self.transport = backends.load("network", name).transport(context, {})
+        self.node = node
+
+    def do(self, verb: str, *args: object) -> None:
+        import asyncio
+
+        async def call() -> None:
+            await getattr(self.transport, verb)(*args)
+
+        call_in(f"/run/netns/{self.node}", lambda: asyncio.run(call()))
+
+    def targets(self) -> set[str]:
+        done = subprocess.run(["ip", "-n", self.node, "-j", "route"], capture_output=True, text=True, check=True)
+        return {route["dst"] for route in json.loads(done.stdout) if route["dst"].startswith("10.64.")}
+
+    def state(self) -> str:
+        words = (["link"], ["route", "show", "table", "main"], ["neighbour", "show", "nud", "permanent"])
+        run = [subprocess.run(["ip", "-n", self.node, *w], capture_output=True, text=True, check=True) for w in words]
+        return "".join(done.stdout for done in run)
+
+
+@pytest.fixture(params=NAMES)
+def driver(request: pytest.FixtureRequest, node: str) -> Driver:
+    return Driver(request.param, node)
+
+
+def test_accepting_sends_nothing(driver):
+    driver.do("accept", OWN, PEERS)
+    assert driver.targets() == set()
+
+
+def test_carrying_is_exact_and_level_triggered(driver):
+    driver.do("accept", OWN, PEERS)
+    driver.do("carry", OWN, PEERS)
+    assert driver.targets() == {"10.64.2.0/24", "10.64.3.0/24"}
+    before = driver.state()
+    driver.do("accept", OWN, PEERS)
+    driver.do("carry", OWN, PEERS)
+    assert driver.state() == before, "again is nothing"
+    driver.do("carry", OWN, PEERS[:1])
+    assert driver.targets() == {"10.64.2.0/24"}
+    driver.do("carry", OWN, [])
+    assert driver.targets() == set()
+
+
+def test_withdrawing_leaves_nothing_and_may_be_repeated(driver):
+    before = driver.state()
+    driver.do("withdraw")
+    driver.do("accept", OWN, PEERS)
+    driver.do("carry", OWN, [])
+    driver.do("withdraw")
+    driver.do("withdraw")
+    assert driver.state() == before
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.permutations(NAMES, 2)))
+def test_routes_are_taken_over_without_a_gap(old, new, node):
+    first, second = Driver(old, node), Driver(new, node)
+    first.do("accept", OWN, PEERS)
+    first.do("carry", OWN, PEERS)
+    second.do("accept", OWN, PEERS)
+    with subprocess.Popen(["ip", "-n", node, "monitor", "route"], stdout=subprocess.PIPE, text=True) as monitor:
+        assert monitor.stdout
+        second.do("carry", OWN, PEERS)
+        subprocess.run(["ip", "-n", node, "route", "add", "10.99.0.0/24", "dev", "eth0"], check=True)
+        lines = list(itertools.takewhile(lambda line: "10.99" not in line, monitor.stdout))
+        monitor.kill()
+    assert not [line for line in lines if line.startswith("Deleted 10.64.")], lines
+    first.do("withdraw")
+    assert second.targets() == {"10.64.2.0/24", "10.64.3.0/24"}
+
+
+def test_without_a_link_between_nodes_it_says_so(driver):
+    with pytest.raises(NetworkError, match=r"no interface of this node has one of its addresses: 10\.9\.9\.9"):
+        driver.do("accept", Peer("own", ("10.9.9.9",), OWN.pod_cidrs), PEERS)
