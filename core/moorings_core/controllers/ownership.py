@@ -99,10 +99,10 @@ class Dependents:
         answer = view.answers.get(question)
         if answer is None:
             return Claim(owned, intents, (question,))
-        if isinstance(answer, dict) and answer["metadata"]["uid"] == metadata["uid"]:
-            if not answer["metadata"].get("deletionTimestamp"):
-                intents.extend(self._adopt(owner, obj) for obj in wanted)
-                owned.extend(wanted)
+        live: Object = answer["metadata"] if isinstance(answer, dict) else {}
+        if live.get("uid") == metadata["uid"] and not live.get("deletionTimestamp"):
+            intents.extend(self._adopt(owner, obj) for obj in wanted)
+            owned.extend(wanted)
         return Claim(owned, intents, ())
 
     @staticmethod

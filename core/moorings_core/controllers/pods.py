@@ -1,4 +1,4 @@
-"""What controllers ask of a pod: is it active, ready, available; which of several to delete first; how one is made of a template."""
+"""What controllers ask of a pod: is it active, ready, available; which of several to delete first; making one."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def to_delete(pods: Sequence[Object], related: Sequence[Object], count: int, now
         order = (bool(node), PHASES.get(phase(pod), 2), ready, _deletion_cost(pod), place, age, -restarts, young)
         return (*order, pod["metadata"].get("uid", ""))
 
-    return sorted(pods, key=cost)[:count]  # type: ignore[arg-type, return-value]
+    return sorted(pods, key=cost)[:count]
 
 
 def _magnitude(seconds: float) -> int:

@@ -1,4 +1,7 @@
-"""The status of a Deployment: counts and the conditions Available, Progressing, ReplicaFailure. `kubectl rollout status` waits on them."""
+"""The status of a Deployment: counts and the conditions Available, Progressing, ReplicaFailure.
+
+`kubectl rollout status` waits on them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from datetime import datetime
 
 from moorings_core.ports.objects import Object
 
-from . import conditions, moments, rollout
+from . import conditions, moments, revisions, rollout
 from .rollout import Sets
 
 NEVER = 2**31 - 1  # progressDeadlineSeconds that means no deadline
@@ -33,22 +36,37 @@ def is_complete(deployment: Object, status: Object) -> bool:
     return counts == (want, want, want) and status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
 
 
-def note_pause(deployment: Object, now: datetime) -> Object:
-    """Return the Deployment with its pausing or resuming told in Progressing, so that the deadline stands still meanwhile."""
-    condition = conditions.find(deployment, "Progressing")
+def note_new(deployment: Object, sets: Sets, now: datetime) -> Object:
+    """Return the status with a set that has just become the new one told in Progressing: the deadline begins anew."""
+    status: Object = deployment.get("status", {})
+    if sets.new is None or not _has_deadline(deployment) or revisions.number(sets.new.obj) <= revisions.number(deployment):
+        return status
+    name, fresh = sets.new.obj["metadata"]["name"], not sets.new.obj.get("status", {}).get("observedGeneration")
+    told, current = status.get("conditions") or (), conditions.find(deployment, "Progressing")
+    if current is not None and current.get("message", "").endswith(f' new replica set "{name}"'):
+        return status
+    words = ("NewReplicaSetCreated", "Created") if fresh else ("FoundNewReplicaSet", "Found")
+    new = _condition("Progressing", "True", words[0], f'{words[1]} new replica set "{name}"', now)
+    if current is not None and current.get("status") == "True":
+        new["lastTransitionTime"] = current.get("lastTransitionTime", new["lastTransitionTime"])
+    return {**status, "conditions": [*conditions.without(told, "Progressing"), new]}
+
+
+def note_pause(deployment: Object, status: Object, now: datetime) -> Object:
+    """Return the status with pausing or resuming told in Progressing, so that the deadline stands still meanwhile."""
+    condition = conditions.pick(status.get("conditions") or (), "Progressing")
     reason = (condition or {}).get("reason")
     paused = bool(deployment["spec"].get("paused"))
     if not _has_deadline(deployment) or reason == "ProgressDeadlineExceeded" or paused == (reason == "DeploymentPaused"):
-        return deployment
+        return status
     words = ("DeploymentPaused", "Deployment is paused") if paused else ("DeploymentResumed", "Deployment is resumed")
-    status = deployment.get("status", {})
     told = conditions.put(status.get("conditions") or (), _condition("Progressing", "Unknown", *words, now))
-    return {**deployment, "status": {**status, "conditions": told}}
+    return {**status, "conditions": told}
 
 
 def began(deployment: Object, name: str, refusal: str, now: datetime) -> Object:
     """Return the status after the new set could not be made."""
-    status = deployment.get("status", {})
+    status: Object = deployment.get("status", {})
     if not refusal or not _has_deadline(deployment):
         return status
     said = f'Failed to create new replica set "{name}": {refusal}'

@@ -56,7 +56,8 @@ class ReplicaSetController:
     def _scale(self, owner: Object, active: Sequence[Object], view: View, now: datetime) -> list[Intent]:
         missing = _replicas(owner) - len(active)
         if missing > 0:
-            return [self._create(owner) for _ in range(min(missing, BURST))]
+            most = 1 if view.errors else BURST  # what was refused is tried by one, not by hundreds
+            return [self._create(owner) for _ in range(min(missing, most))]
         if missing < 0:
             doomed = pods.to_delete(active, list(self._related(owner, view)), min(-missing, BURST), now)
             return [self._delete(owner, pod) for pod in doomed]

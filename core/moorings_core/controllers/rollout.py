@@ -1,6 +1,6 @@
 """The arithmetic of a rollout: how large each ReplicaSet may be. Pure; sizes are changed in place in `Sized`, nothing else.
 
-Invariants, at every step and whatever the order of events: the sum of sizes <= replicas + surge (unless it was larger before), and
+Invariants, at every step and whatever the order of events: the sum of sizes <= replicas + surge (unless it was larger before);
 sizes are taken from old sets only while replicas - unavailable pods stay available.
 Source: upstream pkg/controller/deployment/{sync,rolling}.go.
 """
@@ -133,8 +133,7 @@ def scale(deployment: Object, sets: Sets) -> None:
     if len(active) <= 1:
         latest = active or ([sets.new] if sets.new else sorted(sets.old, key=lambda each: each.age)[-1:])
         for each in latest:
-            each.touched = each.replicas != wanted(deployment)
-            each.replicas = wanted(deployment)
+            each.replicas, each.touched = wanted(deployment), True
         return
     if sets.new is not None and _is_saturated(deployment, sets.new):
         for each in sets.old:

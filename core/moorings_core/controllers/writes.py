@@ -10,7 +10,7 @@ from .framework import Intent, Note
 
 
 def status(resource: Resource, obj: Object, new: Object) -> list[Intent]:
-    """Write a status if it differs. It holds only for the very object that was read: anything else is a Conflict and a new look."""
+    """Write a status if it differs. It holds for the very object that was read only, else it is a Conflict and a new look."""
     if new == obj.get("status", {}):
         return []
     return [Intent(Update(resource, {**obj, "status": new}, subresource="status"), settled_by=(NotFound,))]

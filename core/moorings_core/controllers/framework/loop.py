@@ -181,10 +181,8 @@ class Loop:
             when = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
             cache.assume_deleted(Key(write.namespace, write.name), write.uid, when)
             return
-        other = (isinstance(write, Create) and write.subresource) or answer.get(
-            "kind", write.resource.kind
-        ) != write.resource.kind
-        if not other and answer.get("metadata", {}).get("uid"):
+        other = isinstance(write, Create) and write.subresource
+        if not other and answer.get("kind", write.resource.kind) == write.resource.kind and answer.get("metadata", {}).get("uid"):
             cache.assume(answer)
 
     def _tell(self, note: Note | None, **words: str) -> None:
