@@ -1,4 +1,4 @@
-"""Components of one process: each runs for ever; one that fails is logged and started again, later each time; the others go on."""
+"""Components of one process: each runs for ever; one that fails is logged and started again, later each time; others go on."""
 
 from __future__ import annotations
 

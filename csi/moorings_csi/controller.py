@@ -52,9 +52,7 @@ class Controller:
             await asyncio.to_thread(self._pool.delete, request.volume_id)
         return csi.DeleteVolumeResponse()
 
-    async def ValidateVolumeCapabilities(
-        self, request: csi.ValidateVolumeCapabilitiesRequest
-    ) -> csi.ValidateVolumeCapabilitiesResponse:
+    async def ValidateVolumeCapabilities(self, request: csi.ValidateVolumeCapabilitiesRequest) -> csi.ValidateVolumeCapabilitiesResponse:
         """Say whether a volume can be used in these ways."""
         if not request.volume_id:
             raise InvalidRequest("volume_id is missing")

@@ -21,9 +21,7 @@ class Registration:
 
     async def GetInfo(self, _: registration.InfoRequest) -> registration.PluginInfo:
         """Return what is to be registered."""
-        return registration.PluginInfo(
-            type="CSIPlugin", name=self._driver, endpoint=str(self._endpoint), supported_versions=["1.0.0"]
-        )
+        return registration.PluginInfo(type="CSIPlugin", name=self._driver, endpoint=str(self._endpoint), supported_versions=["1.0.0"])
 
     async def NotifyRegistrationStatus(self, status: registration.RegistrationStatus) -> registration.RegistrationStatusResponse:
         """Take note of the agent's verdict."""

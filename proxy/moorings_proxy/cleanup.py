@@ -28,9 +28,7 @@ Wanted = dict[Frontend, frozenset[tuple[str, int]]]
 """Frontend -> the endpoints that may answer for it."""
 
 
-def suspects(
-    before: Mapping[Key, ServiceEntry | None], after: Mapping[Key, ServiceEntry | None], settings: ProxySettings
-) -> Wanted:
+def suspects(before: Mapping[Key, ServiceEntry | None], after: Mapping[Key, ServiceEntry | None], settings: ProxySettings) -> Wanted:
     """Return the UDP frontends of changed services under which there may be stale flows."""
     found: Wanted = {}
     for name, entry in after.items():

@@ -128,9 +128,7 @@ class Speaker:
         metadata = service["metadata"]
         pieces = self._slices.by_index("service", f"{metadata['namespace']}/{metadata['name']}")
         endpoints = (e for piece in pieces for e in piece.get("endpoints") or ())
-        return any(
-            e.get("nodeName") == self._context.name and (e.get("conditions") or {}).get("ready") is not False for e in endpoints
-        )
+        return any(e.get("nodeName") == self._context.name and (e.get("conditions") or {}).get("ready") is not False for e in endpoints)
 
     async def _write(self, key: Key, election: Election, action: str, service: Object) -> None:
         """Do an action on the Lease; what fails is tried again when it is due again."""

@@ -32,7 +32,7 @@ OOM_SCORES = {"Guaranteed": -997, "BestEffort": 1000}
 def sandbox_spec(pod: Object, attempt: int, dns: Dns, log_directory: str, cgroup_parent: str) -> SandboxSpec:
     """Return a pod's sandbox."""
     metadata, spec = pod["metadata"], pod["spec"]
-    labels = {k: v for k, v in (metadata.get("labels") or {}).items()}
+    labels = dict(metadata.get("labels") or {})
     labels |= {NAME: metadata["name"], NAMESPACE: metadata["namespace"], UID: metadata["uid"]}
     security = spec.get("securityContext") or {}
     return SandboxSpec(
@@ -47,9 +47,7 @@ def sandbox_spec(pod: Object, attempt: int, dns: Dns, log_directory: str, cgroup
         annotations=dict(metadata.get("annotations") or {}),
         cgroup_parent=cgroup_parent,
         namespaces=namespaces(spec),
-        security=Security(
-            privileged=any(_privileged(c) for c in spec["containers"]), seccomp=_seccomp(security) or "RuntimeDefault"
-        ),
+        security=Security(privileged=any(_privileged(c) for c in spec["containers"]), seccomp=_seccomp(security) or "RuntimeDefault"),
         sysctls={s["name"]: s["value"] for s in security.get("sysctls", ())},
         ports=tuple(_host_ports(spec)) if not spec.get("hostNetwork") else (),
     )
@@ -144,7 +142,7 @@ def security(pod: Object, container: Object, image: ImageInfo) -> Security:
 
 def _seccomp(context: Object) -> str:
     profile = context.get("seccompProfile") or {}
-    return profile.get("localhostProfile", "") if profile.get("type") == "Localhost" else profile.get("type", "")
+    return str(profile.get("localhostProfile" if profile.get("type") == "Localhost" else "type", ""))
 
 
 def _privileged(container: Object) -> bool:

@@ -68,9 +68,9 @@ class Admission:
     def claim(self, claim: Object) -> None:
         """Give a claim the default class and protect it from deletion while in use."""
         _add_finalizer(claim, "kubernetes.io/pvc-protection")
-        if claim["spec"].get("storageClassName") is not None or "volume.beta.kubernetes.io/storage-class" in claim[
-            "metadata"
-        ].get("annotations", {}):
+        if claim["spec"].get("storageClassName") is not None or "volume.beta.kubernetes.io/storage-class" in claim["metadata"].get(
+            "annotations", {}
+        ):
             return
         classes = self.cache.collection("storage.k8s.io", "storageclasses").select()
         defaults = [s.object for s in classes if s.object["metadata"].get("annotations", {}).get(DEFAULT_CLASS) == "true"]

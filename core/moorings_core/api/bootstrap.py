@@ -45,9 +45,7 @@ def _kubernetes_service(config: ClusterConfig, address: str, port: int) -> list[
     labels = {"component": "apiserver", "provider": "kubernetes"}
     service = _object("v1", "Service", "kubernetes", "default", labels)
     service["spec"] = {"clusterIP": first, "ports": ports, "type": "ClusterIP", "sessionAffinity": "None"}
-    slice_ = _object(
-        "discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", {"kubernetes.io/service-name": "kubernetes"}
-    )
+    slice_ = _object("discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", {"kubernetes.io/service-name": "kubernetes"})
     slice_ |= {
         "addressType": "IPv6" if ":" in address else "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],

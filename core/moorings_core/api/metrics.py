@@ -22,9 +22,7 @@ class Metrics:
         self._seconds = Histogram(
             "apiserver_request_duration_seconds", "Request durations", LABELS, registry=self._registry, buckets=BUCKETS
         )
-        self.loop_lag = Gauge(
-            "moorings_event_loop_lag_seconds", "Longest recent stall of the event loop", registry=self._registry
-        )
+        self.loop_lag = Gauge("moorings_event_loop_lag_seconds", "Longest recent stall of the event loop", registry=self._registry)
 
     def started(self) -> Callable[[str, Target | None, int], None]:
         """Start timing a request; call the result with verb, target and status when it is answered."""

@@ -73,9 +73,7 @@ class NodeRelay:
         name = endpoint.server_name or endpoint.host if endpoint.tls else None
         try:
             async with asyncio.timeout(DIAL_SECONDS):
-                return await asyncio.open_connection(
-                    endpoint.host, endpoint.port, ssl=endpoint.tls, server_hostname=name, limit=CHUNK
-                )
+                return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.tls, server_hostname=name, limit=CHUNK)
         except (OSError, TimeoutError) as error:
             text = f"error dialing backend: dial tcp {endpoint.host}:{endpoint.port}: {error or 'timed out'}"
             raise ApiError(text, code=500) from error

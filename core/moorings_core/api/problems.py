@@ -30,16 +30,12 @@ def already_exists(resource: Resource, name: str) -> AlreadyExists:
 def conflict(resource: Resource, name: str, why: str = "") -> Conflict:
     """The stored object is newer than the caller's."""
     reason = why or "the object has been modified; please apply your changes to the latest version and try again"
-    return Conflict(
-        f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {reason}', details=_details(resource, name)
-    )
+    return Conflict(f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {reason}', details=_details(resource, name))
 
 
 def method_not_allowed(resource: Resource, verb: str) -> MethodNotAllowed:
     """The resource has no such verb."""
-    return MethodNotAllowed(
-        f'{verb} is not supported on resources of kind "{_qualified(resource)}"', details=_details(resource, "")
-    )
+    return MethodNotAllowed(f'{verb} is not supported on resources of kind "{_qualified(resource)}"', details=_details(resource, ""))
 
 
 def expired(asked: int, oldest: int) -> Expired:

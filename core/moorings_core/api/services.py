@@ -99,9 +99,7 @@ class ServiceAllocator:
 
     def _node_ports(self, new: Object, old: Object | None) -> None:
         spec = new["spec"]
-        wanted = spec["type"] == "NodePort" or (
-            spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
-        )
+        wanted = spec["type"] == "NodePort" or (spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True))
         before = {(p.get("protocol"), p["port"]): p.get("nodePort") for p in (old or {"spec": {}})["spec"].get("ports") or ()}
         own = {port for port in before.values() if port}
         for i, port in enumerate(spec.get("ports") or ()):
@@ -121,9 +119,7 @@ class ServiceAllocator:
         path, number = f"spec.ports[{index}].nodePort", port["nodePort"]
         low, high = self._ports
         if not low <= number <= high:
-            raise _invalid(
-                service, path, number, f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
-            )
+            raise _invalid(service, path, number, f"provided port is not in the valid range. The range of valid ports is {low}-{high}")
         holder = dict(self._ports_in_use()).get((number, port.get("protocol", "TCP")))
         if holder not in (None, _owner(service)):
             raise _invalid(service, path, number, "provided port is already allocated")

@@ -126,9 +126,7 @@ class Writer:
 
         return change
 
-    async def patch(
-        self, kind: Kind, key: Key, patch: Any, patch_type: PatchType, context: Context, subresource: str = ""
-    ) -> Object:
+    async def patch(self, kind: Kind, key: Key, patch: Any, patch_type: PatchType, context: Context, subresource: str = "") -> Object:
         """Change part of an object."""
         if patch_type == "apply":
             raise UnsupportedMediaType("server-side apply is not served by this version")
@@ -229,9 +227,7 @@ class Writer:
             return Pending(resource, old, None)
         return Pending(resource, new, PutRecord(place, encode(new), stored.revision))
 
-    async def _change(
-        self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool
-    ) -> Object:
+    async def _change(self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool) -> Object:
         async def attempt() -> Object:
             return await self.commit(self.plan_change(kind, key, change, context, subresource), context)
 
@@ -252,8 +248,7 @@ class Writer:
         if wrong:
             path, complaint = wrong[0]
             raise BadRequest(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: {complaint} '
-                f"({path})"
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: {complaint} ({path})'
             )
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
@@ -284,9 +279,7 @@ class Writer:
             if new["metadata"].get(field) not in (None, "", old["metadata"][field]):
                 raise problems.conflict(kind.resource, key.name)
         if new["metadata"].get("name") != key.name:
-            raise BadRequest(
-                f"the name of the object ({new['metadata'].get('name')}) does not match the name on the URL ({key.name})"
-            )
+            raise BadRequest(f"the name of the object ({new['metadata'].get('name')}) does not match the name on the URL ({key.name})")
         return new
 
     def _check(self, resource: Resource, obj: Object, errors: list[Any]) -> None:
@@ -334,9 +327,7 @@ def _complain(unknown: list[str], context: Context) -> None:
 def _match_namespace(metadata: Object, namespace: str) -> None:
     given = metadata.setdefault("namespace", namespace)
     if given != namespace:
-        raise BadRequest(
-            f"the namespace of the provided object does not match the namespace sent on the request ({given} != {namespace})"
-        )
+        raise BadRequest(f"the namespace of the provided object does not match the namespace sent on the request ({given} != {namespace})")
 
 
 def _generate(base: str) -> str:

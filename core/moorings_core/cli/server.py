@@ -47,9 +47,7 @@ class Paths:
 
 @click.command()
 @click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="the cluster file")
-@click.option(
-    "--data", type=click.Path(file_okay=False, path_type=Path), default=Path("/var/lib/moorings/server"), show_default=True
-)
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path("/var/lib/moorings/server"), show_default=True)
 @click.option("--advertise", required=True, help="the address at which nodes and pods reach this server")
 @click.option("--bind", default="", help="the address to listen on; default: all")
 @click.option("--log-level", default="INFO", show_default=True)
@@ -67,9 +65,7 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     prepare_pki(paths.pki, config, advertise)
     store = await load("store", config.server.store.backend)(paths.store, config.server.store.parameters)
     signer = TokenSigner.load_or_create(paths.pki / "sa.key", ISSUER)
-    options = ServerOptions(
-        config, text, signer, advertise, _server_tls(paths.pki), _agent_tls(paths.pki), static_tokens(paths.pki)
-    )
+    options = ServerOptions(config, text, signer, advertise, _server_tls(paths.pki), _agent_tls(paths.pki), static_tokens(paths.pki))
     server = ApiServer(options, store)
     port = await server.start(bind or None, config.server.port)
     log.info("serving", address=advertise, port=port, store=config.server.store.backend)

@@ -77,9 +77,7 @@ class HttpClient:
         self._token, self._token_stamp = credentials.token, (0, 0)
 
     @classmethod
-    def from_kubeconfig(
-        cls, path: str | Path, context: str = "", *, user_agent: str = "moorings", timeout: float = 30
-    ) -> HttpClient:
+    def from_kubeconfig(cls, path: str | Path, context: str = "", *, user_agent: str = "moorings", timeout: float = 30) -> HttpClient:
         """Return a client for a kubeconfig's context. Raises kubeconfig.KubeconfigError."""
         return cls(kubeconfig.load(path, context), options=ClientOptions(user_agent), timeout=timeout)
 

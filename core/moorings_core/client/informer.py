@@ -101,9 +101,7 @@ class Informer:
 
     async def _follow(self, version: str) -> None:
         while True:
-            async for event in self._client.watch(
-                self.resource, self._namespace, since=version, labels=self._labels, fields=self._fields
-            ):
+            async for event in self._client.watch(self.resource, self._namespace, since=version, labels=self._labels, fields=self._fields):
                 version = _version(event.object)
                 if event.type == "BOOKMARK":
                     continue

@@ -233,9 +233,7 @@ class Pool:
                 raise
         return await self._exchange(await self.take(fresh=True), method, target, headers, body)
 
-    async def _exchange(
-        self, connection: Connection, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> Response:
+    async def _exchange(self, connection: Connection, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Response:
         try:
             return await connection.exchange(method, target, headers, body)
         except BaseException:

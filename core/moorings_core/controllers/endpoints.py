@@ -92,11 +92,7 @@ def _unnamed(subset: Object) -> Object:
 
 
 def _endpoints(service: Object, stored: Object | None, subsets: Sequence[Object], over: bool) -> Object:
-    metadata = (
-        dict(stored["metadata"])
-        if stored
-        else {"name": service["metadata"]["name"], "namespace": service["metadata"]["namespace"]}
-    )
+    metadata = dict(stored["metadata"]) if stored else {"name": service["metadata"]["name"], "namespace": service["metadata"]["namespace"]}
     labels = {**(service["metadata"].get("labels") or {}), MANAGER: OURS}
     labels |= {model.HEADLESS: ""} if model.is_headless(service) else {}
     metadata["labels"] = labels

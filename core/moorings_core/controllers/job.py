@@ -194,9 +194,7 @@ class _Step:
 
     def _backoff(self) -> float:
         """Return the seconds until a pod may replace failed ones: 10 doubling to 360 by failures since the last success."""
-        ends = sorted(
-            (finish_time(pod), pods.phase(pod)) for pod in self.count.pods if self.count.is_failed(pod) or pods.is_finished(pod)
-        )
+        ends = sorted((finish_time(pod), pods.phase(pod)) for pod in self.count.pods if self.count.is_failed(pod) or pods.is_finished(pod))
         failures = 0
         while failures < len(ends) and ends[-1 - failures][1] != "Succeeded":
             failures += 1

@@ -16,9 +16,7 @@ def status(resource: Resource, obj: Object, new: Object) -> list[Intent]:
     return [Intent(Update(resource, {**obj, "status": new}, subresource="status"), settled_by=(NotFound,))]
 
 
-def delete(
-    resource: Resource, obj: Object, *, done: Note | None = None, failed: Note | None = None, grace: int | None = None
-) -> Intent:
+def delete(resource: Resource, obj: Object, *, done: Note | None = None, failed: Note | None = None, grace: int | None = None) -> Intent:
     """Delete this incarnation of an object; that it is gone already is as good."""
     metadata = obj["metadata"]
     write = Delete(resource, metadata.get("namespace", ""), metadata["name"], uid=metadata["uid"], grace=grace)

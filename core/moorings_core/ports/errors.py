@@ -20,9 +20,7 @@ class ApiError(MooringsError):
     code: int = 500
     reason: str = "InternalError"
 
-    def __init__(
-        self, message: str, *, details: Object | None = None, code: int | None = None, reason: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, details: Object | None = None, code: int | None = None, reason: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details: Object = details or {}

@@ -236,9 +236,7 @@ class Runtime(Protocol):
     async def exec(self, container: str, command: Sequence[str], timeout: float) -> ExecResult:
         """Run a command in a container. Raises TimeoutError after `timeout` seconds."""
 
-    async def exec_url(
-        self, container: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
-    ) -> str:
+    async def exec_url(self, container: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> str:
         """Return where to stream a command."""
 
     async def attach_url(self, container: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> str:

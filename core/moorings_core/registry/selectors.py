@@ -74,11 +74,7 @@ class FieldSelector:
 
 def parse_labels(text: str) -> LabelSelector:
     """Return the selector that a string stands for. Raises ValueError."""
-    return (
-        LabelSelector(tuple(_requirement(tokens, text) for tokens in _split(_tokens(text), text)))
-        if text.strip()
-        else LabelSelector()
-    )
+    return LabelSelector(tuple(_requirement(tokens, text) for tokens in _split(_tokens(text), text))) if text.strip() else LabelSelector()
 
 
 def from_label_selector(selector: Object | None) -> LabelSelector:

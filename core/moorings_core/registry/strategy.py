@@ -159,7 +159,5 @@ def qos_class(pod: Object) -> str:
     both = ("cpu", "memory")
     if not any(name in amounts for amounts in [*requests, *limits] for name in both):
         return "BestEffort"
-    same = all(
-        name in li and re.get(name, li[name]) == li[name] for re, li in zip(requests, limits, strict=True) for name in both
-    )
+    same = all(name in li and re.get(name, li[name]) == li[name] for re, li in zip(requests, limits, strict=True) for name in both)
     return "Guaranteed" if same else "Burstable"

@@ -143,13 +143,9 @@ class CriRuntime:
             raise
         return ExecResult(answer.stdout, answer.stderr, answer.exit_code)
 
-    async def exec_url(
-        self, container: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
-    ) -> str:
+    async def exec_url(self, container: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> str:
         """Return where to stream a command."""
-        request = cri.ExecRequest(
-            container_id=container, cmd=list(command), tty=tty, stdin=stdin, stdout=stdout, stderr=stderr and not tty
-        )
+        request = cri.ExecRequest(container_id=container, cmd=list(command), tty=tty, stdin=stdin, stdout=stdout, stderr=stderr and not tty)
         return str((await self._call("Exec", request, cri.ExecResponse)).url)
 
     async def attach_url(self, container: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> str:

@@ -88,9 +88,7 @@ def violations(columns: Columns, constraints: Sequence[SpreadConstraint], eligib
     return found
 
 
-def soft_score(
-    columns: Columns, constraints: Sequence[SpreadConstraint], eligible: Eligibility, feasible: Booleans
-) -> Integers | None:
+def soft_score(columns: Columns, constraints: Sequence[SpreadConstraint], eligible: Eligibility, feasible: Booleans) -> Integers | None:
     """Return 0..100 per node from the soft constraints, or None when there is none to score."""
     raw = np.zeros(columns.capacity)
     scored = feasible.copy()
@@ -114,9 +112,7 @@ def soft_score(
     return np.where(scored, result, 0).astype(np.int64)
 
 
-def _domain_counts(
-    columns: Columns, constraint: SpreadConstraint, domains: Integers, eligible: Eligibility
-) -> tuple[Integers, Booleans]:
+def _domain_counts(columns: Columns, constraint: SpreadConstraint, domains: Integers, eligible: Eligibility) -> tuple[Integers, Booleans]:
     """Return matching pods per domain number, and which domains have an eligible node."""
     counted = columns.present & (domains >= 0)
     if constraint.honor_affinity:

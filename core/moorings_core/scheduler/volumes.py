@@ -96,9 +96,7 @@ def reason_against(claims: Claims, node: Object, view: VolumeView) -> str:
 def selections(claims: Claims, node: str) -> list[tuple[Object, Mapping[str, str]]]:
     """Return (claim, annotations) for every waiting claim that must still be told the chosen node."""
     return [
-        (claim, {SELECTED_NODE: node})
-        for claim, _ in claims.waiting
-        if claim["metadata"].get("annotations", {}).get(SELECTED_NODE) != node
+        (claim, {SELECTED_NODE: node}) for claim, _ in claims.waiting if claim["metadata"].get("annotations", {}).get(SELECTED_NODE) != node
     ]
 
 

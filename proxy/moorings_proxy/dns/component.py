@@ -63,9 +63,7 @@ class InformerCluster:
 class DnsComponent:
     """Serves DNS on one node and keeps the Service and this node's EndpointSlice."""
 
-    def __init__(
-        self, context: NodeContext, upstreams: Callable[[], Sequence[Upstream]], *, open_socket: OpenSocket = socket
-    ) -> None:
+    def __init__(self, context: NodeContext, upstreams: Callable[[], Sequence[Upstream]], *, open_socket: OpenSocket = socket) -> None:
         self._context, self._open_socket = context, open_socket
         self._services = Informer(context.client, SERVICES)
         self._slices = Informer(context.client, ENDPOINT_SLICES)

@@ -222,9 +222,7 @@ async def test_services_share_an_external_address(lab, pods, proxy: Proxy) -> No
 async def test_a_restart_loses_nothing(lab, pods, make) -> None:
     (_, a, _), (_, b, _), _ = pods
     first = make()
-    await first.sync(
-        {WEB: entry(a, b), Key("x", "gone"): ServiceEntry((ServicePort("TCP", 9, 0, (Endpoint(a, 8080),)),), ("10.96.0.99",))}
-    )
+    await first.sync({WEB: entry(a, b), Key("x", "gone"): ServiceEntry((ServicePort("TCP", 9, 0, (Endpoint(a, 8080),)),), ("10.96.0.99",))})
     stream = await off(lab.connect, "p3", VIP, 80)
     stream.recv(100)
     await first.close()
@@ -285,9 +283,7 @@ async def test_handover_leaves_nothing_behind_and_established_flows_going(lab, p
     # The kernel tracks and translates only while somebody has nat chains and rules: here the new backend.
     hooks = ("prerouting", "output", "postrouting")
     chains = "; ".join(f"add chain ip new {h} {{ type nat hook {h} priority 0; }}" for h in hooks)
-    await off(
-        lab.run, "node", "nft", f"add table ip new; {chains}; add rule ip new prerouting ip daddr 192.0.2.1 dnat to 192.0.2.2"
-    )
+    await off(lab.run, "node", "nft", f"add table ip new; {chains}; add rule ip new prerouting ip daddr 192.0.2.1 dnat to 192.0.2.2")
     await proxy.handover()
     assert "moorings_proxy" not in await off(lab.run, "node", "nft", "list ruleset")
     stream.sendall(b"still there")

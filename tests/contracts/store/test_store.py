@@ -177,9 +177,7 @@ async def main():
     await asyncio.gather(*(writer(w) for w in range(64)))
 asyncio.run(main())
 """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE
-        )
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE)
         acknowledged = {}
         async with asyncio.timeout(60):
             while len(acknowledged) < 1500:

@@ -83,9 +83,7 @@ class ApiProcess:
         done = await asyncio.to_thread(
             subprocess.run, command, input=stdin, capture_output=True, text=True, env=environment, timeout=60, check=False
         )
-        assert done.returncode == 0 or not check, (
-            f"{' '.join(arguments)}: {done.stderr}\n{(self.root / 'server.log').read_text()}"
-        )
+        assert done.returncode == 0 or not check, f"{' '.join(arguments)}: {done.stderr}\n{(self.root / 'server.log').read_text()}"
         return done
 
     async def get(self, *arguments: str) -> Any:

@@ -85,9 +85,7 @@ async def test_patches_of_three_kinds(api):
 
 
 async def test_an_invalid_object_is_refused_with_its_causes_and_not_stored(api):
-    wrong = DEPLOYMENT.replace("containerPort: 80", "containerPort: 80000").replace(
-        "app: web}}\n  template", "app: other}}\n  template"
-    )
+    wrong = DEPLOYMENT.replace("containerPort: 80", "containerPort: 80000").replace("app: web}}\n  template", "app: other}}\n  template")
     refused = await api.kubectl("create", "-f", "-", stdin=wrong, check=False)
     assert refused.returncode == 1
     assert "spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 80000" in refused.stderr

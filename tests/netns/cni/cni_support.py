@@ -252,8 +252,7 @@ class Fabric:
         self.config = ClusterConfig(network=NetworkConfig(backend=backend, pod_cidrs=("10.64.0.0/16", "fd00:64::/48")[: 1 + six]))
         self.switch = self._netns("sw")
         self.nodes = [
-            Node(self, i, f"node{i}", f"192.168.77.{i}", [f"10.64.{i}.0/24"] + [f"fd00:64:0:{i}::/64"] * six)
-            for i in range(1, nodes + 1)
+            Node(self, i, f"node{i}", f"192.168.77.{i}", [f"10.64.{i}.0/24"] + [f"fd00:64:0:{i}::/64"] * six) for i in range(1, nodes + 1)
         ]
         sh("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge")
         sh("ip", "-n", self.switch, "link", "set", "br0", "up")

@@ -196,8 +196,6 @@ def test_a_dead_node_does_not_hold_up_a_swap_and_catches_up(fabric):
         server.close()
 
 
-
-
 def test_an_agent_that_comes_back_with_a_transport_fewer(fabric):
     net = fabric(nodes=1)
     node = net.nodes[0]

@@ -128,11 +128,7 @@ async def test_the_service_and_the_slice_are_made_kept_and_not_made_twice(lab, c
     async def published(**wanted) -> dict:
         while True:
             found = client.objects.get("endpointslices", {}).get(("kube-system", "kube-dns-n1"))
-            if (
-                found
-                and all(found.get(k) == v for k, v in wanted.items())
-                and found["metadata"]["ownerReferences"][0]["uid"] == uid
-            ):
+            if found and all(found.get(k) == v for k, v in wanted.items()) and found["metadata"]["ownerReferences"][0]["uid"] == uid:
                 return found
             await asyncio.sleep(0.02)
 

@@ -25,9 +25,7 @@ class Segment(netlab.Net):
         self.ip("switch", "link add name sw0 type bridge", "link set sw0 up")
         for number, name in ((1, "client"), (11, "n1"), (12, "n2")):
             self.add(name)
-            self.ip(
-                "switch", f"link add {name} type veth peer name eth0 netns {self.prefix}-{name}", f"link set {name} master sw0 up"
-            )
+            self.ip("switch", f"link add {name} type veth peer name eth0 netns {self.prefix}-{name}", f"link set {name} master sw0 up")
             self.ip(name, f"addr add 172.31.0.{number}/24 dev eth0", "link set eth0 up", "route add default via 172.31.0.1")
             self.sysctl(name, "net.ipv4.ip_forward=1")
 

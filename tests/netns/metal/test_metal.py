@@ -76,9 +76,7 @@ async def cluster(segment, client, **spec):
             nodes[name] = Node(segment, client, name, number)
         metadata = {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}}
         ports = [{"name": "", "port": 8080, "protocol": "TCP"}]
-        await client.create(
-            ENDPOINT_SLICES, {"metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports}
-        )
+        await client.create(ENDPOINT_SLICES, {"metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports})
         await client.create(SERVICES, load_balancer("web", "10.96.0.20", **spec))
         yield nodes
     finally:
@@ -124,9 +122,7 @@ async def test_an_address_is_assigned_answered_for_by_one_node_and_moves_when_th
 async def test_a_node_that_stops_or_is_no_longer_ready_hands_over(segment, client) -> None:
     async with cluster(segment, client, externalTrafficPolicy="Local") as nodes:
         first = await answer(segment)
-        await client.patch(
-            NODES, first, "", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, subresource="status"
-        )
+        await client.patch(NODES, first, "", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, subresource="status")
         second = await answer(segment, but=first)
         await client.patch(NODES, first, "", {"status": READY}, subresource="status")
         await nodes[second].stop()

@@ -71,9 +71,7 @@ def test_every_service_has_its_own_address_and_the_last_stays_pending() -> None:
 
 
 def test_who_has_an_address_keeps_it_and_the_older_of_two_claims_wins() -> None:
-    out = given_out(
-        service("new", age=9, addresses=("192.0.2.1",)), service("old", age=1, addresses=("192.0.2.1",)), service("x", age=5)
-    )
+    out = given_out(service("new", age=9, addresses=("192.0.2.1",)), service("old", age=1, addresses=("192.0.2.1",)), service("x", age=5))
     assert out == {"old": ("192.0.2.1",), "x": ("192.0.2.2",), "new": ("192.0.2.3",)}
 
 
@@ -149,12 +147,7 @@ def test_a_renewal_seen_starts_the_count_again_and_an_old_cache_changes_nothing(
     one.took(lease("a", 9), 20.0)
     one.observe(lease("b", 6), 20.1)
     one.observe(None, 20.1)
-    assert (
-        one.holds(20.2)
-        and one.action(True, 20.2) == ""
-        and one.action(True, 21.0) == "renew"
-        and one.action(False, 20.2) == "release"
-    )
+    assert one.holds(20.2) and one.action(True, 20.2) == "" and one.action(True, 21.0) == "renew" and one.action(False, 20.2) == "release"
     one.observe(lease("b", 10), 20.5)
     assert not one.holds(20.5)
 
@@ -196,8 +189,7 @@ async def test_frames_say_what_they_should() -> None:
         assert (arp.hwsrc, arp.psrc, arp.pdst) == ("02:aa:bb:cc:dd:ee", "203.0.113.2", "203.0.113.2")
     assert ops == [1, 2]
     asked = bytes(
-        Ether(src="02:00:00:00:00:07", dst="ff:ff:ff:ff:ff:ff")
-        / ARP(op=1, hwsrc="02:00:00:00:00:07", psrc="192.0.2.7", pdst="203.0.113.2")
+        Ether(src="02:00:00:00:00:07", dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc="02:00:00:00:00:07", psrc="192.0.2.7", pdst="203.0.113.2")
     )
     request = parse_request(asked)
     assert request == Request(bytes.fromhex("020000000007"), socket.inet_aton("192.0.2.7"), address)

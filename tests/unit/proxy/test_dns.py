@@ -86,9 +86,7 @@ def ask(name: str, kind: str = "A", **options) -> dns.message.Message:
 
 def texts(message: dns.message.Message, section: str = "answer") -> set[str]:
     return {
-        f"{rrset.name.to_text(True)} {dns.rdatatype.to_text(rrset.rdtype)} {item}"
-        for rrset in getattr(message, section)
-        for item in rrset
+        f"{rrset.name.to_text(True)} {dns.rdatatype.to_text(rrset.rdtype)} {item}" for rrset in getattr(message, section) for item in rrset
     }
 
 

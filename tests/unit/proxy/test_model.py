@@ -29,9 +29,7 @@ def endpoint(address: str, node: str = "n1", zones=(), nodes=(), **conditions) -
     return {"addresses": [address], "nodeName": node, "conditions": conditions, "hints": hints}
 
 
-def piece(
-    *endpoints: dict, name: str = "s", ports=({"name": "http", "port": 8080, "protocol": "TCP"},), kind: str = "IPv4"
-) -> dict:
+def piece(*endpoints: dict, name: str = "s", ports=({"name": "http", "port": 8080, "protocol": "TCP"},), kind: str = "IPv4") -> dict:
     return {"metadata": {"name": name}, "addressType": kind, "ports": list(ports), "endpoints": list(endpoints)}
 
 
@@ -94,9 +92,7 @@ def test_ports_meet_by_name_and_protocol_and_slices_are_merged() -> None:
     ]
     slices = [
         piece(endpoint("10.64.0.2"), endpoint("10.64.0.1"), ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}]),
-        piece(
-            endpoint("10.64.0.1"), name="t", ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}, {"name": "x", "port": None}]
-        ),
+        piece(endpoint("10.64.0.1"), name="t", ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}, {"name": "x", "port": None}]),
         piece(endpoint("example.org"), name="u", kind="FQDN", ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}]),
     ]
     entry = service_entry(service(ports=ports), slices, HERE)
@@ -117,16 +113,12 @@ def test_addresses_and_policies() -> None:
             internalTrafficPolicy="Local",
             healthCheckNodePort=31000,
             loadBalancerSourceRanges=["10.0.0.0/8"],
-            status={
-                "loadBalancer": {"ingress": [{"ip": "192.0.2.9"}, {"ip": "192.0.2.8", "ipMode": "Proxy"}, {"hostname": "x"}]}
-            },
+            status={"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}, {"ip": "192.0.2.8", "ipMode": "Proxy"}, {"hostname": "x"}]}},
         ),
         [piece(endpoint("10.64.0.1"), endpoint("10.64.0.2", **TERMINATING))],
         HERE,
     )
-    assert entry == ServiceEntry(
-        entry.ports, ("10.96.0.1",), ("192.0.2.1",), ("192.0.2.9",), ("10.0.0.0/8",), True, True, 10800, 31000, 1
-    )
+    assert entry == ServiceEntry(entry.ports, ("10.96.0.1",), ("192.0.2.1",), ("192.0.2.9",), ("10.0.0.0/8",), True, True, 10800, 31000, 1)
     timeout = {"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 7}}, "sessionAffinity": "ClientIP"}
     assert service_entry(service(**timeout), [], HERE).affinity == 7
 

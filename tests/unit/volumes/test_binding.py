@@ -94,9 +94,7 @@ def test_a_claim_binds_to_the_smallest_volume_that_fits(stepwise):
         pytest.param(volume(storage_class="else"), id="other class"),
         pytest.param(volume(volumeMode="Block"), id="other mode"),
         pytest.param(volume(accessModes=["ReadOnlyMany"]), id="other access"),
-        pytest.param(
-            volume(phase="Released", claimRef={"name": "data", "namespace": "a", "uid": "old"}), id="of an earlier claim"
-        ),
+        pytest.param(volume(phase="Released", claimRef={"name": "data", "namespace": "a", "uid": "old"}), id="of an earlier claim"),
         pytest.param(volume(claimRef={"name": "other", "namespace": "a"}), id="reserved for another"),
     ],
 )

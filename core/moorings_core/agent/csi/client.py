@@ -38,7 +38,7 @@ class CsiClient:
         self._channel = grpc.aio.insecure_channel(f"unix://{socket}")
 
     async def call(self, name: str, timeout: float = CALL_TIMEOUT, **fields: Any) -> Any:
-        """Return the response message. Raises CsiError."""
+        """Return the response message. Raises CsiError, also when `timeout` seconds pass."""
         service, method = _METHODS[name]
         stub = self._channel.unary_unary(f"/{service}/{name}", _serialize, method.response.FromString)
         try:

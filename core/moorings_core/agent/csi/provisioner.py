@@ -9,7 +9,8 @@ Source: CSI CreateVolume/DeleteVolume; external-provisioner's annotations and fi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from moorings_core.client.events import EventRecorder
 from moorings_core.client.informer import Informer
@@ -83,9 +84,7 @@ class Provisioner:
                 await self._take(claim)
             return
         if not _has(claim, INTENT):
-            claim = await _set_finalizers(
-                self._client, PERSISTENT_VOLUME_CLAIMS, claim, [*claim["metadata"].get("finalizers", ()), INTENT]
-            )
+            claim = await _set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, [*claim["metadata"].get("finalizers", ()), INTENT])
         try:
             answer = await driver.client.call("CreateVolume", **_request(claim, storage_class, driver))
         except CsiError as error:
@@ -167,7 +166,7 @@ async def _set_finalizers(client: Client, resource: Resource, obj: Object, final
     return await client.patch(resource, *_name(obj), {"metadata": metadata})
 
 
-def _request(claim: Object, storage_class: Object, driver: Driver) -> dict[str, object]:
+def _request(claim: Object, storage_class: Object, driver: Driver) -> dict[str, Any]:
     spec, parameters = claim["spec"], storage_class.get("parameters", {})
     resources = spec.get("resources", {})
     size = csi.CapacityRange(
@@ -225,7 +224,7 @@ def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, vol
     }
 
 
-def _term(segments: dict[str, str]) -> Object:
+def _term(segments: Mapping[str, str]) -> Object:
     return {"matchExpressions": [{"key": k, "operator": "In", "values": [v]} for k, v in sorted(segments.items())]}
 
 
@@ -233,6 +232,4 @@ def _reachable(volume: Object, driver: Driver) -> bool:
     terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms")
     if not terms:
         return True
-    return any(
-        all(driver.topology.get(e["key"]) in e.get("values", ()) for e in term.get("matchExpressions", ())) for term in terms
-    )
+    return any(all(driver.topology.get(e["key"]) in e.get("values", ()) for e in term.get("matchExpressions", ())) for term in terms)

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from moorings_core.ports.client import Client
@@ -74,8 +75,8 @@ class CsiVolumes:
             await driver.client.call("NodeUnpublishVolume", volume_id=published.handle, target_path=published.target)
             others = [p for p in self.published() if p.handle == published.handle and p.target != published.target]
             if driver.stages and not others:
-                fields = {"volume_id": published.handle, "staging_target_path": published.staging}
-                await driver.client.call("NodeUnstageVolume", **fields)
+                staging = published.staging
+                await driver.client.call("NodeUnstageVolume", volume_id=published.handle, staging_target_path=staging)
             await asyncio.to_thread(_forget, published)
 
     def published(self) -> Iterator[Published]:
@@ -98,7 +99,7 @@ class CsiVolumes:
         async with self._locks.setdefault(published.handle, asyncio.Lock()):
             driver = await self._plugins.wait_for(published.driver, DRIVER_TIMEOUT)
             await asyncio.to_thread(_remember, published)
-            common = {"volume_id": published.handle, "volume_capability": capability, "volume_context": context}
+            common: dict[str, Any] = {"volume_id": published.handle, "volume_capability": capability, "volume_context": context}
             await self._stage(driver, published, common)
             await driver.client.call(
                 "NodePublishVolume",
@@ -109,7 +110,7 @@ class CsiVolumes:
             )
         return published
 
-    async def _stage(self, driver: Driver, published: Published, common: dict[str, object]) -> None:
+    async def _stage(self, driver: Driver, published: Published, common: dict[str, Any]) -> None:
         if driver.stages:
             Path(published.staging).mkdir(parents=True, exist_ok=True, mode=0o750)
             await driver.client.call("NodeStageVolume", staging_target_path=published.staging, **common)

@@ -139,9 +139,7 @@ class Cache:
 
     def _set(self, key: Key, new: Object | None) -> None:
         old = self._items.get(key)
-        if old is new or (
-            old and new and _version(old) == _version(new) and _same(old, new) and _deleting(old) == _deleting(new)
-        ):
+        if old is new or (old and new and _version(old) == _version(new) and _same(old, new) and _deleting(old) == _deleting(new)):
             if new is not None:
                 self._items[key] = new
                 self._reindex(key, old, new)

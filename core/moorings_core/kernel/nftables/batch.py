@@ -162,9 +162,7 @@ class Batch:
         if keys:
             self._element_message(spec, kind, flags, label, keys, parts)
 
-    def _element_message(
-        self, spec: SetSpec, kind: int, flags: int, label: str, keys: Sequence[bytes], parts: Sequence[bytes]
-    ) -> None:
+    def _element_message(self, spec: SetSpec, kind: int, flags: int, label: str, keys: Sequence[bytes], parts: Sequence[bytes]) -> None:
         body = text(1, spec.table) + text(2, spec.name) + nested(3, *parts)
         operation = _Operation(f"{label} {spec.name}", _builder(kind, flags, spec.family, body), keys, [len(p) for p in parts])
         self.elements += len(keys)

@@ -49,12 +49,7 @@ def _service_ports(service: Object, _: datetime.datetime) -> str:
 
 
 def _endpoints(endpoints: Object, _: datetime.datetime) -> str:
-    listed = [
-        f"{a['ip']}:{p['port']}"
-        for s in endpoints.get("subsets") or ()
-        for p in s.get("ports", ())
-        for a in s.get("addresses", ())
-    ]
+    listed = [f"{a['ip']}:{p['port']}" for s in endpoints.get("subsets") or () for p in s.get("ports", ()) for a in s.get("addresses", ())]
     return _first(listed, 3)
 
 
@@ -192,9 +187,7 @@ COLUMNS = {
         field("Reason", "reason", ""),
         Column("Object", _event_object),
         field("Subobject", "involvedObject.fieldPath", "", priority=1),
-        Column(
-            "Source", lambda o, _: (o.get("source") or {}).get("component", "") or o.get("reportingComponent", ""), priority=1
-        ),
+        Column("Source", lambda o, _: (o.get("source") or {}).get("component", "") or o.get("reportingComponent", ""), priority=1),
         Column("Message", lambda o, _: (o.get("message") or "").strip()),
         Column("First Seen", lambda o, now: age(o.get("firstTimestamp") or o.get("eventTime"), now), priority=1),
         field("Count", "count", 1, type="integer", priority=1),

@@ -13,9 +13,7 @@ def status_word(pod: Object) -> str:
     """Return the STATUS column: phase, or the reason of what holds the pod up."""
     status, spec = pod.get("status", {}), pod["spec"]
     word: str = status.get("reason") or status.get("phase", "Pending")
-    gates = next(
-        (c for c in status.get("conditions", ()) if c["type"] == "PodScheduled" and c.get("reason") == "SchedulingGated"), None
-    )
+    gates = next((c for c in status.get("conditions", ()) if c["type"] == "PodScheduled" and c.get("reason") == "SchedulingGated"), None)
     if gates:
         word = "SchedulingGated"
     initial = _initial_word(spec, status.get("initContainerStatuses", ()))

@@ -14,10 +14,7 @@ METADATA = Path("metadata")
 _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("", "namespaces"): names.label,
     ("", "services"): names.label_1035,
-    **{
-        ("rbac.authorization.k8s.io", p): names.path_segment
-        for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
-    },
+    **{("rbac.authorization.k8s.io", p): names.path_segment for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")},
     ("certificates.k8s.io", "clustertrustbundles"): lambda name: names.path_segment(name),
     ("networking.k8s.io", "ipaddresses"): lambda name: "",
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): names.subdomain,
@@ -82,9 +79,7 @@ def _owners(owners: list[Object] | tuple[()]) -> list[FieldError]:
     for i, owner in enumerate(owners):
         path = (METADATA / "ownerReferences").at(i)
         found += [
-            invalid(path / field, owner.get(field, ""), "must not be empty")
-            for field in ("kind", "name", "uid")
-            if not owner.get(field)
+            invalid(path / field, owner.get(field, ""), "must not be empty") for field in ("kind", "name", "uid") if not owner.get(field)
         ]
         if not owner.get("apiVersion"):
             found.append(invalid(path / "apiVersion", "", "version must not be empty"))

@@ -204,9 +204,7 @@ def resources(given: Mapping[str, Object], path: Path) -> list[FieldError]:
                 found.append(invalid(where, str(value), str(error)))
                 continue
             if field == "requests" and name in limits and _more(value, limits[name]):
-                found.append(
-                    invalid(path / "requests", str(value), f"must be less than or equal to {name} limit of {limits[name]}")
-                )
+                found.append(invalid(path / "requests", str(value), f"must be less than or equal to {name} limit of {limits[name]}"))
     return found
 
 

@@ -104,9 +104,7 @@ def _priority(obj: Object) -> list[FieldError]:
 
 def _priority_update(new: Object, old: Object) -> list[FieldError]:
     return [
-        forbidden(field, "may not be changed in an update.")
-        for field in ("value", "preemptionPolicy")
-        if new.get(field) != old.get(field)
+        forbidden(field, "may not be changed in an update.") for field in ("value", "preemptionPolicy") if new.get(field) != old.get(field)
     ]
 
 

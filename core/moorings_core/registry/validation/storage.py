@@ -40,9 +40,7 @@ def _claim_update(new: Object, old: Object) -> list[FieldError]:
         after.pop("storageClassName", None)
     if before != after or (old["spec"].get("volumeName") and new["spec"].get("volumeName") != old["spec"]["volumeName"]):
         return [
-            forbidden(
-                SPEC, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-            )
+            forbidden(SPEC, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")
         ]
     return _shrunk(new, old)
 
@@ -65,9 +63,7 @@ def _volume(obj: Object) -> list[FieldError]:
     elif len(sources) > 1:
         found.append(forbidden(SPEC / sources[1], "may not specify more than 1 volume type"))
     if spec.get("persistentVolumeReclaimPolicy") not in POLICIES:
-        found.append(
-            not_supported(SPEC / "persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy", ""), POLICIES)
-        )
+        found.append(not_supported(SPEC / "persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy", ""), POLICIES))
     return found
 
 

@@ -30,14 +30,8 @@ def _deployment(obj: Object) -> list[FieldError]:
     rolling = strategy.get("rollingUpdate")
     if kind == "Recreate" and rolling is not None:
         found.append(forbidden(path / "rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"))
-    if (
-        kind == "RollingUpdate"
-        and rolling
-        and all(str(rolling.get(f)).rstrip("%") == "0" for f in ("maxSurge", "maxUnavailable"))
-    ):
-        found.append(
-            invalid(path / "rollingUpdate" / "maxUnavailable", rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0")
-        )
+    if kind == "RollingUpdate" and rolling and all(str(rolling.get(f)).rstrip("%") == "0" for f in ("maxSurge", "maxUnavailable")):
+        found.append(invalid(path / "rollingUpdate" / "maxUnavailable", rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"))
     return found
 
 

@@ -1,0 +1,55 @@
+"""The cgroup of each pod, named as the kubelet names it. The runtime makes it below the node's own; the agent removes it.
+
+A runtime leaves the parent directory of a removed sandbox behind; on cgroup v1 there is one in every hierarchy.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from moorings_core.log import get_logger
+from moorings_core.ports.objects import Object
+from moorings_core.registry.strategy import qos_class
+
+log = get_logger(__name__)
+ROOT = Path("/sys/fs/cgroup")
+
+
+class PodCgroups:
+    """Cgroup names of pods."""
+
+    def __init__(self, process: str = "self") -> None:
+        self._base = _own_group(process)
+
+    def parent(self, pod: Object) -> str:
+        """Return the cgroup under which a pod's containers go."""
+        kind = qos_class(pod).lower()
+        middle = "" if kind == "guaranteed" else f"/{kind}"
+        return f"{self._base}/kubepods{middle}/pod{pod['metadata']['uid']}"
+
+    def remove(self, uid: str) -> None:
+        """Remove what is left of a pod's cgroups."""
+        hierarchies = [ROOT, *(p for p in ROOT.iterdir() if p.is_dir())] if ROOT.exists() else []
+        for hierarchy in hierarchies:
+            base = hierarchy / self._base.lstrip("/") / "kubepods"
+            for path in (base, base / "burstable", base / "besteffort"):
+                _remove_tree(path / f"pod{uid}")
+
+
+def _remove_tree(path: Path) -> None:
+    if not path.is_dir():
+        return
+    for directory, _, _ in os.walk(path, topdown=False):
+        try:
+            os.rmdir(directory)
+        except OSError as error:
+            log.debug("cgroup still in use", path=directory, error=str(error))
+
+
+def _own_group(process: str) -> str:
+    """Return the cgroup of a process: that of the memory controller on v1, the only one on v2; "" for the root."""
+    lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()
+    groups = {fields[1]: fields[2] for line in lines if len(fields := line.split(":", 2)) == 3}
+    found = next((path for names, path in groups.items() if "memory" in names.split(",")), groups.get("", "/"))
+    return found.rstrip("/")

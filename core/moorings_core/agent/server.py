@@ -1,0 +1,158 @@
+"""The agent's HTTPS server, with the kubelet's paths: logs, exec, attach, port-forward, pods, health, metrics.
+
+Only the API server may call: a client certificate of system:masters is asked for. Upgraded connections leave HTTP here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl
+
+import orjson
+
+from moorings_core.api.http.message import Request, Response, Takeover
+from moorings_core.api.http.server import HttpServer
+from moorings_core.log import get_logger
+from moorings_core.ports.errors import ApiError, BadRequest, Forbidden, NotFound
+from moorings_core.ports.objects import Object
+from moorings_core.ports.runtime import Runtime, RuntimeFailure
+
+from .pods import PodManager
+from .streams import logs, pipe, websocket
+from .streams.remote import PROTOCOLS, Channels, RemoteSession, dial_spdy
+
+log = get_logger(__name__)
+MASTERS = "system:masters"
+TUNNEL = "SPDY/3.1+portforward.k8s.io"
+PORT_FORWARD = "portforward.k8s.io"
+CHUNK = 64 * 1024
+
+
+class AgentServer:
+    """Answers the API server."""
+
+    def __init__(self, pods: PodManager, runtime: Runtime) -> None:
+        self._pods, self._runtime = pods, runtime
+        self.http = HttpServer(self.answer)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; errors become Status objects or plain text as the kubelet gives them."""
+        try:
+            if request.path == "/healthz":
+                return Response(200, b"ok", {"Content-Type": "text/plain"})
+            if MASTERS not in request.peer.get("organizationName", ()):
+                raise Forbidden("only the API server may call the node agent")
+            return await self._route(request)
+        except ApiError as error:
+            return Response(error.code, orjson.dumps(error.status()), {"Content-Type": "application/json"})
+        except RuntimeFailure as error:
+            failed = ApiError(str(error))
+            return Response(500, orjson.dumps(failed.status()), {"Content-Type": "application/json"})
+
+    async def _route(self, request: Request) -> Response:
+        match request.path.strip("/").split("/"):
+            case ["containerLogs", namespace, name, container]:
+                return await self._logs(request, self._pods.find(namespace, name), container)
+            case ["exec" | "attach" as verb, namespace, name, container]:
+                return await self._remote(request, verb, self._pods.find(namespace, name), container)
+            case ["portForward", namespace, name]:
+                return await self._port_forward(request, self._pods.find(namespace, name))
+            case ["pods"]:
+                items = list(self._pods.pods.items.values())
+                body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
+                return Response(200, orjson.dumps(body), {"Content-Type": "application/json"})
+        raise NotFound(f"the node agent serves no {request.path}")
+
+    async def _logs(self, request: Request, pod: Object, container: str) -> Response:
+        query = request.query
+        options = logs.LogOptions.of(query, time.time())
+        path = await self._pods.log_file(pod, container, query.get("previous") == "true")
+        statuses = [*pod.get("status", {}).get("containerStatuses", ()), *pod.get("status", {}).get("initContainerStatuses", ())]
+
+        def running() -> bool:
+            latest = self._pods.pods.get(pod["metadata"]["name"], pod["metadata"]["namespace"])
+            if latest is None or latest["metadata"]["uid"] != pod["metadata"]["uid"]:
+                return False
+            fresh = [*latest["status"].get("containerStatuses", ()), *latest["status"].get("initContainerStatuses", ())]
+            return any(s["name"] == container and "running" in s["state"] for s in fresh or statuses)
+
+        stream: AsyncIterator[bytes] = logs.read(path, options, running)
+        return Response(200, headers={"Content-Type": "text/plain"}, stream=stream)
+
+    async def _remote(self, request: Request, verb: str, pod: Object, container: str) -> Response:
+        query, given = request.query, request.target.partition("?")[2]
+        channels = Channels(*(query.get(name) in ("true", "1") for name in ("stdin", "stdout", "stderr", "tty")))
+        identity = await self._pods.container_id(pod, container)
+        streams = {"stdin": channels.stdin, "stdout": channels.stdout, "stderr": channels.stderr, "tty": channels.tty}
+        if verb == "exec":
+            command = [value for name, value in parse_qsl(given, keep_blank_values=True) if name == "command"]
+            if not command:
+                raise BadRequest("you must specify at least one command for the container")
+            url = await self._runtime.exec_url(identity, command, **streams)
+        else:
+            url = await self._runtime.attach_url(identity, **streams)
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return _websocket(request, PROTOCOLS, _Taken(RemoteSession(url, channels).run))
+        return await _spdy(request, url, request.headers.get("x-stream-protocol-version", "v4.channel.k8s.io"))
+
+    async def _port_forward(self, request: Request, pod: Object) -> Response:
+        url = await self._runtime.port_forward_url(await self._pods.sandbox_id(pod), ())
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            return await _spdy(request, url, PORT_FORWARD)
+        runtime = await dial_spdy(url, PORT_FORWARD)
+
+        async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await pipe.join((reader, writer), runtime, tunnelled=True)
+
+        return _websocket(request, (TUNNEL,), _Taken(run))
+
+
+class _Taken:
+    """Turns a taken-over transport into streams for a session, and closes it at the end."""
+
+    def __init__(self, run: pipe.Copy) -> None:
+        self._run = run
+
+    async def __call__(self, transport: asyncio.Transport, leftover: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=CHUNK, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        if leftover:
+            reader.feed_data(leftover)
+        try:
+            await self._run(reader, writer)
+        except (ConnectionError, websocket.WebSocketError) as error:
+            log.debug("stream ended", error=str(error))
+        finally:
+            writer.close()
+
+
+def _websocket(request: Request, known: tuple[str, ...], takeover: Takeover) -> Response:
+    offered = [p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",")]
+    chosen = next((p for p in known if p in offered), None)
+    key = request.headers.get("sec-websocket-key")
+    if chosen is None or key is None:
+        raise BadRequest(f"none of the offered subprotocols is served; served are {', '.join(known)}")
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Accept": websocket.accept_key(key),
+        "Sec-WebSocket-Protocol": chosen,
+    }
+    return Response(101, headers=headers, takeover=takeover)
+
+
+async def _spdy(request: Request, url: str, protocol: str) -> Response:
+    chosen = protocol.split(",")[0].strip()
+    runtime = await dial_spdy(url, chosen)
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await pipe.join((reader, writer), runtime, tunnelled=False)
+
+    headers = {"Upgrade": "SPDY/3.1", "Connection": "Upgrade", "X-Stream-Protocol-Version": chosen}
+    return Response(101, headers=headers, takeover=_Taken(run))

@@ -1,0 +1,54 @@
+"""Byte pipes: a client that speaks SPDY/3.1 itself, bare or chopped into WebSocket messages, meets the runtime's server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from . import websocket
+
+CHUNK = 64 * 1024
+Copy = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+async def join(
+    client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    runtime: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    *,
+    tunnelled: bool,
+) -> None:
+    """Pass bytes both ways until either side ends; tunnelled: the client's bytes are in WebSocket messages."""
+    up: Copy = _unwrap if tunnelled else _copy
+    down: Copy = _wrap if tunnelled else _copy
+    tasks = [asyncio.create_task(up(client[0], runtime[1])), asyncio.create_task(down(runtime[0], client[1]))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        runtime[1].close()
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(CHUNK):
+        sink.write(data)
+        await sink.drain()
+
+
+async def _wrap(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(CHUNK):
+        sink.write(websocket.frame(data))
+        await sink.drain()
+
+
+async def _unwrap(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    frames = websocket.Reader()
+    while data := await source.read(CHUNK):
+        for message in frames.feed(data):
+            if message.kind == websocket.CLOSE:
+                return
+            if message.kind in (websocket.BINARY, websocket.TEXT):
+                sink.write(message.data)
+        await sink.drain()

@@ -1,0 +1,140 @@
+"""exec and attach: a client's WebSocket joined with the runtime's streaming server.
+
+Channels of v5.channel.k8s.io: 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 terminal size, 255 "this channel is closed".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from moorings_core.log import get_logger
+from moorings_core.ports.errors import ServiceUnavailable
+
+from . import spdy, websocket
+
+log = get_logger(__name__)
+STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+HEAD_SECONDS = 30.0
+CHUNK = 64 * 1024
+SUCCESS = b'{"metadata":{},"status":"Success"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Which streams a session has."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    tty: bool
+
+    def opened(self) -> list[tuple[int, str]]:
+        """Return (channel, stream type) in the order in which the runtime wants them opened."""
+        found = [(ERROR, "error")]
+        found += [(STDIN, "stdin")] if self.stdin else []
+        found += [(STDOUT, "stdout")] if self.stdout else []
+        found += [(STDERR, "stderr")] if self.stderr and not self.tty else []
+        return found + ([(RESIZE, "resize")] if self.tty else [])
+
+
+async def dial_spdy(url: str, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection to a streaming URL after its upgrade. Raises ServiceUnavailable."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    lines = [f"POST {target} HTTP/1.1", f"Host: {parts.netloc}", "Connection: Upgrade", "Upgrade: SPDY/3.1"]
+    lines += [f"X-Stream-Protocol-Version: {protocol}", "Content-Length: 0", "", ""]
+    writer.write("\r\n".join(lines).encode())
+    async with asyncio.timeout(HEAD_SECONDS):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    if " 101 " not in head.split("\r\n", 1)[0] + " ":
+        writer.close()
+        raise ServiceUnavailable(f"the runtime does not stream: {head.splitlines()[0]}")
+    return reader, writer
+
+
+class RemoteSession:
+    """One exec or attach."""
+
+    def __init__(self, url: str, channels: Channels) -> None:
+        self._url, self._channels = url, channels
+        self._session = spdy.Session()
+        self._streams: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
+        self._ended: set[int] = set()
+
+    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry bytes between the client and the runtime until the command has ended or the client is gone."""
+        try:
+            up_reader, up = await dial_spdy(self._url, "v4.channel.k8s.io")
+        except (OSError, TimeoutError, ServiceUnavailable, asyncio.IncompleteReadError) as error:
+            status = f'{{"metadata":{{}},"status":"Failure","message":"{error}","reason":"InternalError"}}'
+            writer.write(websocket.frame(bytes([ERROR]) + status.encode()))
+            writer.write(websocket.frame(b"\x03\xe8", websocket.CLOSE))
+            await writer.drain()
+            return
+        for channel, kind in self._channels.opened():
+            number, frame = self._session.open({"streamtype": kind})
+            self._streams[number], self._numbers[channel] = channel, number
+            up.write(frame)
+        tasks = [
+            asyncio.create_task(self._from_client(reader, writer, up)),
+            asyncio.create_task(self._from_runtime(up_reader, up, writer)),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            up.close()
+
+    async def _from_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: asyncio.StreamWriter) -> None:
+        frames = websocket.Reader()
+        while data := await reader.read(CHUNK):
+            for message in frames.feed(data):
+                if message.kind == websocket.CLOSE:
+                    return
+                if message.kind == websocket.PING:
+                    writer.write(websocket.frame(message.data, websocket.PONG))
+                elif message.kind in (websocket.BINARY, websocket.TEXT) and message.data:
+                    self._pass_up(message.data, up)
+            await up.drain()
+
+    def _pass_up(self, data: bytes, up: asyncio.StreamWriter) -> None:
+        channel, payload = data[0], data[1:]
+        if channel == CLOSE and payload:
+            number = self._numbers.get(payload[0])
+            if number is not None:
+                up.write(self._session.data(number, b"", fin=True))
+        elif channel in self._numbers and payload:
+            up.write(self._session.data(self._numbers[channel], payload))
+
+    async def _from_runtime(self, reader: asyncio.StreamReader, up: asyncio.StreamWriter, writer: asyncio.StreamWriter) -> None:
+        status = b""
+        outputs = {n for c, n in self._numbers.items() if c in (STDOUT, STDERR, ERROR)}
+        while outputs - self._ended and (data := await reader.read(CHUNK)):
+            for event in self._session.feed(data):
+                match event:
+                    case spdy.Data(number, payload, fin):
+                        channel = self._streams.get(number, -1)
+                        if channel == ERROR:
+                            status += payload
+                        elif payload:
+                            writer.write(websocket.frame(bytes([channel]) + payload))
+                            up.write(self._session.window(number, len(payload)))
+                        if fin:
+                            self._ended.add(number)
+                    case spdy.Reset(number):
+                        self._ended.add(number)
+                    case spdy.Pinged(reply):
+                        up.write(reply)
+                    case spdy.GoneAway():
+                        pass
+            await writer.drain()
+        writer.write(websocket.frame(bytes([ERROR]) + (status or SUCCESS)))
+        writer.write(websocket.frame(b"\x03\xe8", websocket.CLOSE))
+        await writer.drain()

@@ -1,0 +1,197 @@
+"""Sets up every volume of a pod before its containers, keeps the live ones fresh, and takes all down after.
+
+What is on disk is the truth: starting again is setting up again. A directory that is a mount point is never removed recursively.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from moorings_core.agent.csi.volumes import CsiVolumes
+from moorings_core.agent.environment import expand
+from moorings_core.kernel import mounts
+from moorings_core.log import get_logger
+from moorings_core.ports.errors import MooringsError
+from moorings_core.ports.objects import Object
+from moorings_core.ports.runtime import MountSpec
+from moorings_core.registry.quantity import to_int
+
+from . import atomic
+from .payload import volume_files
+from .sources import Snapshot
+
+log = get_logger(__name__)
+LIVE = ("configMap", "secret", "downwardAPI", "projected")
+MEMORY_BACKED = ("secret", "projected")
+PLUGINS = {
+    "emptyDir": "kubernetes.io~empty-dir",
+    "configMap": "kubernetes.io~configmap",
+    "secret": "kubernetes.io~secret",
+    "downwardAPI": "kubernetes.io~downward-api",
+    "projected": "kubernetes.io~projected",
+}
+HOST_TYPES = {
+    "Directory": stat.S_ISDIR,
+    "File": stat.S_ISREG,
+    "Socket": stat.S_ISSOCK,
+    "CharDevice": stat.S_ISCHR,
+    "BlockDevice": stat.S_ISBLK,
+}
+
+
+class VolumeError(MooringsError):
+    """A volume cannot be set up; the text goes into the pod's event and its wait reason."""
+
+
+class VolumeManager:
+    """The volumes of this node's pods."""
+
+    def __init__(self, root: Path, csi: CsiVolumes) -> None:
+        self._root, self._csi = root, csi
+
+    def pod_directory(self, uid: str) -> Path:
+        """Return the directory of everything that belongs to a pod."""
+        return self._root / "pods" / uid
+
+    async def setup(self, pod: Object, snapshot: Snapshot, allocatable: Mapping[str, str]) -> dict[str, str]:
+        """Make all volumes of a pod; return their paths by name. Raises VolumeError, MissingSource, CsiError, ApiError."""
+        paths: dict[str, str] = {}
+        for volume in pod["spec"].get("volumes") or ():
+            paths[volume["name"]] = await self._one(volume, pod, snapshot, allocatable)
+        return paths
+
+    async def refresh(self, pod: Object, snapshot: Snapshot, allocatable: Mapping[str, str]) -> None:
+        """Write the live volumes again where what they show has changed."""
+        for volume in pod["spec"].get("volumes") or ():
+            kind = _kind(volume)
+            if kind in LIVE:
+                await asyncio.to_thread(self._live, kind, volume, pod, snapshot, allocatable)
+
+    async def teardown(self, uid: str) -> None:
+        """Undo everything of a pod. Raises OSError where something is still mounted and in use."""
+        for published in [p for p in self._csi.published() if p.pod_uid == uid]:
+            await self._csi.teardown(published)
+        await asyncio.to_thread(self._remove, self.pod_directory(uid))
+
+    def leftovers(self) -> list[str]:
+        """Return the uids of all pods that have a directory."""
+        directory = self._root / "pods"
+        return [p.name for p in directory.iterdir()] if directory.exists() else []
+
+    async def _one(self, volume: Object, pod: Object, snapshot: Snapshot, allocatable: Mapping[str, str]) -> str:
+        kind = _kind(volume)
+        if kind in LIVE:
+            return await asyncio.to_thread(self._live, kind, volume, pod, snapshot, allocatable)
+        if kind == "emptyDir":
+            return await asyncio.to_thread(self._empty, volume, pod)
+        if kind == "hostPath":
+            return await asyncio.to_thread(_host_path, volume["hostPath"])
+        if kind in ("persistentVolumeClaim", "ephemeral"):
+            claim = volume.get("persistentVolumeClaim") or {}
+            name = claim.get("claimName") or f"{pod['metadata']['name']}-{volume['name']}"
+            published = await self._csi.setup_claim(pod, name, read_only=bool(claim.get("readOnly")))
+            if not published.block:
+                await asyncio.to_thread(_set_group, Path(published.target), _fs_group(pod))
+            return published.target
+        raise VolumeError(f"volume {volume['name']!r} of type {kind!r} is not supported on this node")
+
+    def _path(self, pod: Object, kind: str, name: str) -> Path:
+        return self.pod_directory(pod["metadata"]["uid"]) / "volumes" / PLUGINS[kind] / name
+
+    def _live(self, kind: str, volume: Object, pod: Object, snapshot: Snapshot, allocatable: Mapping[str, str]) -> str:
+        path = self._path(pod, kind, volume["name"])
+        files = volume_files(volume, pod, snapshot.raw, snapshot.token, allocatable)
+        path.mkdir(parents=True, exist_ok=True)
+        if kind in MEMORY_BACKED and mounts.mount_at(path) is None:
+            mounts.mount("tmpfs", path, "tmpfs", ["mode=0755"])
+        atomic.write(path, files, _fs_group(pod))
+        return str(path)
+
+    def _empty(self, volume: Object, pod: Object) -> str:
+        path, options = self._path(pod, "emptyDir", volume["name"]), volume["emptyDir"] or {}
+        new = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        if options.get("medium") == "Memory" and mounts.mount_at(path) is None:
+            limit = options.get("sizeLimit")
+            mounts.mount("tmpfs", path, "tmpfs", [f"size={to_int(str(limit))}"] if limit else [])
+            new = True
+        if new:
+            path.chmod(0o777)
+            _set_group(path, _fs_group(pod))
+        return str(path)
+
+    def _remove(self, directory: Path) -> None:
+        if not directory.exists():
+            return
+        real = os.path.realpath(directory)
+        for path in sorted((m.path for m in mounts.mount_table() if m.path.startswith(f"{real}/")), reverse=True):
+            mounts.unmount_all(path)
+        if any(m.path.startswith(f"{real}/") for m in mounts.mount_table()):
+            raise VolumeError(f"something is still mounted below {directory}")
+        shutil.rmtree(directory)
+
+
+def container_mounts(
+    container: Object, paths: Mapping[str, str], variables: Mapping[str, str]
+) -> tuple[list[MountSpec], list[tuple[str, str]]]:
+    """Return a container's mounts and block devices. Raises VolumeError, MissingSource."""
+    found = []
+    for mount in container.get("volumeMounts") or ():
+        source = Path(paths[mount["name"]])
+        sub = mount.get("subPath") or expand(mount.get("subPathExpr", ""), variables)
+        if sub:
+            source = _sub_path(source, sub)
+        read_only = bool(mount.get("readOnly"))
+        found.append(MountSpec(str(source), mount["mountPath"], read_only, mount.get("mountPropagation", "")))
+    devices = [(paths[d["name"]], d["devicePath"]) for d in container.get("volumeDevices") or ()]
+    return found, devices
+
+
+def _sub_path(root: Path, sub: str) -> Path:
+    """Return a path inside a volume; links that lead out of it are refused."""
+    if ".." in Path(sub).parts or Path(sub).is_absolute():
+        raise VolumeError(f"subPath {sub!r} must be relative and must not contain '..'")
+    path = root / sub
+    if not path.exists():
+        path.mkdir(parents=True, mode=0o750)
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(root)):
+        raise VolumeError(f"subPath {sub!r} leads out of its volume")
+    return real
+
+
+def _host_path(source: Object) -> str:
+    path, kind = Path(source["path"]), source.get("type", "")
+    if kind == "DirectoryOrCreate":
+        path.mkdir(parents=True, exist_ok=True, mode=0o755)
+    elif kind == "FileOrCreate":
+        path.touch(mode=0o644, exist_ok=True)
+    elif kind in HOST_TYPES:
+        if not path.exists() or not HOST_TYPES[kind](path.stat().st_mode):
+            raise VolumeError(f"hostPath type check failed: {path} is not a {kind}")
+    elif not path.exists():
+        path.mkdir(parents=True, exist_ok=True, mode=0o755)
+    return str(path)
+
+
+def _kind(volume: Object) -> str:
+    return next((k for k, v in volume.items() if k != "name" and v is not None), "emptyDir")
+
+
+def _fs_group(pod: Object) -> int | None:
+    group: int | None = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return group
+
+
+def _set_group(path: Path, group: int | None) -> None:
+    if group is None or path.stat().st_gid == group:
+        return
+    for directory, _, files in os.walk(path):
+        for name in (directory, *(os.path.join(directory, f) for f in files)):
+            os.chown(name, -1, group, follow_symlinks=False)
+    path.chmod(path.stat().st_mode | 0o2070)

@@ -1,0 +1,127 @@
+"""ConfigMaps, Secrets and tokens for pods: fetched when a pod needs them, kept for a moment, tokens renewed before they end."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+from collections.abc import Mapping
+
+from moorings_core.client.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
+from moorings_core.ports.client import Client
+from moorings_core.ports.errors import NotFound
+from moorings_core.ports.objects import Object
+
+from .payload import config_map_data, secret_data
+
+RENEW_AT = 0.8
+RESOURCES = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
+
+
+class Sources:
+    """What pods of this node read."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
+
+    async def fetch(self, pod: Object) -> Snapshot:
+        """Return everything a pod refers to, as it is now."""
+        namespace = pod["metadata"]["namespace"]
+        names = _references(pod)
+        found = await asyncio.gather(*(self._get(kind, name, namespace) for kind, name in names))
+        tokens = {_token_key(s): await self._token(pod, s) for s in _token_sources(pod)}
+        return Snapshot(dict(zip(names, found, strict=True)), tokens)
+
+    async def _get(self, kind: str, name: str, namespace: str) -> Object | None:
+        try:
+            return await self._client.get(RESOURCES[kind], name, namespace)
+        except NotFound:
+            return None
+
+    async def _token(self, pod: Object, source: Object) -> str:
+        metadata, account = pod["metadata"], pod["spec"].get("serviceAccountName", "default")
+        key = (metadata["uid"], account, *_token_key(source))
+        known = self._tokens.get(key)
+        if known is not None and known[1] > time.time():
+            return known[0]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"]}
+        seconds = source.get("expirationSeconds", 3600)
+        spec: Object = {"expirationSeconds": seconds, "boundObjectRef": bound}
+        if source.get("audience"):
+            spec["audiences"] = [source["audience"]]
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "metadata": {"namespace": metadata["namespace"]},
+            "spec": spec,
+        }
+        answer = await self._client.create(SERVICE_ACCOUNTS, body, subresource="token", name=account)
+        end = datetime.datetime.fromisoformat(answer["status"]["expirationTimestamp"]).timestamp()
+        token: str = answer["status"]["token"]
+        self._tokens[key] = (token, time.time() + (end - time.time()) * RENEW_AT)
+        return token
+
+    def forget(self, pod_uid: str) -> None:
+        """Drop the tokens of a pod that is gone."""
+        for key in [k for k in self._tokens if k[0] == pod_uid]:
+            del self._tokens[key]
+
+
+class Snapshot:
+    """The objects a pod refers to."""
+
+    def __init__(self, objects: Mapping[tuple[str, str], Object | None], tokens: Mapping[tuple[str, ...], str]) -> None:
+        self._objects, self._tokens = objects, tokens
+
+    def raw(self, kind: str, name: str) -> dict[str, bytes] | None:
+        """Return the data of a ConfigMap or Secret, or None."""
+        found = self._objects.get((kind, name))
+        if found is None:
+            return None
+        return config_map_data(found) if kind == "ConfigMap" else secret_data(found)
+
+    def text(self, kind: str, name: str) -> dict[str, str] | None:
+        """Return the data as text, for environment variables."""
+        found = self.raw(kind, name)
+        return None if found is None else {k: v.decode(errors="replace") for k, v in found.items()}
+
+    def token(self, source: Object) -> str:
+        """Return the token of a projected source."""
+        return self._tokens[_token_key(source)]
+
+
+def _token_key(source: Object) -> tuple[str, ...]:
+    return str(source.get("audience", "")), str(source.get("expirationSeconds", 3600))
+
+
+def _token_sources(pod: Object) -> list[Object]:
+    volumes = pod["spec"].get("volumes") or ()
+    sources = [s for v in volumes for s in (v.get("projected") or {}).get("sources") or ()]
+    return [s["serviceAccountToken"] for s in sources if s.get("serviceAccountToken")]
+
+
+def _references(pod: Object) -> list[tuple[str, str]]:
+    spec = pod["spec"]
+    found: dict[tuple[str, str], None] = {}
+    for volume in spec.get("volumes") or ():
+        if "configMap" in volume:
+            found["ConfigMap", volume["configMap"]["name"]] = None
+        if "secret" in volume:
+            found["Secret", volume["secret"]["secretName"]] = None
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if source.get("configMap"):
+                found["ConfigMap", source["configMap"]["name"]] = None
+            if source.get("secret"):
+                found["Secret", source["secret"]["name"]] = None
+    for container in [*spec["containers"], *(spec.get("initContainers") or ())]:
+        for reference in container.get("envFrom") or ():
+            for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+                if reference.get(field):
+                    found[kind, reference[field]["name"]] = None
+        for variable in container.get("env") or ():
+            source = variable.get("valueFrom") or {}
+            for field, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+                if source.get(field):
+                    found[kind, source[field]["name"]] = None
+    return list(found)
