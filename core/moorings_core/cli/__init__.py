@@ -1,1 +1,69 @@
-"""The `moorings` command: one module per verb, imported only when used."""
+"""The `moorings` command: one module per verb, imported only when used; labs add theirs by the entry-point group moorings.command.
+
+stdout is data, everything else goes to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 timed out, 4 no such thing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+
+import click
+
+OWN = {
+    "server": ("moorings_core.cli.server", "run the control plane on this machine"),
+    "agent": ("moorings_core.cli.agent", "run a node on this machine"),
+}
+GROUP = "moorings.command"
+
+
+class LazyGroup(click.Group):
+    """Verbs are looked up by name; `--help` imports none of them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the verbs."""
+        return sorted({*OWN, *(e.name for e in entry_points(group=GROUP))})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import and return a verb."""
+        if name in OWN:
+            found: click.Command = import_module(OWN[name][0]).command
+            return found
+        entry = next(iter(entry_points(group=GROUP, name=name)), None)
+        return entry.load() if entry else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        rows = [(name, OWN[name][1] if name in OWN else "") for name in self.list_commands(context)]
+        with formatter.section("Verbs (moorings VERB --help tells more)"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MOORINGS"})
+@click.version_option(package_name="moorings")
+def group() -> None:
+    """A Kubernetes-compatible cluster whose network, services, storage and cloud are exchangeable backends."""
+
+
+def main() -> None:
+    """Run the command line."""
+    from moorings_core.config import ConfigError, UnknownBackend
+    from moorings_core.ports.errors import MooringsError
+
+    try:
+        group(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except (ConfigError, UnknownBackend) as error:
+        sys.stderr.write(f"moorings: {error}\n")
+        sys.exit(2)
+    except MooringsError as error:
+        sys.stderr.write(f"moorings: {error}\n")
+        name = type(error).__name__
+        sys.exit(3 if name.endswith("Timeout") else 4 if name.startswith(("NoSuch", "NotFound")) else 1)

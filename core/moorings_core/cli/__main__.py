@@ -1,0 +1,5 @@
+"""`python -m moorings_core.cli` is `moorings`."""
+
+from . import main
+
+main()

@@ -1,0 +1,70 @@
+"""`moorings swap`: writes the choice into the cluster's configuration, waits until every node says so, takes it back otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from moorings_core.client.http import HttpClient
+from moorings_core.client.resources import CONFIG_MAPS, NODES
+from moorings_core.config import load_text, with_backend
+from moorings_core.ports.errors import MooringsError
+from moorings_core.ports.objects import Object
+
+FILE, NAME, NAMESPACE = "cluster.yaml", "moorings", "kube-system"
+SENDS, ACCEPTS, ERROR = "moorings.dev/network-sends", "moorings.dev/network-accepts", "moorings.dev/network-error"
+POLL_SECONDS = 0.1
+
+
+class SwapRefused(MooringsError):
+    """A node cannot do what was asked; everything is as before."""
+
+
+class SwapTimeout(MooringsError):
+    """Not every node followed in time; everything is as before."""
+
+
+async def swap_network(kubeconfig: Path, backend: str, timeout: float) -> float:
+    """Choose a network backend and return the seconds it took. Raises UnknownBackend, SwapRefused, SwapTimeout."""
+    client = HttpClient.from_kubeconfig(kubeconfig)
+    started = time.monotonic()
+    try:
+        found = await client.get(CONFIG_MAPS, NAME, NAMESPACE)
+        before = found["data"][FILE]
+        after = with_backend(before, "network", backend)
+        load_text(after, "cluster.yaml")
+        await _write(client, after)
+        try:
+            async with asyncio.timeout(timeout):
+                await _followed(client, backend)
+        except SwapRefused:
+            await _write(client, before)
+            raise
+        except TimeoutError:
+            await _write(client, before)
+            raise SwapTimeout(f"not every node sends by {backend} after {timeout:g}s; the choice was taken back") from None
+    finally:
+        await client.close()
+    return time.monotonic() - started
+
+
+async def _write(client: HttpClient, text: str) -> None:
+    await client.patch(CONFIG_MAPS, NAME, NAMESPACE, {"data": {FILE: text}})
+
+
+async def _followed(client: HttpClient, backend: str) -> None:
+    while True:
+        live = [n for n in (await client.list(NODES)).items if _is_live(n)]
+        marks = {n["metadata"]["name"]: n["metadata"].get("annotations", {}) for n in live}
+        refused = {name: a[ERROR] for name, a in marks.items() if a.get(ERROR)}
+        if refused:
+            listed = "; ".join(f"{name}: {text}" for name, text in sorted(refused.items()))
+            raise SwapRefused(f"{listed}; the choice was taken back")
+        if all(a.get(SENDS) == backend and a.get(ACCEPTS) == backend for a in marks.values()):
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _is_live(node: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", ()))

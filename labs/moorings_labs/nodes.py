@@ -1,0 +1,267 @@
+"""A lab node: its files, and the process that is its PID 1. Powering off is killing that process; everything of it dies with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from moorings_core.pki.authority import write_private
+from moorings_core.ports.cluster import LabNode
+from moorings_core.ports.errors import MooringsError
+
+from .images import PAUSE
+from .layout import Layout
+
+INIT = Path(__file__).with_name("init.py")
+CGROUPS = Path("/sys/fs/cgroup")
+CPU_PERIOD = 100_000
+KILL_SECONDS = 10.0
+CONTAINERD = """version = 2
+root = "{root}/containerd"
+state = "{run}/c"
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.tracing.processor.v1.otlp"]
+[grpc]
+  address = "{run}/containerd.sock"
+[ttrpc]
+  address = ""
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  disable_tcp_service = true
+  stream_server_address = "127.0.0.1"
+  enable_selinux = false
+  ignore_image_defined_volumes = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{root}/agent/cni/bin"
+    conf_dir = "{root}/agent/cni/conf.d"
+    max_conf_num = 1
+"""
+
+
+class NodeError(MooringsError):
+    """A node does not start; the text ends with the last lines of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """A node with everything that its files say."""
+
+    layout: Layout
+    node: LabNode
+    address: str
+    server: str
+    """the server's address"""
+
+    @property
+    def root(self) -> Path:
+        """The node's own directory."""
+        return self.layout.node_root(self.node.name)
+
+    @property
+    def run(self) -> Path:
+        """The directory of its sockets."""
+        return self.layout.node_run(self.node.name)
+
+    @property
+    def socket(self) -> Path:
+        """containerd's socket."""
+        return self.run / "containerd.sock"
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the control plane runs here."""
+        return "server" in self.node.roles
+
+    @property
+    def is_node(self) -> bool:
+        """Whether pods run here."""
+        return "node" in self.node.roles
+
+
+def write_files(plan: NodePlan) -> None:
+    """Write the node's configuration."""
+    for directory in (plan.root / "logs", plan.root / "agent", plan.root / "containerd", plan.run):
+        directory.mkdir(parents=True, exist_ok=True)
+    if plan.is_node:
+        text = CONTAINERD.format(root=plan.root, run=plan.run, pause=PAUSE)
+        write_private(plan.root / "containerd.toml", text.encode())
+        write_private(plan.root / "resolv.conf", b"")
+    config = {
+        "hostname": plan.node.name,
+        "tmpfs": ["/run/containerd"],
+        "binds": [[str(plan.root), str(plan.root)]],
+        "sysctls": {"/proc/sys/net/ipv4/ip_forward": "1"},
+        "children": _children(plan),
+    }
+    write_private(plan.root / "init.json", json.dumps(config).encode())
+
+
+def start(plan: NodePlan) -> int:
+    """Start a node that does not run; return the id of its PID 1 as the machine sees it."""
+    known = pid_of(plan.layout, plan.node.name)
+    if known:
+        return known
+    write_files(plan)
+    shutil.rmtree(plan.run, ignore_errors=True)
+    plan.run.mkdir(parents=True)
+    groups = _make_cgroups(plan)
+    log = (plan.root / "logs" / "init.log").open("ab")
+    namespace = f"/run/netns/{plan.layout.namespace(plan.node.name)}"
+    flags = ["--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child=SIGKILL", "--propagation", "private"]
+    command = ["nsenter", f"--net={namespace}", "unshare", *flags, sys.executable, "-I", "-S", str(INIT), str(plan.root / "init.json")]
+    script = "".join(f"echo $$ > {g}/cgroup.procs && " for g in groups) + 'exec "$@"'
+    process = subprocess.Popen(
+        ["sh", "-c", script, "sh", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+    log.close()
+    write_private(_pid_file(plan.layout, plan.node.name), f"{process.pid} {_start_time(process.pid)}".encode())
+    return process.pid
+
+
+def pid_of(layout: Layout, node: str) -> int:
+    """Return the process that holds a running node, 0 when it is off. Ids that were given to another process do not count."""
+    file = _pid_file(layout, node)
+    if not file.exists():
+        return 0
+    pid, _, started = file.read_text().partition(" ")
+    return int(pid) if _start_time(int(pid)) == started.strip() != "" else 0
+
+
+def first_process(layout: Layout, node: str) -> int:
+    """Return the machine's id of the node's PID 1, 0 when the node is off."""
+    holder = pid_of(layout, node)
+    if not holder:
+        return 0
+    children = Path(f"/proc/{holder}/task/{holder}/children")
+    listed = children.read_text().split() if children.exists() else []
+    return int(listed[0]) if listed else 0
+
+
+async def power_off(layout: Layout, node: str) -> None:
+    """Kill a node at once, as a power cut does, and wait until it is gone."""
+    first, holder = first_process(layout, node), pid_of(layout, node)
+    for pid in (first, holder):
+        if pid:
+            _kill(pid)
+    async with asyncio.timeout(KILL_SECONDS):
+        while _start_time(first) or pid_of(layout, node):
+            _reap(holder)
+            await asyncio.sleep(0.005)
+    _pid_file(layout, node).unlink(missing_ok=True)
+    _remove_cgroups(layout.cgroup, node)
+
+
+def enter(layout: Layout, node: str) -> list[str]:
+    """Return the words before a command that runs it inside a node. Raises NodeError."""
+    first = first_process(layout, node)
+    if not first:
+        raise NodeError(f"node {node} is not running: `moorings node start {node}`")
+    return ["nsenter", "--target", str(first), "--mount", "--net", "--pid", "--uts", "--ipc", "--"]
+
+
+def last_lines(layout: Layout, node: str, component: str, count: int = 5) -> str:
+    """Return the end of a component's log."""
+    file = layout.node_root(node) / "logs" / f"{component}.log"
+    return "\n".join(file.read_text(errors="replace").splitlines()[-count:]) if file.exists() else ""
+
+
+def _children(plan: NodePlan) -> list[dict[str, object]]:
+    program = [sys.executable, "-m", "moorings_core.cli"]
+    logs, pki = plan.root / "logs", plan.layout.pki
+    found: list[dict[str, object]] = []
+    if plan.is_server:
+        options = ["--config", str(plan.layout.cluster_file), "--data", str(plan.root / "server"), "--advertise", plan.address]
+        found.append({"name": "server", "command": [*program, "server", *options], "log": str(logs / "server.log")})
+    if plan.is_node:
+        containerd = ["containerd", "--config", str(plan.root / "containerd.toml"), "--log-level", "warn"]
+        found.append({"name": "containerd", "command": containerd, "log": str(logs / "containerd.log")})
+        name = plan.node.name
+        options = ["--kubeconfig", str(pki / f"{name}.kubeconfig"), "--node-name", name, "--root", str(plan.root / "agent")]
+        options += ["--run", str(plan.run), "--containerd-socket", str(plan.socket), "--node-ip", plan.address]
+        options += ["--tls-cert", str(pki / f"{name}.crt"), "--tls-key", str(pki / f"{name}.key"), "--client-ca", str(pki / "ca.crt")]
+        options += ["--cpu", str(plan.node.cpu), "--memory", str(plan.node.memory)]
+        for key, value in plan.node.labels.items():
+            options += ["--label", f"{key}={value}"]
+        found.append({"name": "agent", "command": [*program, "agent", *options], "log": str(logs / "agent.log")})
+    return found
+
+
+def _pid_file(layout: Layout, node: str) -> Path:
+    return layout.node_root(node) / "pid"
+
+
+def _start_time(pid: int) -> str:
+    """Return when a process started, "" when there is none or it is a zombie: an id alone may belong to somebody else by now."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") or pid == 0 else fields[19]
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _reap(pid: int) -> None:
+    """Take the exit code of a holder that this very process started."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _make_cgroups(plan: NodePlan) -> list[Path]:
+    """Make the node's cgroup with its caps in every hierarchy that has processes of ours."""
+    unified = (CGROUPS / "cgroup.controllers").exists()
+    wanted = [CGROUPS] if unified else [CGROUPS / c for c in ("cpu,cpuacct", "cpu", "memory", "pids", "devices", "freezer", "blkio")]
+    found: list[Path] = []
+    for hierarchy in wanted:
+        real = hierarchy.resolve()
+        if not real.is_dir() or any(f.is_relative_to(real) for f in found):
+            continue
+        group = real / plan.layout.cgroup / plan.node.name
+        group.mkdir(parents=True, exist_ok=True)
+        found.append(group)
+        _limit(group, plan.node)
+    return found
+
+
+def _limit(group: Path, node: LabNode) -> None:
+    if node.cpu and (group / "cpu.cfs_quota_us").exists():
+        (group / "cpu.cfs_quota_us").write_text(str(int(node.cpu * CPU_PERIOD)))
+    if node.memory and (group / "memory.limit_in_bytes").exists():
+        (group / "memory.limit_in_bytes").write_text(str(node.memory))
+
+
+def _remove_cgroups(lab: str, node: str) -> None:
+    for top in {p.resolve() for p in CGROUPS.iterdir() if p.is_dir()} | {CGROUPS}:
+        for directory, _, _ in os.walk(top / lab / node, topdown=False):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                continue  # a process is still leaving it; `verify` tells if it stays
+        if (top / lab).is_dir():
+            try:
+                os.rmdir(top / lab)
+            except OSError:
+                continue  # other nodes are still in it
