@@ -13,10 +13,7 @@ from moorings_core.ports.objects import Object
 from .framework import Intent, Result, View, Watch, WorkKey
 
 ROOT_CA = "kube-root-ca.crt"
-DESCRIPTION = (
-    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service "
-    "IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."
-)
+DESCRIPTION = "The CA that signed the API server's certificate, for pods that call it by its cluster-internal name or address."
 
 
 class ServiceAccountController:

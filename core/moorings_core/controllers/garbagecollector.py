@@ -1,7 +1,7 @@
-"""Garbage collection by ownerReferences: an object whose owners are all gone is deleted; deletion in the foreground waits for dependents.
+"""Garbage collection by ownerReferences: an object whose owners are all gone is deleted; foreground deletion waits for dependents.
 
-Owners are known by uid: one re-created under the same name owns nothing of the old one's. That an owner is absent is always asked of
-the API before anything is deleted. Source of behaviour: upstream pkg/controller/garbagecollector.
+Owners are known by uid: one re-created under the same name owns nothing of the old one's. That an owner is absent is always asked
+of the API before anything is deleted. Source of behaviour: upstream pkg/controller/garbagecollector.
 """
 
 from __future__ import annotations

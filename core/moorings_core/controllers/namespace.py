@@ -51,7 +51,7 @@ class NamespaceController:
             return Result()
         if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
             return Result()
-        left = {resource: view.within(resource, key[1]) for resource in self._resources}
+        left: Content = {resource: view.within(resource, key[1]) for resource in self._resources}
         if not any(left.values()):
             questions = [Question(resource, key[1]) for resource in self._resources]
             if not view.answers:

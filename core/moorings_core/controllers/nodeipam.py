@@ -1,6 +1,6 @@
 """Pod ranges of nodes: each node gets its own part of the cluster's pod CIDRs, one per address family.
 
-What is taken is read from the nodes themselves, so there is nothing to lose and nothing to release: a deleted node's range is free.
+What is taken is read from the nodes themselves, so nothing can be lost and nothing is to release: a deleted node's range is free.
 All nodes are one key, as two of them must never be given the same range in one tick.
 """
 
@@ -61,7 +61,7 @@ class NodeIpamController:
             if cluster.version != version:
                 continue
             for part in cluster.subnets(new_prefix=max(self._prefix[version], cluster.prefixlen)):
-                if str(part) not in taken and not any(part.overlaps(net) for net in others):  # type: ignore[arg-type]
+                if str(part) not in taken and not any(part.overlaps(net) for net in others):
                     yield part
 
 
