@@ -1,6 +1,6 @@
-"""Garbage collection by ownerReferences: an object whose owners are all gone is deleted; foreground deletion waits for dependents.
+"""Garbage collection by ownerReferences: an object whose owners are all gone is deleted; foreground deletion waits.
 
-Owners are known by uid: one re-created under the same name owns nothing of the old one's. That an owner is absent is always asked
+Owners are known by uid: one made again under the same name owns nothing of the old one's. That an owner is absent is always asked
 of the API before anything is deleted. Source of behaviour: upstream pkg/controller/garbagecollector.
 """
 

@@ -129,14 +129,14 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         EndpointSliceController(),
         EndpointsController(),
         NamespaceController(resources),
-        GarbageCollector(resources),
+        GarbageCollector([resource for resource in resources if resource != EVENTS]),  # they go by age
         ClaimProtection(),
         VolumeProtection(),
     ]
 
 
 def deletable(registry: Registry) -> list[Resource]:
-    """Return the kinds to collect: one version of each that can be listed, watched and deleted; not Events, which go by age."""
+    """Return the kinds to collect: one version of each that can be listed, watched and deleted; both forms of Events are one."""
     preferred = {group: versions[0] for group, versions in registry.groups} | {"": "v1"}
     chosen: dict[tuple[str, str], Resource] = {}
     for kind in registry.kinds():

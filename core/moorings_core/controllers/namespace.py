@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from moorings_core.client.resources import NAMESPACES, PODS
+from moorings_core.client.resources import EVENTS, NAMESPACES, PODS
 from moorings_core.ports.client import ObjectList, Update
 from moorings_core.ports.errors import MethodNotAllowed, NotFound
 from moorings_core.ports.objects import Object, Resource
@@ -39,10 +39,11 @@ class NamespaceController:
 
     def __init__(self, resources: Sequence[Resource]) -> None:
         self._resources = [resource for resource in resources if resource.namespaced]
+        self._watched = [resource for resource in self._resources if resource != EVENTS]  # many, and of no interest until the end
 
     def watches(self) -> Sequence[Watch]:
         """Reads everything that lives in namespaces."""
-        return (Watch(NAMESPACES, itself), *(Watch(resource, _home) for resource in self._resources))
+        return (Watch(NAMESPACES, itself), *(Watch(resource, _home) for resource in self._watched))
 
     def reconcile(self, key: WorkKey, view: View, now: datetime) -> Result:
         """Delete what is left; when nothing is, let the namespace go."""
@@ -51,7 +52,7 @@ class NamespaceController:
             return Result()
         if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
             return Result()
-        left: Content = {resource: view.within(resource, key[1]) for resource in self._resources}
+        left: Content = {resource: view.within(resource, key[1]) for resource in self._watched}
         if not any(left.values()):
             questions = [Question(resource, key[1]) for resource in self._resources]
             if not view.answers:

@@ -1,6 +1,6 @@
 """Node health: a node whose lease is not renewed is Unknown, gets taints, and its pods stop counting as ready.
 
-Whether a lease is fresh is judged by our own clock from when we saw it change, so skewed clocks of nodes do no harm. What was seen
+Whether a lease is fresh is judged by our own clock from when we saw it change, so skewed clocks do no harm. What was seen
 is kept in memory only: after a restart every node has its full grace again. Eviction itself is `tainteviction`'s.
 Source of behaviour: upstream pkg/controller/nodelifecycle.
 """
