@@ -141,7 +141,7 @@ def deletable(registry: Registry) -> list[Resource]:
     chosen: dict[tuple[str, str], Resource] = {}
     for kind in registry.kinds():
         resource = kind.resource
-        if not set(kind.verbs) >= NEEDED or resource.plural == EVENTS.plural:
+        if not set(kind.verbs) >= NEEDED or (resource.plural == EVENTS.plural and resource != EVENTS):
             continue
         known = chosen.get((resource.group, resource.plural))
         if known is None or resource.version == preferred.get(resource.group):

@@ -1,7 +1,7 @@
-"""An API server's rules in memory, and controllers on lagging caches of it, stepped one by one in an order that a seed decides.
+"""An API server's rules in memory, and controllers on lagging caches of it, stepped in an order that a seed decides.
 
-What is kept of the real rules: uids, one resourceVersion counter, Conflict, generation, finalizers, graceful deletion of pods that
-are on a node, propagation, generateName, status and finalize apart from the rest. Watches deliver late, each resource in order.
+What is kept of the real rules: uids, one resourceVersion counter, Conflict, generation, finalizers, graceful deletion of pods on
+nodes, propagation, generateName, status and finalize apart from the rest. Watches deliver late, each resource in order.
 """
 
 from __future__ import annotations
