@@ -44,7 +44,7 @@ class Elector:
         self.leading = asyncio.Event()
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Campaign until cancelled or work ends; run work whenever elected, cancel it when the lease is lost. Raises work's errors."""
+        """Campaign until cancelled or work ends; run work whenever elected, cancel it when the lease is lost."""
         while True:
             await self._acquire()
             log.info("leading", lease=self._name, identity=self._identity)

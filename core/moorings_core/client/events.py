@@ -16,7 +16,7 @@ from typing import Literal
 
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
-from moorings_core.ports.errors import ApiError, NotFound
+from moorings_core.ports.errors import ApiError, Forbidden, NotFound
 from moorings_core.ports.objects import Object
 
 from .resources import EVENTS
@@ -111,6 +111,8 @@ class EventRecorder:
                 self._known[key] = await self._create(entry, message)
             self._known.move_to_end(key)
             _forget(self._known)
+        except (Forbidden, NotFound) as error:  # the namespace is going or gone
+            log.debug("event refused", object=entry.about.get("name"), reason=entry.reason, error=str(error))
         except (ApiError, OSError, TimeoutError) as error:
             log.warning("event not written", object=entry.about.get("name"), reason=entry.reason, error=str(error))
 

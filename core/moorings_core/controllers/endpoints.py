@@ -1,4 +1,4 @@
-"""Endpoints: the older form of EndpointSlice, one object per Service. Kept for clients that still read it; cut at 1,000 addresses."""
+"""Endpoints: the older form of EndpointSlice, one object per Service, cut at 1,000 addresses."""
 
 from __future__ import annotations
 

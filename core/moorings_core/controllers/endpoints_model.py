@@ -37,7 +37,7 @@ def is_selecting(service: Object) -> bool:
 
 def is_headless(service: Object) -> bool:
     """Whether it has no virtual address on purpose."""
-    return service["spec"].get("clusterIP") == "None"
+    return bool(service["spec"].get("clusterIP") == "None")
 
 
 def publishes_unready(service: Object) -> bool:

@@ -70,15 +70,15 @@ class EndpointSliceController:
         intents: list[Intent] = []
         for group, endpoints in wanted.items():
             present = sorted((s for s in stored if _group_of(s) == group), key=lambda s: str(s["metadata"]["name"]))
-            for each in _place(endpoints, present):
-                intents.extend(_write(service, group, each, now, keep_empty=len(wanted) == 1 and len(endpoints) == 0))
+            for number, each in enumerate(_place(endpoints, present)):
+                intents.extend(_write(service, group, each, now, keep_empty=not endpoints and number == 0))
         kept = set(wanted)
         intents.extend(writes.delete(ENDPOINT_SLICES, s) for s in stored if _group_of(s) not in kept)
         return Result(intents)
 
 
 def _wanted(service: Object, view: View) -> Mapping[Group, Mapping[str, Object]]:
-    """Return the endpoints by group and by the pod's uid; a family without any has one empty group, so that its absence is known."""
+    """Return the endpoints by group and by the pod's uid; a family without any has one empty group, to be told as such."""
     families = service["spec"].get("ipFamilies") or ["IPv4"]
     found: dict[Group, dict[str, Object]] = {}
     behind = model.pods_of(service, view)
@@ -129,7 +129,7 @@ def _place(wanted: Mapping[str, Object], present: Sequence[Object]) -> Sequence[
             snug.endpoints, rest = snug.endpoints + rest, []
     slices.extend(_Slice(None, rest[start : start + MOST]) for start in range(0, len(rest), MOST))
     if not any(each.endpoints for each in slices):
-        return [_Slice(None), *slices] if not slices else slices
+        return slices or [_Slice(None)]
     return slices
 
 

@@ -1,8 +1,8 @@
 """Counts the finished pods of a Job, each exactly once, over crashes at any point.
 
-Every pod carries a finalizer, so that it cannot vanish uncounted. The steps, each safe to repeat: (1) the uid of a finished pod goes
-into status.uncountedTerminatedPods (an Indexed success into completedIndexes); (2) once that is stored, its finalizer is taken off;
-(3) once that is stored, the uid leaves the list and the counter goes up in the same write. Source: KEP-2307.
+Every pod carries a finalizer, so that it cannot vanish uncounted. The steps, each safe to repeat: (1) the uid of a finished pod
+goes into status.uncountedTerminatedPods (an Indexed success into completedIndexes); (2) once that is stored, its finalizer is
+taken off; (3) once that is stored, the uid leaves the list and the counter goes up in the same write. Source: KEP-2307.
 """
 
 from __future__ import annotations
