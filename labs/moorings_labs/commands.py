@@ -17,7 +17,7 @@ from moorings_core.client.http import HttpClient
 from moorings_core.client.resources import NODES, PODS
 from moorings_core.ports.errors import ApiError
 
-from . import engine, nodes
+from . import engine, layout, nodes
 from .engine import Lab, LabError
 from .exchange import swap_network
 
@@ -41,11 +41,11 @@ def up(file: Path | None, name: str, wait: float, retain: bool) -> None:
     """Make a lab, or finish one; doing it twice is doing it once. Example: moorings up -f labs/topologies/demo.yaml"""
     _need_root()
     text = file.read_text() if file else ""
-    before = engine.layouts.load(name) is not None
+    before = layout.load(name) is not None
     try:
         lab = asyncio.run(engine.up(name, text, engine.print_step, wait))
     except BaseException:
-        if not before and not retain and engine.layouts.load(name) is not None:
+        if not before and not retain and layout.load(name) is not None:
             sys.stderr.write("undoing what was made (keep it with --retain)\n")
             asyncio.run(engine.down(name))
         raise

@@ -133,7 +133,7 @@ async def ready(lab: Lab, timeout: float) -> None:
                 missing = wanted - await _ready_nodes(client)
                 await asyncio.sleep(POLL_SECONDS if missing else 0)
     except TimeoutError:
-        node = sorted(missing)[0]
+        node = min(missing)
         last = nodes.last_lines(lab.layout, node, "agent")
         hint = f"moorings logs {node}"
         raise LabTimeout(f"node {node} is not Ready after {timeout:g}s; its agent's last lines:\n{last}\nNext: {hint}") from None

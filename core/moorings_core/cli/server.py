@@ -83,9 +83,11 @@ def components(server: ApiServer, config: ClusterConfig, authority: str) -> dict
     """Return what runs beside the API, by name."""
     found: dict[str, Run] = {}
     if "controllers" in config.server.run:
-        from moorings_core.controllers import Manager
+        from moorings_core.controllers.manager import Manager
+        from moorings_core.controllers.volumes.controller import VolumeBinder
 
-        found["controllers"] = Manager(server.client("system:kube-controller-manager"), config, authority=authority).run
+        manager = Manager(server.client("system:kube-controller-manager"), config, ca=authority, extra=[VolumeBinder()])
+        found["controllers"] = manager.run
         cloud = load("cloud", config.cloud.backend)
         controller = cloud.controller(server.client("system:cloud-controller-manager"), config)
         if controller is not None:

@@ -56,9 +56,7 @@ class GarbageCollector:
             if changed is not None and gone:
                 yield from (_key(r, o) for r, o in self._dependents(changed, view))
             if (new is None and old is not None) or (
-                old is not None
-                and new is not None
-                and old["metadata"].get("ownerReferences") != new["metadata"].get("ownerReferences")
+                old is not None and new is not None and old["metadata"].get("ownerReferences") != new["metadata"].get("ownerReferences")
             ):
                 yield from self._waiting_owners(old, view)
 

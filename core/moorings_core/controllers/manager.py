@@ -107,9 +107,7 @@ class Manager:
                 try:
                     await informer.synced(SYNC_TIMEOUT)
                 except TimeoutError:
-                    log.error(
-                        "controller waits for its caches", controller=loop.controller.name, resource=informer.resource.plural
-                    )
+                    log.error("controller waits for its caches", controller=loop.controller.name, resource=informer.resource.plural)
         await loop.run()
 
 

@@ -61,9 +61,7 @@ class NamespaceController:
         left = {resource: objects for resource, objects in left.items() if objects}
         if not left:
             spec = {**namespace["spec"], "finalizers": [f for f in namespace["spec"]["finalizers"] if f != FINALIZER]}
-            return Result(
-                [Intent(Update(NAMESPACES, {**namespace, "spec": spec}, subresource="finalize"), settled_by=(NotFound,))]
-            )
+            return Result([Intent(Update(NAMESPACES, {**namespace, "spec": spec}, subresource="finalize"), settled_by=(NotFound,))])
         now_deleting = {PODS: left[PODS]} if PODS in left else left
         doomed = [(r, o) for r, objects in now_deleting.items() for o in objects if not o["metadata"].get("deletionTimestamp")]
         status = _status(namespace, left, [str(error) for error in view.errors], now)

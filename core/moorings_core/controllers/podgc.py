@@ -99,9 +99,5 @@ def _sweep_if_odd(view: View, old: Object | None, new: Object | None) -> Iterabl
         return
     name = new["spec"].get("nodeName")
     begins = pods.is_terminating(new) and (old is None or not pods.is_terminating(old))
-    if (
-        begins
-        or (pods.is_finished(new) and (old is None or not pods.is_finished(old)))
-        or (name and view.get(NODES, name) is None)
-    ):
+    if begins or (pods.is_finished(new) and (old is None or not pods.is_finished(old))) or (name and view.get(NODES, name) is None):
         yield SWEEP

@@ -129,9 +129,7 @@ class Api:
             return self._remove(resource, key)
         return self._store(resource, key, new)
 
-    def delete(
-        self, resource: Resource, name: str, namespace: str = "", uid: str = "", grace: int | None = None, how: str = ""
-    ) -> None:
+    def delete(self, resource: Resource, name: str, namespace: str = "", uid: str = "", grace: int | None = None, how: str = "") -> None:
         """Delete an object: at once, or by marking it until its finalizers and its grace are over."""
         current = self.read(resource, name, namespace)
         if uid and current["metadata"]["uid"] != uid:

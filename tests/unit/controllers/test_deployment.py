@@ -282,8 +282,7 @@ async def test_a_healthy_rollout_never_goes_below_the_available_bound(seed):
         return [
             p
             for p in api.all(PODS)
-            if not p["metadata"].get("deletionTimestamp")
-            and p.get("status", {}).get("conditions", [{}])[0].get("status") == "True"
+            if not p["metadata"].get("deletionTimestamp") and p.get("status", {}).get("conditions", [{}])[0].get("status") == "True"
         ]
 
     def watch():
