@@ -68,7 +68,7 @@ class KeyedWorker(Generic[K]):
             delay = await self._handle(key)
         except Exception as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            delay = min(BACKOFF_FIRST * 2 ** (failures - 1), BACKOFF_MOST)
+            delay = min(BACKOFF_FIRST * 2.0 ** (failures - 1), BACKOFF_MOST)
             log.warning("work failed", worker=self._name, key=key, error=f"{type(error).__name__}: {error}", retry=delay)
             return delay
         self._failures.pop(key, None)

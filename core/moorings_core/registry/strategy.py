@@ -66,6 +66,8 @@ def prepare_create(resource: Resource, obj: Object) -> None:
     if (resource.group, resource.plural) == ("", "namespaces"):
         spec = obj.setdefault("spec", {})
         spec["finalizers"] = sorted({*(spec.get("finalizers") or ()), "kubernetes"})
+    if (resource.group, resource.plural) == ("batch", "jobs"):
+        _select_own_pods(obj)
 
 
 def prepare_update(resource: Resource, new: Object, old: Object, subresource: str = "") -> None:
@@ -104,6 +106,18 @@ def graceful_seconds(resource: Resource, obj: Object, asked: int | None) -> int:
 def default_propagation(resource: Resource) -> str:
     """Return what happens to dependents where the client does not say."""
     return "Orphan" if (resource.group, resource.plural) == ("", "replicationcontrollers") else "Background"
+
+
+def _select_own_pods(job: Object) -> None:
+    """Give a Job a selector that only its own pods match: by its uid, which no other Job ever has."""
+    spec, metadata = job.setdefault("spec", {}), job["metadata"]
+    if spec.get("manualSelector"):
+        return
+    uid, name = metadata["uid"], metadata["name"]
+    labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels[f"{prefix}controller-uid"], labels[f"{prefix}job-name"] = uid, name
+    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
 
 
 def _has_generation(resource: Resource) -> bool:
