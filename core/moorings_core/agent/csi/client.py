@@ -37,14 +37,14 @@ class CsiClient:
     def __init__(self, socket: Path) -> None:
         self._channel = grpc.aio.insecure_channel(f"unix://{socket}")
 
-    async def call(self, name: str, timeout: float = CALL_TIMEOUT, **fields: Any) -> Any:
+    async def call(self, rpc: str, /, timeout: float = CALL_TIMEOUT, **fields: Any) -> Any:
         """Return the response message. Raises CsiError, also when `timeout` seconds pass."""
-        service, method = _METHODS[name]
-        stub = self._channel.unary_unary(f"/{service}/{name}", _serialize, method.response.FromString)
+        service, method = _METHODS[rpc]
+        stub = self._channel.unary_unary(f"/{service}/{rpc}", _serialize, method.response.FromString)
         try:
             return await stub(method.request(**fields), timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            raise CsiError(name, error.code().name, error.details() or "") from error
+            raise CsiError(rpc, error.code().name, error.details() or "") from error
 
     async def close(self) -> None:
         """Close the connection."""

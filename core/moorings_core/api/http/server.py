@@ -167,8 +167,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(head(response, close=False))
         leftover = b"".join(self._waiting)
         self._transport.resume_reading()
-        self._connections.discard(self)
-        await response.takeover(self._transport, leftover)
+        try:
+            await response.takeover(self._transport, leftover)
+        finally:
+            self._connections.discard(self)  # until now it kept this task alive: the event loop holds tasks only weakly
 
     def _next(self) -> None:
         assert self._transport is not None
