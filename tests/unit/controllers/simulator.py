@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from moorings_core.client.resources import NAMESPACES, PODS
 from moorings_core.controllers.framework import Cache, Controller, Loop
 from moorings_core.ports.client import Create, Delete, ObjectList, Patch, Update
-from moorings_core.ports.errors import AlreadyExists, ApiError, Conflict, Invalid, NotFound, ServiceUnavailable
+from moorings_core.ports.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound, ServiceUnavailable
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -85,6 +85,9 @@ class Api:
         """Create an object."""
         obj = copy.deepcopy(obj)
         metadata = obj["metadata"]
+        home = self.objects.get(NAMESPACES, {}).get(Key("", metadata.get("namespace", "")))
+        if home is not None and home["metadata"].get("deletionTimestamp"):
+            raise Forbidden("it is being terminated", details={"causes": [{"reason": "NamespaceTerminating"}]})
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
         if metadata.get("generateName") and not metadata.get("name"):

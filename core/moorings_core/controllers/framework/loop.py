@@ -16,7 +16,7 @@ from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Key, Object, Resource
 
 from .cache import Answer, Cache, View
-from .intents import Controller, Intent, Note, Question, Result, WorkKey
+from .intents import Controller, Note, Question, Result, WorkKey
 from .queue import WorkQueue
 
 log = get_logger(__name__)
@@ -149,6 +149,8 @@ class Loop:
         answers = await self._client.commit([intent.write for _, intent in flat]) if flat else []
         failed: dict[WorkKey, list[ApiError]] = {}
         for (key, intent), answer in zip(flat, answers, strict=True):
+            if isinstance(answer, ApiError) and _is_home_going(answer):
+                continue  # nothing is made there any more; the namespace's deletion takes the rest
             if isinstance(answer, ApiError) and not isinstance(answer, intent.settled_by):
                 failed.setdefault(key, []).append(answer)
                 self._tell(intent.failed, error=str(answer))
@@ -193,6 +195,6 @@ class Loop:
             self._recorder.event(note.about, note.type, note.reason, message)
 
 
-def intents(*writes: Write) -> Sequence[Intent]:
-    """Return plain intents for writes."""
-    return [Intent(write) for write in writes]
+def _is_home_going(error: ApiError) -> bool:
+    """Whether a create was refused because its namespace is being deleted."""
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in error.details.get("causes") or ())
