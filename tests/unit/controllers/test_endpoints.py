@@ -121,8 +121,9 @@ async def test_a_service_without_selector_is_left_alone():
     assert not api.all(ENDPOINT_SLICES) and not api.all(ENDPOINTS)
 
 
-async def test_one_pod_of_many_writes_one_slice():
-    api, sim = world()
+@pytest.mark.parametrize("seed", range(4))
+async def test_one_pod_of_many_writes_one_slice(seed):
+    api, sim = world(seed)
     api.create(SERVICES, service())
     for number in range(250):
         api.create(PODS, pod(f"p{number:03}", address(number)))

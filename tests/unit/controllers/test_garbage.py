@@ -206,10 +206,7 @@ async def test_a_namespace_is_emptied_pods_first_and_let_go():
     assert api.read(PODS, "p", "d")["metadata"]["deletionTimestamp"]
     assert len(api.all(CONFIG_MAPS, "d")) == 3, "nothing goes before the pods"
     told = {c["type"]: (c["status"], c["message"]) for c in api.read(NAMESPACES, "d")["status"]["conditions"]}
-    assert (
-        told["NamespaceContentRemaining"][0] == "True"
-        and "pods. has 1 resource instances" in told["NamespaceContentRemaining"][1]
-    )
+    assert told["NamespaceContentRemaining"][0] == "True" and "pods. has 1 resource instances" in told["NamespaceContentRemaining"][1]
     Kubelet(api).stop(pod)
     await sim.settle()
     assert not api.all(NAMESPACES) and names(api) == ["elsewhere"] and not api.all(EVENTS)
