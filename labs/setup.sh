@@ -1,0 +1,77 @@
+#!/bin/sh
+# Sets a Debian 12 machine up: labs/setup.sh [tests]
+# Brings what is missing and nothing else: Debian packages, uv, .venv from uv.lock; with "tests" also upstream's suites (by Go).
+set -eu
+cd "$(dirname "$0")/.."
+
+PACKAGES="containerd runc nftables iproute2 conntrack busybox-static e2fsprogs xfsprogs btrfs-progs libnftables1 util-linux mount procps python3 python3-venv"
+TEST_PACKAGES="bind9-dnsutils iputils-ping ca-certificates git"
+CSI_SANITY=github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@v5.6.0
+CNITOOL=github.com/containernetworking/cni/cnitool@v1.3.1
+GO_TOOLCHAIN=v0.0.1-go1.26.0.linux-amd64
+MODULES="k8s.io/kubernetes@v1.37.2 k8s.io/api@v0.37.2 k8s.io/apimachinery@v0.37.2 k8s.io/apiextensions-apiserver@v0.37.2 k8s.io/kube-aggregator@v0.37.2"
+
+installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+
+debian_packages() {
+    missing=""
+    for package in "$@"; do installed "$package" || missing="$missing $package"; done
+    [ -n "$missing" ] || return 0
+    [ "$(id -u)" = 0 ] || { echo "setup: not root, and these Debian packages are missing:$missing" >&2; exit 1; }
+    echo "setup: installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+python_environment() {
+    uv=$(command -v uv || true)
+    if [ -z "$uv" ] || ! "$uv" --version >/dev/null 2>&1; then
+        [ -x build/uv/bin/uv ] || { python3 -m venv build/uv && build/uv/bin/pip install -q --disable-pip-version-check "uv>=0.9"; }
+        uv=build/uv/bin/uv
+    fi
+    "$uv" sync -q --frozen
+}
+
+find_go() {
+    command -v go >/dev/null 2>&1 && return 0
+    if [ ! -x build/go/bin/go ]; then
+        echo "setup: bringing Go's tool chain for upstream's test suites"
+        .venv/bin/python - "$GO_TOOLCHAIN" <<'PYTHON' || return 1
+import io, os, pathlib, sys, urllib.request, zipfile
+name = f"golang.org/toolchain@{sys.argv[1]}"
+proxy = os.environ.get("GOPROXY", "https://proxy.golang.org").split(",")[0]
+with urllib.request.urlopen(f"{proxy}/golang.org/toolchain/@v/{sys.argv[1]}.zip", timeout=300) as answer:
+    archive = zipfile.ZipFile(io.BytesIO(answer.read()))
+for member in archive.namelist():
+    target = pathlib.Path("build/go") / member.removeprefix(name + "/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(archive.read(member))
+    if "/bin/" in member or "/pkg/tool/" in member:
+        target.chmod(0o755)
+PYTHON
+    fi
+    PATH="$PWD/build/go/bin:$PATH"
+    export PATH GOTOOLCHAIN=local
+}
+
+upstream_suites() {
+    if ! find_go; then
+        echo "setup: no Go and no Go module proxy: csi-sanity, cnitool and the comparison with upstream's files are skipped" >&2
+        return 0
+    fi
+    for tool in "$CSI_SANITY" "$CNITOOL"; do
+        name=$(basename "${tool%@*}")
+        [ -x "build/bin/$name" ] || GOBIN="$PWD/build/bin" GOFLAGS=-mod=mod go install "$tool"
+    done
+    cache=$(go env GOMODCACHE)
+    for module in $MODULES; do
+        [ -d "$cache/$module" ] || (cd / && go mod download "$module")
+    done
+}
+
+debian_packages $PACKAGES
+if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; fi
+python_environment
+if [ "${1:-}" = tests ]; then upstream_suites; fi
