@@ -133,9 +133,7 @@ def node() -> None:
 @NAME
 def poweroff(node_name: str, name: str) -> None:
     """Cut a node's power: everything on it dies at once."""
-    lab = engine.find(name)
-    lab.plan(node_name)
-    asyncio.run(nodes.power_off(lab.layout, node_name))
+    asyncio.run(engine.power_off(engine.find(name), node_name))
 
 
 @node.command()
@@ -145,7 +143,7 @@ def poweroff(node_name: str, name: str) -> None:
 def start(node_name: str, name: str, wait: float) -> None:
     """Give a node its power back and wait until all nodes are Ready."""
     lab = engine.find(name)
-    nodes.start(lab.plan(node_name))
+    asyncio.run(engine.start(lab, node_name))
     asyncio.run(engine.ready(lab, wait))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import ApiError, MooringsError
 from moorings_core.ports.objects import Object
 
-from . import certificates, images, network, nodes
+from . import certificates, golden, images, network, nodes
 from . import layout as layouts
 from .layout import Layout, State
 from .nodes import NodePlan
@@ -94,13 +95,12 @@ async def up(name: str, text: str, tell: Tell, timeout: float) -> Lab:
     with _locked(name):
         lab = _prepare(name, text, config)
         async with _timed("network", tell):
-            await network.make(lab.layout, lab.state)
+            await network.make(lab.layout, lab.state, dict(lab.state.nodes))
         async with _timed("certificates and images", tell):
             await asyncio.to_thread(certificates.make, lab.layout, lab.state, config)
-            archive = await asyncio.to_thread(_base_images)
+            prepared = await asyncio.to_thread(golden.directory)
         async with _timed("machines", tell):
-            await asyncio.gather(*(asyncio.to_thread(nodes.start, plan) for plan in lab.plans))
-            await asyncio.gather(*(_import_once(plan, archive, timeout) for plan in lab.plans if plan.is_node))
+            await asyncio.gather(*(asyncio.to_thread(_start, plan, prepared) for plan in lab.plans))
         async with _timed("API", tell):
             await _api(lab, timeout)
         async with _timed("nodes ready", tell):
@@ -120,6 +120,22 @@ async def down(name: str) -> None:
         await asyncio.to_thread(_release_loops, layout.root)
         shutil.rmtree(layout.run, ignore_errors=True)
         shutil.rmtree(layout.root)
+
+
+async def power_off(lab: Lab, node: str) -> None:
+    """Cut a node's power: its processes die at once and its kernel's network state is gone; its disk stays. Raises LabError."""
+    plan = lab.plan(node)
+    with _locked(lab.state.name):
+        await nodes.power_off(lab.layout, plan.node.name)
+        await network.remove_namespace(lab.layout.namespace(plan.node.name))
+
+
+async def start(lab: Lab, node: str) -> None:
+    """Give a node its power back. Raises LabError, NodeError."""
+    plan = lab.plan(node)
+    with _locked(lab.state.name):
+        await network.make(lab.layout, lab.state, {node})
+        await asyncio.to_thread(nodes.start, plan)
 
 
 async def ready(lab: Lab, timeout: float) -> None:
@@ -167,13 +183,13 @@ def is_ready(node: Object) -> bool:
 
 def _prepare(name: str, text: str, config: ClusterConfig) -> Lab:
     """Write down what is to be made; a lab that is there keeps what it has."""
-    state = layouts.load(name)
-    if state is None:
-        state = layouts.choose(name, config.lab.nodes)
-        layout = Layout(state.name, state.number)
-        layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        layout.cluster_file.write_text(text)
-        state.save(layout)
+    if layouts.load(name) is None:
+        with _numbering():
+            state = layouts.choose(name, config.lab.nodes)
+            layout = Layout(state.name, state.number)
+            layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            layout.cluster_file.write_text(text)
+            state.save(layout)
         return Lab(layout, state, config)
     lab = find(name)
     if [n.name for n in lab.config.lab.nodes] != [n.name for n in config.lab.nodes]:
@@ -198,24 +214,12 @@ async def _api(lab: Lab, timeout: float) -> None:
         await client.close()
 
 
-def _base_images() -> Path:
-    """Return the archive of the images that every node has, making it when this machine has none yet."""
-    path = layouts.root().parent / "base-images.tar"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        images.busybox_archive(path)
-    return path
-
-
-async def _import_once(plan: NodePlan, archive: Path, timeout: float) -> None:
-    marker = plan.root / "images-imported"
-    if marker.exists():
-        return
-    async with asyncio.timeout(timeout):
-        while not plan.socket.exists():
-            await asyncio.sleep(0.01)
-    await _import(plan, archive)
-    marker.touch()
+def _start(plan: NodePlan, prepared: Path) -> None:
+    """Start a machine; a new one gets its disk first."""
+    if plan.is_node:
+        plan.root.mkdir(parents=True, exist_ok=True)
+        golden.copy(prepared, plan.root / "containerd")
+    nodes.start(plan)
 
 
 async def _import(plan: NodePlan, archive: Path) -> None:
@@ -236,17 +240,30 @@ def _release_loops(directory: Path) -> None:
 def _locked(name: str) -> Iterator[None]:
     """Be the only one who changes a lab. Raises LabError."""
     layouts.root().mkdir(parents=True, exist_ok=True)
-    file = (layouts.root() / f".{name}.lock").open("w")
+    path = layouts.root() / f".{name}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = path.stat().st_ino == os.fstat(file.fileno()).st_ino  # its last holder may have removed it meanwhile
+        except OSError:
+            same = False
+        if not same:
+            raise LabError(f"lab {name} is being changed by another process")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _numbering() -> Iterator[None]:
+    """Be the only one who gives a lab its number, for as long as that takes."""
+    directory = os.open(layouts.root(), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise LabError(f"lab {name} is being changed by another process") from error
-    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
         yield
     finally:
-        Path(file.name).unlink(missing_ok=True)
-        file.close()
+        os.close(directory)
 
 
 @asynccontextmanager

@@ -22,9 +22,8 @@ class ImageError(MooringsError):
 
 
 def busybox_archive(path: Path, names: tuple[str, ...] = (PAUSE, DEMO)) -> None:
-    """Write a docker archive with busybox and a link for each of its applets, under all of the names."""
-    if not BUSYBOX.exists():
-        raise ImageError(f"{BUSYBOX} is missing: install Debian's busybox-static")
+    """Write a docker archive with busybox and a link for each of its applets, under all of the names. Raises ImageError."""
+    fingerprint()
     layer = _layer()
     digest = hashlib.sha256(layer).hexdigest()
     config = {
@@ -43,6 +42,13 @@ def busybox_archive(path: Path, names: tuple[str, ...] = (PAUSE, DEMO)) -> None:
         _add(archive, f"{digest}/layer.tar", layer)
         _add(archive, "manifest.json", json.dumps(manifest).encode())
     temporary.rename(path)
+
+
+def fingerprint() -> bytes:
+    """Return what changes when the archive would: busybox, and this file. Raises ImageError."""
+    if not BUSYBOX.exists():
+        raise ImageError(f"{BUSYBOX} is missing: `make setup`, or apt-get install busybox-static")
+    return hashlib.sha256(BUSYBOX.read_bytes() + Path(__file__).read_bytes()).digest()
 
 
 def _layer() -> bytes:

@@ -16,42 +16,13 @@ from moorings_core.pki.authority import write_private
 from moorings_core.ports.cluster import LabNode
 from moorings_core.ports.errors import MooringsError
 
-from .images import PAUSE
+from . import golden
 from .layout import Layout
 
 INIT = Path(__file__).with_name("init.py")
 CGROUPS = Path("/sys/fs/cgroup")
 CPU_PERIOD = 100_000
 KILL_SECONDS = 10.0
-CONTAINERD = """version = 2
-root = "{root}/containerd"
-state = "{run}/c"
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.tracing.processor.v1.otlp"]
-[grpc]
-  address = "{run}/containerd.sock"
-[ttrpc]
-  address = ""
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{pause}"
-  restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
-  disable_tcp_service = true
-  stream_server_address = "127.0.0.1"
-  enable_selinux = false
-  ignore_image_defined_volumes = true
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{root}/agent/cni/bin"
-    conf_dir = "{root}/agent/cni/conf.d"
-    max_conf_num = 1
-"""
 
 
 class NodeError(MooringsError):
@@ -96,10 +67,10 @@ class NodePlan:
 
 def write_files(plan: NodePlan) -> None:
     """Write the node's configuration."""
-    for directory in (plan.root / "logs", plan.root / "agent", plan.root / "containerd", plan.run):
+    for directory in (plan.root / "logs", plan.root / "agent", plan.run):
         directory.mkdir(parents=True, exist_ok=True)
     if plan.is_node:
-        text = CONTAINERD.format(root=plan.root, run=plan.run, pause=PAUSE)
+        text = golden.configuration(plan.root / "containerd", plan.run, plan.root / "agent")
         write_private(plan.root / "containerd.toml", text.encode())
         write_private(plan.root / "resolv.conf", b"")
     config = {
