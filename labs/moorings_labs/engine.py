@@ -10,15 +10,13 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from moorings_core.client.http import HttpClient
-from moorings_core.client.resources import NODES
+from moorings_core.client.resources import NODES, PODS
 from moorings_core.config import load_text, with_lab
 from moorings_core.kernel import loops
 from moorings_core.ports.cluster import ClusterConfig
@@ -29,9 +27,10 @@ from . import certificates, golden, images, network, nodes
 from . import layout as layouts
 from .layout import Layout, State
 from .nodes import NodePlan
+from .progress import step
 
 POLL_SECONDS = 0.05
-IMPORT_SECONDS = 60.0
+IMPORT_SECONDS, STATUS_SECONDS = 60.0, 5.0
 
 
 class LabError(MooringsError):
@@ -41,9 +40,19 @@ class LabError(MooringsError):
 class NoSuchLab(LabError):
     """There is no lab of that name."""
 
+    exit_code = 4
+
+
+class NoSuchNode(LabError):
+    """The lab has no node (or component) of that name."""
+
+    exit_code = 4
+
 
 class LabTimeout(LabError):
     """A step took longer than it was given."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +64,10 @@ class Lab:
     config: ClusterConfig
 
     def plan(self, name: str) -> NodePlan:
-        """Return the plan of a node. Raises LabError where there is no such node."""
+        """Return the plan of a node. Raises NoSuchNode."""
         found = next((n for n in self.config.lab.nodes if n.name == name), None)
         if found is None:
-            raise LabError(f"lab {self.state.name} has no node {name!r}; it has {', '.join(n for n, _ in self.state.nodes)}")
+            raise NoSuchNode(f"lab {self.state.name} has no node {name!r}; it has {', '.join(n for n, _ in self.state.nodes)}")
         addresses = dict(self.state.nodes)
         return NodePlan(self.layout, found, addresses[name], addresses[self.server])
 
@@ -74,10 +83,6 @@ class Lab:
         return next(n.name for n in self.config.lab.nodes if "server" in n.roles)
 
 
-Tell = Callable[[str, float], None]
-"""tell(step, seconds that it took)"""
-
-
 def find(name: str) -> Lab:
     """Return a lab. Raises NoSuchLab."""
     state = layouts.load(name)
@@ -88,23 +93,29 @@ def find(name: str) -> Lab:
     return Lab(layout, state, load_text(layout.cluster_file.read_text(), str(layout.cluster_file)))
 
 
-async def up(name: str, text: str, tell: Tell, timeout: float) -> Lab:
+def check(text: str, source: str) -> ClusterConfig:
+    """Return the configuration of a cluster file. Raises ConfigError and UnknownBackend, which name the file."""
+    load_text(text, source)
+    return load_text(with_lab(text), source)
+
+
+async def up(name: str, text: str, timeout: float) -> Lab:
     """Make or finish a lab; return when every node is Ready. Raises LabError, ConfigError, UnknownBackend."""
     text = with_lab(text)
     config = load_text(text)
     with _locked(name):
         lab = _prepare(name, text, config)
-        async with _timed("network", tell):
+        with step("network"):
             await network.make(lab.layout, lab.state, dict(lab.state.nodes))
-        async with _timed("certificates and images", tell):
+        with step("certificates and images"):
             await asyncio.to_thread(certificates.make, lab.layout, lab.state, config)
             prepared = await asyncio.to_thread(golden.directory)
-        async with _timed("machines", tell):
+        with step("machines"):
             await asyncio.gather(*(asyncio.to_thread(_start, plan, prepared) for plan in lab.plans))
-        async with _timed("API", tell):
+        with step("API"):
             await _api(lab, timeout)
-        async with _timed("nodes ready", tell):
-            await ready(lab, timeout)
+        with step("nodes ready"):
+            await ready(lab, {plan.node.name for plan in lab.plans if plan.is_node}, timeout)
         return lab
 
 
@@ -130,17 +141,49 @@ async def power_off(lab: Lab, node: str) -> None:
         await network.remove_namespace(lab.layout.namespace(plan.node.name))
 
 
-async def start(lab: Lab, node: str) -> None:
-    """Give a node its power back. Raises LabError, NodeError."""
+async def start(lab: Lab, node: str, timeout: float) -> None:
+    """Give a node its power back and wait until it is Ready. Raises LabError, NodeError, LabTimeout."""
     plan = lab.plan(node)
     with _locked(lab.state.name):
         await network.make(lab.layout, lab.state, {node})
         await asyncio.to_thread(nodes.start, plan)
+        await _api(lab, timeout)
+        if plan.is_node:
+            await ready(lab, {node}, timeout)
 
 
-async def ready(lab: Lab, timeout: float) -> None:
-    """Wait until every node is Ready. Raises LabTimeout naming what is missing."""
-    wanted = {plan.node.name for plan in lab.plans if plan.is_node}
+async def status(lab: Lab) -> list[dict[str, str | int]]:
+    """Return a row for each node: what the machine says of it, and what the API says when it answers."""
+    known, pods = await _known(lab)
+    return [
+        {
+            "name": plan.node.name,
+            "roles": ",".join(plan.node.roles),
+            "power": "on" if (pid := nodes.first_process(lab.layout, plan.node.name)) else "off",
+            "ready": ("yes" if is_ready(known[plan.node.name]) else "no") if plan.node.name in known else "-",
+            "address": plan.address,
+            "pods": pods.count(plan.node.name),
+            "pid": pid,
+        }
+        for plan in lab.plans
+    ]
+
+
+async def _known(lab: Lab) -> tuple[dict[str, Object], list[str]]:
+    """Return the API's nodes by name, and the node of each pod; nothing when it does not answer."""
+    client = HttpClient.from_kubeconfig(lab.layout.kubeconfig)
+    try:
+        async with asyncio.timeout(STATUS_SECONDS):
+            known = {n["metadata"]["name"]: n for n in (await client.list(NODES)).items}
+            return known, [p["spec"].get("nodeName", "") for p in (await client.list(PODS)).items]
+    except (ApiError, OSError, TimeoutError):
+        return {}, []
+    finally:
+        await client.close()
+
+
+async def ready(lab: Lab, wanted: set[str], timeout: float) -> None:
+    """Wait until nodes are Ready. Raises LabTimeout naming what is missing."""
     client = HttpClient.from_kubeconfig(lab.layout.kubeconfig)
     missing = wanted
     try:
@@ -192,8 +235,10 @@ def _prepare(name: str, text: str, config: ClusterConfig) -> Lab:
             state.save(layout)
         return Lab(layout, state, config)
     lab = find(name)
-    if [n.name for n in lab.config.lab.nodes] != [n.name for n in config.lab.nodes]:
-        raise LabError(f"lab {name} is there with other nodes: `moorings down {name}` first")
+    differing = [f.name for f in fields(config) if getattr(config, f.name) != getattr(lab.config, f.name)]
+    if differing:
+        hint = f"`moorings swap` exchanges a backend; for the rest `moorings down {name}` first"
+        raise LabError(f"lab {name} is there, made from a file that differs in {', '.join(differing)}: {hint}")
     return lab
 
 
@@ -264,15 +309,3 @@ def _numbering() -> Iterator[None]:
         yield
     finally:
         os.close(directory)
-
-
-@asynccontextmanager
-async def _timed(step: str, tell: Tell) -> AsyncIterator[None]:
-    started = time.monotonic()
-    yield
-    tell(step, time.monotonic() - started)
-
-
-def print_step(step: str, seconds: float) -> None:
-    """Tell of a step on stderr."""
-    sys.stderr.write(f"{step:<28}{seconds:6.2f} s\n")

@@ -24,6 +24,8 @@ class SwapRefused(MooringsError):
 class SwapTimeout(MooringsError):
     """Not every node followed in time; everything is as before."""
 
+    exit_code = 3
+
 
 async def swap_network(kubeconfig: Path, backend: str, timeout: float) -> float:
     """Choose a network backend and return the seconds it took. Raises UnknownBackend, SwapRefused, SwapTimeout."""

@@ -112,6 +112,14 @@ def load(name: str) -> State | None:
     return State(raw["name"], raw["number"], tuple((n, a) for n, a in raw["nodes"]))
 
 
+def find(name: str) -> Layout:
+    """Return the layout of a lab that is there. Raises LookupError."""
+    state = load(name)
+    if state is None:
+        raise LookupError(name)
+    return Layout(state.name, state.number)
+
+
 def choose(name: str, nodes: tuple[LabNode, ...]) -> State:
     """Return the state of a new lab on a subnet that no other lab here has."""
     taken = {s.number for d in root().glob("*") if (s := load(d.name)) is not None}

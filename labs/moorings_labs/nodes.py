@@ -22,6 +22,8 @@ from .layout import Layout
 INIT = Path(__file__).with_name("init.py")
 CGROUPS = Path("/sys/fs/cgroup")
 CPU_PERIOD = 100_000
+PRIVATE = ("/run/containerd", "/var/lib/cni")
+"""Where containerd and its shims put sockets and notes of CNI results whatever they are told: each node has its own."""
 KILL_SECONDS = 10.0
 
 
@@ -75,7 +77,7 @@ def write_files(plan: NodePlan) -> None:
         write_private(plan.root / "resolv.conf", b"")
     config = {
         "hostname": plan.node.name,
-        "tmpfs": ["/run/containerd"],
+        "tmpfs": PRIVATE,
         "binds": [[str(plan.root), str(plan.root)]],
         "sysctls": {"/proc/sys/net/ipv4/ip_forward": "1"},
         "children": _children(plan),

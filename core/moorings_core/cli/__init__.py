@@ -19,7 +19,7 @@ GROUP = "moorings.command"
 
 
 class LazyGroup(click.Group):
-    """Verbs are looked up by name; `--help` imports none of them."""
+    """Verbs are looked up by name; `--help` imports no more than their definitions."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the verbs."""
@@ -34,10 +34,14 @@ class LazyGroup(click.Group):
         return entry.load() if entry else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing them."""
-        rows = [(name, OWN[name][1] if name in OWN else "") for name in self.list_commands(context)]
+        """List the verbs; server and agent, which are heavy, are not imported for that."""
+        rows = [(name, self._summary(context, name)) for name in self.list_commands(context)]
         with formatter.section("Verbs (moorings VERB --help tells more)"):
             formatter.write_dl(rows)
+
+    def _summary(self, context: click.Context, name: str) -> str:
+        found = None if name in OWN else self.get_command(context, name)
+        return OWN[name][1] if found is None else found.get_short_help_str(80)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MOORINGS"})
@@ -48,7 +52,6 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line."""
-    from moorings_core.config import ConfigError, UnknownBackend
     from moorings_core.ports.errors import MooringsError
 
     try:
@@ -60,10 +63,6 @@ def main() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except (ConfigError, UnknownBackend) as error:
-        sys.stderr.write(f"moorings: {error}\n")
-        sys.exit(2)
     except MooringsError as error:
         sys.stderr.write(f"moorings: {error}\n")
-        name = type(error).__name__
-        sys.exit(3 if name.endswith("Timeout") else 4 if name.startswith(("NoSuch", "NotFound")) else 1)
+        sys.exit(error.exit_code)

@@ -11,6 +11,8 @@ from moorings_core.ports.errors import MooringsError
 class UnknownBackend(MooringsError):
     """No installed package registered that name for that port."""
 
+    exit_code = 2
+
     def __init__(self, port: str, name: str, installed: list[str]) -> None:
         super().__init__(f"no {port} backend {name!r}; installed: {', '.join(installed) or 'none'}")
         self.port, self.name, self.installed = port, name, installed

@@ -23,6 +23,8 @@ Parser = Callable[["Cursor"], T]
 class ConfigError(MooringsError):
     """A field of the cluster file is wrong: where it stands and what was expected there."""
 
+    exit_code = 2
+
     def __init__(self, source: str, line: int, path: str, expected: str) -> None:
         super().__init__(f"{source}:{line}: {path or 'the document'}: {expected}")
         self.source, self.line, self.path, self.expected = source, line, path, expected

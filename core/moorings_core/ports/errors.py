@@ -11,7 +11,12 @@ from .objects import Object
 
 
 class MooringsError(Exception):
-    """Base of every error that moorings raises on purpose."""
+    """Base of every error that moorings raises on purpose. exit_code: what a command ends with when it meets the error:
+
+    1 failed, 2 wrong usage or configuration, 3 timed out, 4 no such thing.
+    """
+
+    exit_code: ClassVar[int] = 1
 
 
 class ApiError(MooringsError):
@@ -70,6 +75,8 @@ class Forbidden(ApiError):
 
 class NotFound(ApiError):
     """There is no such object or path."""
+
+    exit_code = 4
 
     code, reason = 404, "NotFound"
 
