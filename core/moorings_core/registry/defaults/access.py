@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+
 from moorings_core.ports.objects import Object
 
 RBAC = "rbac.authorization.k8s.io"
 
 
 def _secret(obj: Object) -> None:
+    """Secrets come with clear text too, which is stored encoded as the rest and never given back."""
     obj.setdefault("type", "Opaque")
+    clear = obj.pop("stringData", None)
+    if clear:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in clear.items()}
+        obj["data"] = {**(obj.get("data") or {}), **encoded}
 
 
 def _namespace(obj: Object) -> None:
