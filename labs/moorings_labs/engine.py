@@ -28,6 +28,7 @@ from . import certificates, images, network, nodes
 from . import layout as layouts
 from .layout import Layout, State
 from .nodes import NodePlan
+from .pools import with_pools
 
 POLL_SECONDS = 0.05
 IMPORT_SECONDS = 60.0
@@ -171,10 +172,11 @@ def _prepare(name: str, text: str, config: ClusterConfig) -> Lab:
     if state is None:
         state = layouts.choose(name, config.lab.nodes)
         layout = Layout(state.name, state.number)
+        text = with_pools(text, layout)
         layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         layout.cluster_file.write_text(text)
         state.save(layout)
-        return Lab(layout, state, config)
+        return Lab(layout, state, load_text(text))
     lab = find(name)
     if [n.name for n in lab.config.lab.nodes] != [n.name for n in config.lab.nodes]:
         raise LabError(f"lab {name} is there with other nodes: `moorings down {name}` first")
