@@ -46,15 +46,23 @@ class Echo:
                     connection, peer = self.tcp.accept()
                     connection.sendall(peer[0].encode() + self._suffix + b"\n")
                     open_connections.append(connection)
-                elif data := sock.recv(65536):
-                    sock.sendall(data)
-                else:
+                elif not _echo(sock):
                     open_connections.remove(sock)
                     sock.close()
 
     def close(self) -> None:
         os.close(self._told)
         self._thread.join(5)
+
+
+def _echo(connection: socket.socket) -> bool:
+    """Send back what has come; return whether the client is still there."""
+    try:
+        data = connection.recv(65536)
+        connection.sendall(data)
+    except ConnectionError:  # it went without waiting for the rest
+        return False
+    return bool(data)
 
 
 def ask_udp(netns: str, target: str, port: int = 7777, size: int = 10, df: bool = False) -> str:
