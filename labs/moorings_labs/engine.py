@@ -27,6 +27,7 @@ from . import certificates, golden, images, network, nodes
 from . import layout as layouts
 from .layout import Layout, State
 from .nodes import NodePlan
+from .pools import with_pools
 from .progress import step
 
 POLL_SECONDS = 0.05
@@ -231,10 +232,11 @@ def _prepare(name: str, text: str, config: ClusterConfig) -> Lab:
             state = layouts.choose(name, config.lab.nodes)
             layout = Layout(state.name, state.number)
             layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            layout.cluster_file.write_text(text)
+            layout.cluster_file.write_text(with_pools(text, layout))
             state.save(layout)
-        return Lab(layout, state, config)
+        return find(name)
     lab = find(name)
+    config = load_text(with_pools(text, lab.layout))
     differing = [f.name for f in fields(config) if getattr(config, f.name) != getattr(lab.config, f.name)]
     if differing:
         hint = f"`moorings swap` exchanges a backend; for the rest `moorings down {name}` first"

@@ -23,6 +23,7 @@ from .cluster import Cluster, run
 MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
 counter = itertools.count()
 DEFAULT = """
+cloud: {backend: metal}
 lab:
   profile: fast
   nodes:

@@ -7,8 +7,6 @@ import asyncio
 import itertools
 import json
 import os
-import select
-import socket
 import subprocess
 import threading
 import time
@@ -303,86 +301,3 @@ class Fabric:
             node.stop()
         for name in self.names:
             subprocess.run(["ip", "netns", "del", name], check=False)
-
-
-class Echo:
-    """A TCP and UDP server in a namespace that says who is asking, then echoes."""
-
-    def __init__(self, netns: str, port: int = 7777, family: int = socket.AF_INET) -> None:
-        def open_sockets() -> list[socket.socket]:
-            tcp, udp = socket.socket(family, socket.SOCK_STREAM), socket.socket(family, socket.SOCK_DGRAM)
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            for sock in (tcp, udp):
-                sock.bind(("", port))
-            tcp.listen(64)
-            return [tcp, udp]
-
-        self.tcp, self.udp = call_in(netns, open_sockets)
-        self._end, self._told = os.pipe()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        open_connections: list[socket.socket] = []
-        while True:
-            ready, _, _ = select.select([self.tcp, self.udp, self._end, *open_connections], [], [])
-            if self._end in ready:
-                for sock in (*open_connections, self.tcp, self.udp):
-                    sock.close()
-                os.close(self._end)
-                return
-            for sock in ready:
-                if sock is self.udp:
-                    data, peer = self.udp.recvfrom(65535)
-                    self.udp.sendto(peer[0].encode() + b" " + data, peer)
-                elif sock is self.tcp:
-                    connection, peer = self.tcp.accept()
-                    connection.sendall(peer[0].encode() + b"\n")
-                    open_connections.append(connection)
-                elif data := sock.recv(65536):
-                    sock.sendall(data)
-                else:
-                    open_connections.remove(sock)
-                    sock.close()
-
-    def close(self) -> None:
-        os.close(self._told)
-        self._thread.join(5)
-
-
-def ask_udp(netns: str, target: str, port: int = 7777, size: int = 10, df: bool = False) -> str:
-    """Return the source address that an echo server saw; the payload must come back whole."""
-
-    def work() -> str:
-        family = socket.AF_INET6 if ":" in target else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            if df:
-                sock.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER = IP_PMTUDISC_DO
-            sock.settimeout(3)
-            payload = os.urandom(size)
-            sock.sendto(payload, (target, port))
-            who, _, back = sock.recvfrom(65535)[0].partition(b" ")
-            assert back == payload
-            return who.decode()
-
-    return str(call_in(netns, work))
-
-
-def ask_tcp(netns: str, target: str, port: int = 7777, size: int = 1000) -> str:
-    """Send size bytes and have them back; return the source address that the server saw."""
-
-    def work() -> str:
-        with socket.create_connection((target, port), timeout=5) as sock:
-            who = b""
-            while not who.endswith(b"\n"):
-                who += sock.recv(1)
-            payload, got = os.urandom(size), b""
-            sender = threading.Thread(target=sock.sendall, args=(payload,))
-            sender.start()
-            while len(got) < size and (part := sock.recv(1 << 16)):
-                got += part
-            sender.join()
-            assert got == payload
-            return who.decode().strip()
-
-    return str(call_in(netns, work))

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cni_support import Echo, Pod, ask_tcp, sh, until
+from cni_support import Pod, sh, until
+from tests.traffic import Echo, ask_tcp
 
 pytestmark = pytest.mark.netns
 

@@ -5,7 +5,8 @@ import threading
 import time
 
 import pytest
-from cni_support import Echo, Pod, ask_tcp, sh, until
+from cni_support import Pod, sh, until
+from tests.traffic import Echo, ask_tcp
 
 from moorings_core.client.resources import NODES
 from moorings_core.kernel import sysctl

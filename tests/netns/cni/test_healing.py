@@ -1,7 +1,8 @@
 """Whatever somebody does to the kernel's or the API's state between nodes is put right within seconds."""
 
 import pytest
-from cni_support import Echo, ask_tcp, ask_udp, sh, until
+from cni_support import sh, until
+from tests.traffic import Echo, ask_tcp, ask_udp
 
 from moorings_core.client.resources import NODES
 from moorings_core.kernel import sysctl

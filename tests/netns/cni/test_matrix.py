@@ -4,7 +4,7 @@ import errno
 import socket
 
 import pytest
-from cni_support import Echo, ask_tcp, ask_udp
+from tests.traffic import Echo, ask_tcp, ask_udp
 
 from moorings_core.kernel.namespaces import call_in
 
