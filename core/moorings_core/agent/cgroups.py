@@ -30,11 +30,19 @@ class PodCgroups:
 
     def remove(self, uid: str) -> None:
         """Remove what is left of a pod's cgroups."""
-        hierarchies = [ROOT, *(p for p in ROOT.iterdir() if p.is_dir())] if ROOT.exists() else []
-        for hierarchy in hierarchies:
-            base = hierarchy / self._base.lstrip("/") / "kubepods"
-            for path in (base, base / "burstable", base / "besteffort"):
-                _remove_tree(path / f"pod{uid}")
+        for directory in self._directories():
+            _remove_tree(directory / f"pod{uid}")
+
+    def leftovers(self) -> set[str]:
+        """Return the uids of all pods that have a cgroup."""
+        return {p.name.removeprefix("pod") for d in self._directories() if d.is_dir() for p in d.glob("pod?*")}
+
+    def _directories(self) -> list[Path]:
+        """Return every directory with cgroups of pods: on v1 three in each hierarchy, on v2 three in all."""
+        unified = (ROOT / "cgroup.controllers").exists()
+        hierarchies = [ROOT] if unified else [p for p in ROOT.iterdir() if p.is_dir() and not p.is_symlink()]
+        bases = [h / self._base.lstrip("/") / "kubepods" for h in hierarchies]
+        return [base / part for base in bases for part in ("", "burstable", "besteffort")]
 
 
 def _remove_tree(path: Path) -> None:

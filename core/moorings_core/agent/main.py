@@ -26,7 +26,8 @@ from .csi.provisioner import Provisioner
 from .csi.volumes import CsiVolumes
 from .network import NetworkExchange
 from .node import NodeFacts, NodeStatus
-from .pods import PodManager, PodSettings
+from .pod_state import PodSettings
+from .pods import PodManager
 from .resolv import ClusterDns, read_resolv_conf
 from .server import AgentServer
 from .volumes.manager import VolumeManager

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from moorings_core.ports.runtime import ContainerDetail, ContainerState, SandboxState
 
-UID, NAME, NAMESPACE, CONTAINER = (
-    "io.kubernetes.pod.uid",
+NAME, NAMESPACE, CONTAINER = (
     "io.kubernetes.pod.name",
     "io.kubernetes.pod.namespace",
     "io.kubernetes.container.name",
@@ -53,6 +52,10 @@ class Observed:
         if living is None:
             return runs[0] if runs else None
         return next((run for run in runs if run.state.sandbox == living.id), None)
+
+    def newest(self, container: str) -> ObservedContainer | None:
+        """Return the newest run of a container in whatever sandbox."""
+        return next(iter(self.runs.get(container, ())), None)
 
     def previous(self, container: str) -> ObservedContainer | None:
         """Return the newest run that ended and is not the latest."""

@@ -6,6 +6,7 @@ What ended is started again as the restart policy says, later each time. Source:
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,11 +35,12 @@ class StartContainer:
 
 @dataclass(frozen=True, slots=True)
 class KillContainer:
-    """End a run: probes say it is not well."""
+    """End a run: probes say it is not well. grace: seconds, where the probe has its own; None: what the pod gives."""
 
     id: str
     name: str
     reason: str
+    grace: float | None = None
 
 
 Operation = CreateSandbox | StartContainer | KillContainer
@@ -84,24 +86,30 @@ def is_sidecar(container: Object) -> bool:
 
 
 def finished_phase(pod: Object, observed: Observed) -> str:
-    """Return Succeeded or Failed once nothing of the pod will run again, else ""."""
+    """Return Succeeded or Failed once none of the pod's own work will run again, else ""; sidecars may still run."""
     spec = pod["spec"]
     policy = spec.get("restartPolicy", "Always")
-    for container in spec.get("initContainers", ()):
+    for container in spec.get("initContainers") or ():
         run = observed.latest(container["name"])
-        if is_sidecar(container):
-            continue
-        if run is not None and run.exited and run.detail.exit_code != 0 and policy == "Never":
+        if policy == "Never" and not is_sidecar(container) and run is not None and run.exited and run.detail.exit_code != 0:
             return "Failed"
     if policy == "Always":
         return ""
-    runs = [observed.latest(c["name"]) for c in spec["containers"]]
+    runs = [observed.newest(c["name"]) for c in spec["containers"]]
     if any(run is None or not run.exited for run in runs):
         return ""
     codes = [run.detail.exit_code for run in runs if run is not None]
     if not any(codes):
         return "Succeeded"
     return "Failed" if policy == "Never" else ""
+
+
+def deadline_left(pod: Object, now: float) -> float | None:
+    """Return the seconds until the pod has been active for too long, None where nothing limits it."""
+    seconds, start = pod["spec"].get("activeDeadlineSeconds"), (pod.get("status") or {}).get("startTime")
+    if seconds is None or start is None:
+        return None
+    return datetime.datetime.fromisoformat(start).timestamp() + float(seconds) - now
 
 
 def plan(
@@ -116,102 +124,95 @@ def plan(
     if observed.sandbox is None:
         attempt = max((s.attempt + 1 for s in observed.sandboxes), default=0)
         return Plan((CreateSandbox(attempt),))
-    spec = pod["spec"]
-    operations: list[Operation] = []
-    waits: list[float] = []
-    for container in spec.get("initContainers", ()):
-        done = _initial(container, spec, observed, probes, memory, backoff, now, operations, waits)
-        if not done:
-            return Plan(tuple(operations), min(waits, default=None))
-    for container in spec["containers"]:
-        _regular(container, spec.get("restartPolicy", "Always"), observed, probes, memory, backoff, now, operations, waits)
-    return Plan(tuple(operations), min(waits, default=None))
+    planner = _Planner(observed, probes, memory, backoff, now)
+    planner.pod(pod["spec"])
+    return Plan(tuple(planner.operations), min(planner.waits, default=None))
 
 
-def _initial(
-    container: Object,
-    spec: Object,
-    observed: Observed,
-    probes: Mapping[str, ProbeView],
-    memory: Memory,
-    backoff: Backoff,
-    now: float,
-    operations: list[Operation],
-    waits: list[float],
-) -> bool:
-    """Plan one init container; return whether the next one may run."""
-    name, run = container["name"], observed.latest(container["name"])
-    if is_sidecar(container):
-        _regular(container, "Always", observed, probes, memory, backoff, now, operations, waits)
-        view = probes.get(run.state.id, ProbeView()) if run else ProbeView()
-        started = view.started is not False if not container.get("startupProbe") else bool(view.started)
-        return run is not None and run.running and started
-    if run is not None and run.exited and run.detail.exit_code == 0:
-        return True
-    main_started = any(observed.latest(c["name"]) for c in spec["containers"])
-    if run is None and main_started:
-        return True  # it ran before; the runtime has forgotten it
-    policy = "Never" if spec.get("restartPolicy") == "Never" else "OnFailure"
-    _restart(name, run, policy, observed, memory, backoff, now, operations, waits)
-    return False
+class _Planner:
+    """One look at a pod whose sandbox lives."""
 
+    def __init__(self, observed: Observed, probes: Mapping[str, ProbeView], memory: Memory, backoff: Backoff, now: float) -> None:
+        self._observed, self._probes, self._memory, self._backoff, self._now = observed, probes, memory, backoff, now
+        self.operations: list[Operation] = []
+        self.waits: list[float] = []
 
-def _regular(
-    container: Object,
-    policy: str,
-    observed: Observed,
-    probes: Mapping[str, ProbeView],
-    memory: Memory,
-    backoff: Backoff,
-    now: float,
-    operations: list[Operation],
-    waits: list[float],
-) -> None:
-    name, run = container["name"], observed.latest(container["name"])
-    if run is not None and run.running:
-        view = probes.get(run.state.id, ProbeView())
-        if view.alive is False:
-            probe = "liveness" if view.started is not False else "startup"
-            reason = f"Container {name} failed {probe} probe, will be restarted"
-            operations.append(KillContainer(run.state.id, name, reason))
-        return
-    _restart(name, run, policy, observed, memory, backoff, now, operations, waits)
+    def pod(self, spec: Object) -> None:
+        """Plan all containers. Once a regular one has been started, initial ones hold nobody up any more."""
+        for container in spec.get("ephemeralContainers") or ():
+            if self._observed.newest(container["name"]) is None:
+                self.operations.append(StartContainer(container["name"], 0))
+        initialized = any(self._observed.latest(c["name"]) for c in spec["containers"])
+        policy = spec.get("restartPolicy", "Always")
+        done = True
+        for container in spec.get("initContainers") or ():
+            if is_sidecar(container):
+                done = self._sidecar(container)
+            elif not initialized:
+                done = self._initial(container["name"], policy)
+            if not initialized and not done:
+                return
+        for container in spec["containers"]:
+            self._regular(container, policy)
 
+    def _sidecar(self, container: Object) -> bool:
+        """Plan a sidecar; return whether it has started."""
+        self._regular(container, "Always")
+        run = self._observed.latest(container["name"])
+        if run is None or not run.running:
+            return False
+        view = self._probes.get(run.state.id, ProbeView())
+        return bool(view.started) if container.get("startupProbe") else True
 
-def _restart(
-    name: str,
-    run: ObservedContainer | None,
-    policy: str,
-    observed: Observed,
-    memory: Memory,
-    backoff: Backoff,
-    now: float,
-    operations: list[Operation],
-    waits: list[float],
-) -> None:
-    """Start a container that does not run, if its policy says so and its delay is over."""
-    if run is not None and run.detail.state == "running":
-        return
-    if run is not None and run.exited:
-        if policy == "Never" or (policy == "OnFailure" and run.detail.exit_code == 0):
+    def _initial(self, name: str, policy: str) -> bool:
+        """Plan a container that runs to its end; return whether it got there."""
+        run = self._observed.latest(name)
+        if run is not None and run.exited and run.detail.exit_code == 0:
+            return True
+        self._restart(name, run, "Never" if policy == "Never" else "OnFailure")
+        return False
+
+    def _regular(self, container: Object, policy: str) -> None:
+        run = self._observed.latest(container["name"])
+        if run is not None and run.running:
+            self._check(container, run)
+        else:
+            ended = run or self._observed.newest(container["name"])
+            self._restart(container["name"], None if policy == "Always" and run is None else ended, policy)
+
+    def _check(self, container: Object, run: ObservedContainer) -> None:
+        """Kill a run that its probes have given up."""
+        view = self._probes.get(run.state.id, ProbeView())
+        if view.alive is not False:
             return
-        _count(name, run, memory, backoff)
-    wait = memory.not_before.get(name, 0.0) - now
-    if wait > 0:
-        waits.append(wait)
-        return
-    operations.append(StartContainer(name, observed.attempts(name)))
+        word = "startup" if view.started is False else "liveness"
+        probe = container.get(f"{word}Probe") or {}
+        reason = f"Container {container['name']} failed {word} probe, will be restarted"
+        self.operations.append(KillContainer(run.state.id, container["name"], reason, probe.get("terminationGracePeriodSeconds")))
 
+    def _restart(self, name: str, run: ObservedContainer | None, policy: str) -> None:
+        """Start a container that does not run, if its policy says so and its delay is over."""
+        if run is not None and run.running:
+            return
+        if run is not None and run.exited:
+            if policy == "Never" or (policy == "OnFailure" and run.detail.exit_code == 0):
+                return
+            self._count(name, run)
+        wait = self._memory.not_before.get(name, 0.0) - self._now
+        if wait > 0:
+            self.waits.append(wait)
+            return
+        self.operations.append(StartContainer(name, self._observed.attempts(name)))
 
-def _count(name: str, run: ObservedContainer, memory: Memory, backoff: Backoff) -> None:
-    """Note an ended run once: the first restart is immediate, the next ones wait twice as long each time."""
-    if memory.counted.get(name) == run.state.id:
-        return
-    memory.counted[name] = run.state.id
-    if run.detail.finished - run.detail.started > BACKOFF_RESET:
-        memory.failures[name] = 0
-    failures = memory.failures.get(name, 0)
-    memory.failures[name] = failures + 1
-    if failures:
-        delay = min(backoff.first * 2 ** (failures - 1), backoff.most)
-        memory.not_before[name] = run.detail.finished + delay
+    def _count(self, name: str, run: ObservedContainer) -> None:
+        """Note an ended run once: the first restart is immediate, the next ones wait twice as long each time."""
+        memory, backoff = self._memory, self._backoff
+        if memory.counted.get(name) == run.state.id:
+            return
+        memory.counted[name] = run.state.id
+        if run.detail.finished - run.detail.started > BACKOFF_RESET:
+            memory.failures[name] = 0
+        failures = memory.failures.get(name, 0)
+        memory.failures[name] = failures + 1
+        if failures:
+            memory.not_before[name] = run.detail.finished + min(backoff.first * 2 ** (failures - 1), backoff.most)

@@ -69,8 +69,11 @@ def hostname(pod: Object) -> str:
     return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
 
 
-def hosts_file(pod: Object, addresses: Sequence[str], domain: str) -> str:
-    """Return /etc/hosts of a pod."""
+def hosts_file(pod: Object, addresses: Sequence[str], domain: str, node_file: str | None = None) -> str:
+    """Return /etc/hosts of a pod; node_file is the node's own, for a pod on the node's network."""
+    aliases = ["\t".join((a["ip"], *a.get("hostnames", ()))) for a in pod["spec"].get("hostAliases") or ()]
+    if node_file is not None:
+        return "\n".join([node_file.rstrip("\n"), *aliases]) + "\n"
     name, subdomain = hostname(pod), pod["spec"].get("subdomain")
     names = name
     if subdomain:
@@ -85,9 +88,7 @@ def hosts_file(pod: Object, addresses: Sequence[str], domain: str) -> str:
         "fe00::2\tip6-allrouters",
         *(f"{address}\t{names}" for address in addresses),
     ]
-    for alias in pod["spec"].get("hostAliases") or ():
-        lines.append("\t".join((alias["ip"], *alias.get("hostnames", ()))))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *aliases]) + "\n"
 
 
 def _joined(first: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:

@@ -68,17 +68,8 @@ class AgentServer:
     async def _logs(self, request: Request, pod: Object, container: str) -> Response:
         query = request.query
         options = logs.LogOptions.of(query, time.time())
-        path = await self._pods.log_file(pod, container, query.get("previous") == "true")
-        statuses = [*pod.get("status", {}).get("containerStatuses", ()), *pod.get("status", {}).get("initContainerStatuses", ())]
-
-        def running() -> bool:
-            latest = self._pods.pods.get(pod["metadata"]["name"], pod["metadata"]["namespace"])
-            if latest is None or latest["metadata"]["uid"] != pod["metadata"]["uid"]:
-                return False
-            fresh = [*latest["status"].get("containerStatuses", ()), *latest["status"].get("initContainerStatuses", ())]
-            return any(s["name"] == container and "running" in s["state"] for s in fresh or statuses)
-
-        stream: AsyncIterator[bytes] = logs.read(path, options, running)
+        run = await self._pods.run_of(pod, container, query.get("previous") == "true")
+        stream: AsyncIterator[bytes] = logs.read(run.log, options, lambda: self._pods.is_running(run))
         return Response(200, headers={"Content-Type": "text/plain"}, stream=stream)
 
     async def _remote(self, request: Request, verb: str, pod: Object, container: str) -> Response:

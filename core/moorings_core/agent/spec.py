@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import (
+    POD_UID,
     ContainerSpec,
     HostPort,
     ImageInfo,
@@ -21,7 +23,8 @@ from moorings_core.registry.quantity import to_int, to_milli
 from moorings_core.registry.strategy import qos_class
 
 from .environment import MissingSource, expand
-from .observed import CONTAINER, NAME, NAMESPACE, UID
+from .observed import CONTAINER, NAME, NAMESPACE
+from .pod_state import containers_of
 from .resolv import Dns, hostname
 
 CPU_PERIOD = 100_000
@@ -33,7 +36,7 @@ def sandbox_spec(pod: Object, attempt: int, dns: Dns, log_directory: str, cgroup
     """Return a pod's sandbox."""
     metadata, spec = pod["metadata"], pod["spec"]
     labels = dict(metadata.get("labels") or {})
-    labels |= {NAME: metadata["name"], NAMESPACE: metadata["namespace"], UID: metadata["uid"]}
+    labels |= {NAME: metadata["name"], NAMESPACE: metadata["namespace"], POD_UID: metadata["uid"]}
     security = spec.get("securityContext") or {}
     return SandboxSpec(
         name=metadata["name"],
@@ -47,7 +50,7 @@ def sandbox_spec(pod: Object, attempt: int, dns: Dns, log_directory: str, cgroup
         annotations=dict(metadata.get("annotations") or {}),
         cgroup_parent=cgroup_parent,
         namespaces=namespaces(spec),
-        security=Security(privileged=any(_privileged(c) for c in spec["containers"]), seccomp=_seccomp(security) or "RuntimeDefault"),
+        security=Security(privileged=any(map(_privileged, containers_of(pod))), seccomp=_seccomp(security) or "RuntimeDefault"),
         sysctls={s["name"]: s["value"] for s in security.get("sysctls", ())},
         ports=tuple(_host_ports(spec)) if not spec.get("hostNetwork") else (),
     )
@@ -61,8 +64,12 @@ def container_spec(
     variables: Mapping[str, str],
     mounts: Sequence[MountSpec],
     devices: Sequence[tuple[str, str]] = (),
+    target: str = "",
 ) -> ContainerSpec:
-    """Return one run of a container. Raises MissingSource where its security rules cannot be kept."""
+    """Return one run of a container; target: the container whose processes it shall see.
+
+    Raises MissingSource where its security rules cannot be kept.
+    """
     metadata, spec = pod["metadata"], pod["spec"]
     name = container["name"]
     return ContainerSpec(
@@ -74,12 +81,12 @@ def container_spec(
         working_dir=container.get("workingDir", ""),
         environment=tuple(variables.items()),
         mounts=tuple(mounts),
-        labels={NAME: metadata["name"], NAMESPACE: metadata["namespace"], UID: metadata["uid"], CONTAINER: name},
+        labels={NAME: metadata["name"], NAMESPACE: metadata["namespace"], POD_UID: metadata["uid"], CONTAINER: name},
         annotations={"io.kubernetes.container.hash": _digest(container), "io.kubernetes.container.image": container["image"]},
         log_path=f"{name}/{attempt}.log",
         resources=resources(pod, container),
         security=security(pod, container, image),
-        namespaces=namespaces(spec),
+        namespaces=replace(namespaces(spec), pid="target", target=target) if target else namespaces(spec),
         devices=tuple(devices),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),

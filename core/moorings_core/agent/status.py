@@ -15,6 +15,8 @@ from moorings_core.registry.strategy import qos_class
 from .observed import Observed, ObservedContainer
 from .plan import Memory, ProbeView, finished_phase, is_sidecar
 
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+"""The types of conditions that the agent writes; all others are somebody else's."""
 Waiting = Mapping[str, tuple[str, str]]
 """container -> (reason, message) of why it does not run"""
 
@@ -33,6 +35,8 @@ class View:
     terminated: bool = False
     messages: Mapping[str, str] = field(default_factory=dict)
     """termination messages by container id"""
+    verdict: tuple[str, str] | None = None
+    """(reason, message) of why the agent fails the whole pod"""
 
 
 def pod_status(pod: Object, view: View) -> Object:
@@ -52,6 +56,10 @@ def pod_status(pod: Object, view: View) -> Object:
         status["observedGeneration"] = pod["metadata"]["generation"]
     if initial:
         status["initContainerStatuses"] = initial
+    if spec.get("ephemeralContainers"):
+        status["ephemeralContainerStatuses"] = [
+            _container_status(c, pod, view, "ephemeralContainerStatuses") for c in spec["ephemeralContainers"]
+        ]
     if view.host_addresses:
         status["hostIP"] = view.host_addresses[0]
         status["hostIPs"] = [{"ip": a} for a in view.host_addresses]
@@ -63,6 +71,8 @@ def pod_status(pod: Object, view: View) -> Object:
     for field_ in ("reason", "message", "nominatedNodeName"):
         if field_ in old:
             status[field_] = old[field_]
+    if view.verdict:
+        status["reason"], status["message"] = view.verdict
     return status
 
 
@@ -75,6 +85,8 @@ def _phase(pod: Object, view: View, statuses: list[Object]) -> str:
     old = pod.get("status", {}).get("phase")
     if old in ("Succeeded", "Failed"):
         return str(old)
+    if view.verdict:
+        return "Failed" if view.terminated else "Running"
     ended = finished_phase(pod, view.observed)
     if ended and not view.observed.running:
         return ended

@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from .errors import MooringsError
 
-Namespace = Literal["pod", "container", "node"]
+Namespace = Literal["pod", "container", "node", "target"]
+POD_UID = "io.kubernetes.pod.uid"
+"""The label that every sandbox and container has: its pod's uid."""
 
 
 class RuntimeFailure(MooringsError):
@@ -50,11 +52,12 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """Whose namespaces a container shares."""
+    """Whose namespaces a container shares; target: the container whose processes it sees, where pid is "target"."""
 
     network: Namespace = "pod"
     pid: Namespace = "container"
     ipc: Namespace = "pod"
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +212,8 @@ class Runtime(Protocol):
     async def remove_sandbox(self, sandbox: str) -> None:
         """Forget a sandbox and its containers."""
 
-    async def sandboxes(self) -> Sequence[SandboxState]:
-        """Return all sandboxes."""
+    async def sandboxes(self, uid: str = "") -> Sequence[SandboxState]:
+        """Return all sandboxes, or those of one pod."""
 
     async def sandbox_addresses(self, sandbox: str) -> tuple[str, ...]:
         """Return the sandbox's IP addresses."""
@@ -227,8 +230,8 @@ class Runtime(Protocol):
     async def remove_container(self, container: str) -> None:
         """Forget a container."""
 
-    async def containers(self) -> Sequence[ContainerState]:
-        """Return all containers."""
+    async def containers(self, uid: str = "") -> Sequence[ContainerState]:
+        """Return all containers, or those of one pod."""
 
     async def inspect(self, container: str) -> ContainerDetail:
         """Look closer at a container."""

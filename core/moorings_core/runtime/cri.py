@@ -11,6 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from moorings_core.ports.runtime import (
+    POD_UID,
     Conditions,
     ContainerDetail,
     ContainerSpec,
@@ -77,9 +78,10 @@ class CriRuntime:
         request = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox)
         await self._call("RemovePodSandbox", request, cri.RemovePodSandboxResponse, gone=True, timeout=SANDBOX_SECONDS)
 
-    async def sandboxes(self) -> Sequence[SandboxState]:
-        """Return all sandboxes."""
-        answer = await self._call("ListPodSandbox", cri.ListPodSandboxRequest(), cri.ListPodSandboxResponse)
+    async def sandboxes(self, uid: str = "") -> Sequence[SandboxState]:
+        """Return all sandboxes, or a pod's."""
+        request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(label_selector=_of_pod(uid)))
+        answer = await self._call("ListPodSandbox", request, cri.ListPodSandboxResponse)
         return [_sandbox(item) for item in answer.items]
 
     async def sandbox_addresses(self, sandbox: str) -> tuple[str, ...]:
@@ -110,9 +112,10 @@ class CriRuntime:
         request = cri.RemoveContainerRequest(container_id=container)
         await self._call("RemoveContainer", request, cri.RemoveContainerResponse, gone=True)
 
-    async def containers(self) -> Sequence[ContainerState]:
-        """Return all containers."""
-        answer = await self._call("ListContainers", cri.ListContainersRequest(), cri.ListContainersResponse)
+    async def containers(self, uid: str = "") -> Sequence[ContainerState]:
+        """Return all containers, or a pod's."""
+        request = cri.ListContainersRequest(filter=cri.ContainerFilter(label_selector=_of_pod(uid)))
+        answer = await self._call("ListContainers", request, cri.ListContainersResponse)
         return [_container(item) for item in answer.containers]
 
     async def inspect(self, container: str) -> ContainerDetail:
@@ -191,6 +194,10 @@ class CriRuntime:
             if gone and error.code() == grpc.StatusCode.NOT_FOUND:
                 return response()
             raise RuntimeFailure(error.code().name, error.details() or "") from error
+
+
+def _of_pod(uid: str) -> dict[str, str]:
+    return {POD_UID: uid} if uid else {}
 
 
 def _sandbox(item: cri.PodSandbox) -> SandboxState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moorings_core.ports.runtime import ContainerSpec, Namespaces, SandboxSpec, Security
 from moorings_core.protos import cri_pb2 as cri
 
-MODES = {"pod": cri.POD, "container": cri.CONTAINER, "node": cri.NODE}
+MODES = {"pod": cri.POD, "container": cri.CONTAINER, "node": cri.NODE, "target": cri.TARGET}
 PROTOCOLS = {"TCP": cri.TCP, "UDP": cri.UDP, "SCTP": cri.SCTP}
 PROPAGATIONS = {
     "": cri.PROPAGATION_PRIVATE,
@@ -119,4 +119,4 @@ def _seccomp(given: Security) -> cri.SecurityProfile:
 
 
 def _namespaces(given: Namespaces) -> cri.NamespaceOption:
-    return cri.NamespaceOption(network=MODES[given.network], pid=MODES[given.pid], ipc=MODES[given.ipc])
+    return cri.NamespaceOption(network=MODES[given.network], pid=MODES[given.pid], ipc=MODES[given.ipc], target_id=given.target)

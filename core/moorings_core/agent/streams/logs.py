@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def render(line: bytes, options: LogOptions) -> bytes:
     return shown + b"\n" if whole else shown
 
 
-async def read(path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def read(path: Path, options: LogOptions, running: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
     """Yield a log; with follow until the container has ended and everything was read."""
     sent = 0
     lines = await asyncio.to_thread(_existing, path, options.tail)
@@ -80,7 +80,7 @@ async def read(path: Path, options: LogOptions, running: Callable[[], bool]) -> 
         if shown:
             yield shown
     while options.follow:
-        alive = running()
+        alive = await running()
         data = await asyncio.to_thread(_from, path, position)
         position += len(data)
         *whole, pending = (pending + data).split(b"\n")
