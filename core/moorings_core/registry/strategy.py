@@ -143,7 +143,7 @@ def _only_status(new: Object, old: Object) -> None:
 def _first_status(resource: Resource, obj: Object) -> Object:
     match (resource.group, resource.plural):
         case ("", "pods"):
-            return {"phase": "Pending", "qosClass": qos_class(obj)}
+            return {"phase": "Pending", "qosClass": qos_class(obj)} | _gated(obj)
         case ("", "namespaces"):
             return {"phase": "Active"}
         case ("", "persistentvolumeclaims" | "persistentvolumes"):
@@ -162,6 +162,15 @@ def _first_status(resource: Resource, obj: Object) -> Object:
         case ("networking.k8s.io", "ingresses"):
             return {"loadBalancer": {}}
     return {}
+
+
+def _gated(pod: Object) -> Object:
+    """A pod with scheduling gates says so from its first moment: no scheduler looks at it."""
+    if not pod["spec"].get("schedulingGates"):
+        return {}
+    text = "Scheduling is blocked due to non-empty scheduling gates"
+    condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": text}
+    return {"conditions": [{**condition, "lastProbeTime": None, "lastTransitionTime": pod["metadata"].get("creationTimestamp")}]}
 
 
 def qos_class(pod: Object) -> str:

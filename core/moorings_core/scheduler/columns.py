@@ -6,6 +6,8 @@ rows of a class replay that log from where they stood (see `rows`).
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -32,6 +34,7 @@ class PlacedPod:
     footprint: Footprint
     labels: Mapping[str, str]
     terminating: bool
+    priority: int = 0
 
 
 class Columns:
@@ -49,6 +52,7 @@ class Columns:
         for name in (CPU, MEMORY, STORAGE, PODS):
             self.resource(name)
         self._placed: dict[Key, PlacedPod] = {}
+        self._priorities: Counter[int] = Counter()
         self._on_node: dict[str, dict[Key, PlacedPod]] = {}
         self._domains: dict[str, tuple[int, dict[str, int], Integers]] = {}
         self._counters: dict[tuple[str, str], tuple[Callable[[Mapping[str, str]], bool], Integers]] = {}
@@ -101,6 +105,7 @@ class Columns:
         """Count a pod on its node, in place of what was known of it."""
         self.take_away(pod.key)
         self._placed[pod.key] = pod
+        self._priorities[pod.priority] += 1
         self._on_node.setdefault(pod.node, {})[pod.key] = pod
         position = self.index.get(pod.node)
         if position is not None:
@@ -112,10 +117,15 @@ class Columns:
         if pod is None:
             return None
         self._on_node[pod.node].pop(key)
+        self._priorities -= Counter({pod.priority: 1})
         position = self.index.get(pod.node)
         if position is not None:
             self._count(pod, position, -1)
         return pod
+
+    def lowest_priority(self) -> float:
+        """Return the lowest priority of any placed pod; infinite where there is none."""
+        return min(self._priorities, default=math.inf)
 
     def ports_in_use(self, position: int) -> Iterable[HostPort]:
         """Return the host ports that pods of the node at `position` hold."""

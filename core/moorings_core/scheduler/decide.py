@@ -7,7 +7,7 @@ NodeAffinity 2, PodTopologySpread 2, NodeResourcesFit (least allocated) 1, NodeR
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
@@ -18,44 +18,72 @@ from .columns import Booleans, Columns, Integers
 from .footprint import CPU, MEMORY, PODS, HostPort
 from .pod_class import PodClass
 from .rows import Row
-from .spread import Eligibility, soft_score, violations
+from .spread import NOT_SPREAD, Eligibility, soft_score, violations
 
 PORTS_TAKEN = "node(s) didn't have free ports for the requested pod ports"
+NO_VICTIMS, NO_HELP = "No preemption victims found for incoming pod", "Preemption is not helpful for scheduling"
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The node chosen, or "" with the reasons counted over nodes."""
+    """The node chosen, or "" with the reasons counted over nodes.
+
+    resolvable counts the nodes that could take the pod if other pods left them; None: there are pods that might have to, so what
+    preemption would bring is not known. never is preemptionPolicy: Never.
+    """
 
     node: str
     nodes: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    resolvable: int | None = 0
+    never: bool = False
+    detail: str = ""
 
     def message(self) -> str:
-        """Return the text of the FailedScheduling event, in upstream's form."""
-        listed = ", ".join(sorted(f"{count} {reason}" for reason, count in self.reasons.items()))
-        return f"0/{self.nodes} nodes are available:" + (f" {listed}." if listed else "")
+        """Return the text of the FailedScheduling event, in upstream's form (FitError.Error, DefaultPreemption.PostFilter)."""
+        if not self.nodes:
+            return "no nodes available to schedule pods"
+        return " ".join(filter(None, (_available(self.nodes, self.reasons, self.detail), self._preemption())))
+
+    def _preemption(self) -> str:
+        if self.never:
+            return "preemption: not eligible due to preemptionPolicy=Never."
+        if self.resolvable is None:
+            return ""
+        return "preemption: " + _available(self.nodes, +Counter({NO_VICTIMS: self.resolvable, NO_HELP: self.nodes - self.resolvable}))
+
+
+class Sieve:
+    """The nodes still feasible while filters run, with why the others are not; of each node only the first filter's word counts."""
+
+    def __init__(self, columns: Columns, row: Row) -> None:
+        self.feasible: Booleans = columns.present & row.fits
+        self.resolvable: Booleans = np.zeros(columns.capacity, bool)
+        self.reasons: Counter[str] = Counter(row.reasons[p] for p in np.flatnonzero(columns.present & ~row.fits))
+
+    def drop(self, against: Booleans, reason: str, *, resolvable: bool | Booleans) -> None:
+        """Take nodes out; resolvable says of which the reason would go if other pods left."""
+        hit = self.feasible & against
+        self.reasons[reason] += int(hit.sum())
+        self.resolvable |= hit & resolvable
+        self.feasible = self.feasible & ~hit
 
 
 def decide(columns: Columns, row: Row, tie: Random, against: Mapping[int, str] = NOTHING) -> Decision:
     """Choose a node for one pod of the row's class; `against` holds further reasons by node position (volumes)."""
-    pods = row.pods
-    feasible = columns.present & row.fits
-    reasons: Counter[str] = Counter(row.reasons[p] for p in np.flatnonzero(columns.present & ~row.fits))
-    feasible &= _free_ports(columns, pods, feasible, reasons)
-    feasible &= _enough(columns, pods, feasible, reasons)
-    for position, reason in against.items():
-        if feasible[position]:
-            feasible[position] = False
-            reasons[reason] += 1
+    sieve, pods = Sieve(columns, row), row.pods
+    _free_ports(columns, pods, sieve)
+    _enough(columns, pods, sieve)
+    for reason in sorted(set(against.values())):
+        sieve.drop(_at([p for p, r in against.items() if r == reason], columns.capacity), reason, resolvable=False)
     eligible = Eligibility(row.affine, row.tolerated)
     for reason, broken in violations(columns, pods.spread, eligible):
-        reasons[reason] += int((feasible & broken).sum())
-        feasible &= ~broken
-    if not feasible.any():
-        return Decision("", len(columns.index), +reasons)
-    best = _best(scores(columns, row, eligible, feasible), feasible, tie)
+        sieve.drop(broken, reason, resolvable=reason == NOT_SPREAD)
+    if not sieve.feasible.any():
+        resolvable = None if columns.lowest_priority() < pods.priority else int(sieve.resolvable.sum())
+        return Decision("", len(columns.index), +sieve.reasons, resolvable, pods.never_preempts)
+    best = _best(scores(columns, row, eligible, sieve.feasible), sieve.feasible, tie)
     node = columns.nodes[best]
     return Decision(node["metadata"]["name"] if node else "")
 
@@ -78,28 +106,44 @@ def conflicts(wanted: HostPort, taken: HostPort) -> bool:
     return same_address and wanted[1:] == taken[1:]
 
 
-def _enough(columns: Columns, pods: PodClass, feasible: Booleans, reasons: Counter[str]) -> Booleans:
-    fits = feasible.copy()
+def _available(nodes: int, reasons: Counter[str], detail: str = "") -> str:
+    listed = detail or ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+    return f"0/{nodes} nodes are available:" + (f" {listed}." if listed else "")
+
+
+def _enough(columns: Columns, pods: PodClass, sieve: Sieve) -> None:
+    """Resources are one filter: a node that lacks two of them is counted under both."""
+    before, short = sieve.feasible, np.zeros(columns.capacity, bool)
+    hopeless = short.copy()
     for name, amount in pods.footprint.requests.items():
         if amount == 0:
             continue
         row = columns.resource(name)
-        short = feasible & (columns.requested[row] + amount > columns.allocatable[row])
-        reasons["Too many pods" if name == PODS else f"Insufficient {name}"] += int(short.sum())
-        fits &= ~short
-    return fits
+        lacking = before & (columns.requested[row] + amount > columns.allocatable[row])
+        sieve.reasons["Too many pods" if name == PODS else f"Insufficient {name}"] += int(lacking.sum())
+        short |= lacking
+        if name != PODS:
+            hopeless |= lacking & (amount > columns.allocatable[row])
+    sieve.resolvable |= short & ~hopeless
+    sieve.feasible = before & ~short
 
 
-def _free_ports(columns: Columns, pods: PodClass, feasible: Booleans, reasons: Counter[str]) -> Booleans:
+def _free_ports(columns: Columns, pods: PodClass, sieve: Sieve) -> None:
     if not pods.footprint.ports:
-        return feasible
-    fits = feasible.copy()
-    for position in np.flatnonzero(feasible):
-        taken = list(columns.ports_in_use(int(position)))
-        if any(conflicts(wanted, other) for wanted in pods.footprint.ports for other in taken):
-            fits[position] = False
-            reasons[PORTS_TAKEN] += 1
-    return fits
+        return
+    candidates = map(int, np.flatnonzero(sieve.feasible))
+    taken = [p for p in candidates if _collides(pods.footprint.ports, columns.ports_in_use(p))]
+    sieve.drop(_at(taken, columns.capacity), PORTS_TAKEN, resolvable=True)
+
+
+def _collides(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:
+    return any(conflicts(mine, other) for other in taken for mine in wanted)
+
+
+def _at(positions: Sequence[int], capacity: int) -> Booleans:
+    mask = np.zeros(capacity, bool)
+    mask[positions] = True
+    return mask
 
 
 def _least_allocated(columns: Columns, pods: PodClass) -> Integers:

@@ -25,6 +25,8 @@ class PodClass:
     tolerations: Sequence[Object]
     spread: Sequence[SpreadConstraint]
     labels: Mapping[str, str]
+    priority: int = 0
+    never_preempts: bool = False
 
 
 def classify(pod: Object, key: Key) -> PodClass:
@@ -34,6 +36,7 @@ def classify(pod: Object, key: Key) -> PodClass:
     taken = footprint(pod)
     affinity = spec.get("affinity", {}).get("nodeAffinity", {})
     selector, tolerations = spec.get("nodeSelector", {}), spec.get("tolerations", ())
+    priority, never = spec.get("priority") or 0, spec.get("preemptionPolicy") == "Never"
     parts = [
         sorted(taken.requests.items()),
         taken.scored,
@@ -44,6 +47,8 @@ def classify(pod: Object, key: Key) -> PodClass:
         list(tolerations),
         [constraint.name for constraint in spread],
         labels if spread else {},
+        priority,
+        never,
     ]
     name = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
-    return PodClass(name, taken, spec.get("nodeName", ""), selector, affinity, tolerations, spread, labels)
+    return PodClass(name, taken, spec.get("nodeName", ""), selector, affinity, tolerations, spread, labels, priority, never)

@@ -24,6 +24,7 @@ class Waiting:
     since: float
     attempts: int = 0
     parked: float = 0
+    moves: int = 0
     place: str = field(default="active")
 
 
@@ -35,6 +36,8 @@ class SchedulingQueue:
         self._active: list[tuple[int, float, int, Key]] = []
         self._backoff: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
+        self._moves = 0
+        """How often the world has changed: a change while a pod is being decided on must not be lost to it"""
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -46,7 +49,7 @@ class SchedulingQueue:
             known = self._pods[key] = Waiting(key, pod, now)
             self._activate(known)
         else:
-            known.pod = pod
+            known.pod, known.moves = pod, -1
             if known.place == "unschedulable":
                 self._wake(known, now)
 
@@ -63,12 +66,17 @@ class SchedulingQueue:
             if waiting is not None and waiting.place == "active":
                 waiting.place = "deciding"
                 waiting.attempts += 1
+                waiting.moves = self._moves
                 return waiting
         return None
 
     def unschedulable(self, waiting: Waiting, now: float) -> None:
-        """Park a pod until `wake_all` or the flush."""
-        if self._pods.get(waiting.key) is waiting:
+        """Park a pod until `wake_all` or the flush; where that came while it was decided on, only for its back-off."""
+        if self._pods.get(waiting.key) is not waiting:
+            return
+        if waiting.moves != self._moves:
+            self._back_off(waiting, now)
+        else:
             waiting.place, waiting.parked = "unschedulable", now
 
     def retry(self, waiting: Waiting, now: float) -> None:
@@ -78,6 +86,7 @@ class SchedulingQueue:
 
     def wake_all(self, now: float) -> None:
         """The cluster changed: let the unschedulable pods try again after their back-off."""
+        self._moves += 1
         for waiting in self._pods.values():
             if waiting.place == "unschedulable":
                 self._wake(waiting, now)

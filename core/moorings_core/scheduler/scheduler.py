@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -31,7 +30,7 @@ from . import volumes
 from .columns import Columns, PlacedPod
 from .conditions import unschedulable_patch
 from .decide import NOTHING, Decision, decide
-from .footprint import finished
+from .footprint import finished, footprint
 from .pod_class import PodClass, classify
 from .queue import FLUSH_AFTER, SchedulingQueue, Waiting
 from .rows import Rows
@@ -122,7 +121,7 @@ class Scheduler:
         try:
             claims = volumes.claims_of(waiting.pod, self._view)
         except volumes.Unschedulable as reason:
-            self._reject(waiting, Decision("", len(self._columns.index), Counter()), f" {reason}.")
+            self._reject(waiting, Decision("", len(self._columns.index), never=pods.never_preempts, detail=str(reason)))
             return None
         against = self._against(claims) if claims.bound or claims.waiting else NOTHING
         decision = decide(self._columns, self._rows.of(pods, self._columns), self._tie, against)
@@ -145,7 +144,7 @@ class Scheduler:
 
     def _assume(self, waiting: Waiting, pods: PodClass, node: str) -> None:
         self._assumed[waiting.key] = node
-        self._columns.place(PlacedPod(waiting.key, node, pods.footprint, pods.labels or _labels(waiting.pod), False))
+        self._columns.place(PlacedPod(waiting.key, node, pods.footprint, pods.labels or _labels(waiting.pod), False, pods.priority))
 
     def _forget(self, key: Key) -> None:
         self._assumed.pop(key, None)
@@ -175,8 +174,8 @@ class Scheduler:
         log.warning("binding failed", pod=one.waiting.key, node=one.node, error=str(error))
         self._queue.retry(one.waiting, now)
 
-    def _reject(self, waiting: Waiting, decision: Decision, detail: str = "") -> None:
-        message = decision.message() + detail
+    def _reject(self, waiting: Waiting, decision: Decision) -> None:
+        message = decision.message()
         self._events.event(waiting.pod, "Warning", "FailedScheduling", message)
         self._queue.unschedulable(waiting, time.monotonic())
         patch = unschedulable_patch(waiting.pod, message)
@@ -226,8 +225,8 @@ class Scheduler:
         terminating = "deletionTimestamp" in pod["metadata"]
         if old is not None and old["spec"] == pod["spec"] and terminating == ("deletionTimestamp" in old["metadata"]):
             return
-        taken = classify(pod, key).footprint
-        self._columns.place(PlacedPod(key, pod["spec"]["nodeName"], taken, _labels(pod), terminating))
+        priority = pod["spec"].get("priority") or 0
+        self._columns.place(PlacedPod(key, pod["spec"]["nodeName"], footprint(pod), _labels(pod), terminating, priority))
 
     def _volume_changed(self, _old: Object | None, _new: Object | None) -> None:
         self._wake_all()
