@@ -54,10 +54,10 @@ def demo(lab: Cluster) -> None:
     _job(lab)
     _volume(lab)
     _rolling_update(lab)
-    say(
-        f"\nThe lab is yours. Try:\n  export PATH={Path(sys.executable).parent}:$PATH KUBECONFIG={lab.kubeconfig}\n  kubectl get pods -o wide\n  moorings status --name {NAME}"
-    )
-    say(f"  moorings swap network routed --name {NAME}\nand when you are done:\n  moorings down {NAME}")
+    say("\nThe lab is yours. Try:")
+    say(f"  export PATH={Path(sys.executable).parent}:$PATH KUBECONFIG={lab.kubeconfig}")
+    say(f"  kubectl get pods -o wide\n  moorings status --name {NAME}\n  moorings swap network routed --name {NAME}")
+    say(f"and when you are done:\n  moorings down {NAME}")
 
 
 def _pods(lab: Cluster) -> None:
