@@ -1,0 +1,67 @@
+"""`make bench`: runs every benchmark, prints its figures, and writes them into README's table with the machine they were measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .report import FILE
+
+ROOT = Path(__file__).parents[2]
+BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
+
+
+def main() -> None:
+    """Run the benchmarks named on the command line (all without names); only a run of all of them changes README."""
+    known = sorted(p.stem.removeprefix("bench_") for p in Path(__file__).parent.glob("bench_*.py"))
+    names = sys.argv[1:] or known
+    if unknown := set(names) - set(known):
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    results = ROOT / "build" / "bench.json"
+    results.parent.mkdir(exist_ok=True)
+    results.unlink(missing_ok=True)
+    print(machine(), flush=True)
+    for name in names:
+        print(f"\n{name}", flush=True)
+        subprocess.run([sys.executable, "-m", f"tests.bench.bench_{name}"], cwd=ROOT, env={**os.environ, FILE: str(results)}, check=True)
+    if names == known:
+        write(ROOT / "README.md", [json.loads(line) for line in results.read_text().splitlines()])
+
+
+def machine() -> str:
+    """Return what this machine is, in one line."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    release = re.search(r'^PRETTY_NAME="(.+)"$', Path("/etc/os-release").read_text(), re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = release[1] if release else platform.system()
+    processor = model[1] if model else platform.machine()
+    return f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB, {system}, kernel {platform.release()}, Python {platform.python_version()}"
+
+
+def write(readme: Path, figures: list[dict[str, object]]) -> None:
+    """Replace the table between the marks."""
+    rows = [f"| {f['name']} | {f['value']:.4g} {f['unit']} | {f['budget']} |" for f in figures]
+    day = datetime.now(UTC).date().isoformat()
+    lines = [
+        BEGIN,
+        f"Measured {day} by `make bench` on {machine()}.",
+        "",
+        "| what | measured | budget |",
+        "| --- | ---: | --- |",
+        *rows,
+        END,
+    ]
+    text = readme.read_text()
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(before + "\n".join(lines) + after)
+
+
+if __name__ == "__main__":
+    main()
