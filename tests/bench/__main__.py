@@ -41,7 +41,8 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = release[1] if release else platform.system()
     processor = model[1] if model else platform.machine()
-    return f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB, {system}, kernel {platform.release()}, Python {platform.python_version()}"
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB, {system}, kernel {platform.release()}, Python {python}"
 
 
 def write(readme: Path, figures: list[dict[str, object]]) -> None:
