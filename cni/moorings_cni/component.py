@@ -37,11 +37,12 @@ SMALLEST_MTU = 1280
 
 
 class CniComponent:
-    """Serves CNI on one node."""
+    """Serves CNI on one node. Parameters confDir and binDir: where the node's runtime looks, default below the agent's directory."""
 
     def __init__(self, context: NodeContext, parameters: Mapping[str, Any]) -> None:
         self._context, self._parameters = context, parameters
-        self._conf, self._bin = context.root / "cni/conf.d", context.root / "cni/bin"
+        self._conf = Path(parameters.get("confDir") or context.root / "cni/conf.d")
+        self._bin = Path(parameters.get("binDir") or context.root / "cni/bin")
         self._socket, self._spool = context.run / "cni.sock", context.root / "cni/spool"
         self._nodes = Informer(context.client, NODES)
         self._wake = asyncio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from moorings_core.pki.authority import Authority, write_private
+from moorings_core.pki.credentials import NodeCredentials
 from moorings_core.pki.kubeconfig import kubeconfig
 from moorings_core.ports.cluster import ClusterConfig
 
@@ -17,10 +18,9 @@ def make(layout: Layout, state: State, config: ClusterConfig) -> None:
     servers = {n.name for n in config.lab.nodes if "server" in n.roles}
     url = f"https://{next(a for n, a in state.nodes if n in servers)}:{config.server.port}"
     for name, address in state.nodes:
-        if not (layout.pki / f"{name}.kubeconfig").exists():
-            node = authority.issue(f"system:node:{name}", organizations=["system:nodes"], hosts=[name, address, "127.0.0.1"])
-            node.write(layout.pki, name)
-            write_private(layout.pki / f"{name}.kubeconfig", kubeconfig(state.name, url, authority.cert_pem, name, node))
+        credentials = NodeCredentials(layout.pki / name)
+        if not credentials.exist():
+            credentials.issue(authority, state.name, url, name, [address])
         if name in servers:
             _server(layout, authority, name, address, config)
     if not layout.kubeconfig.exists():

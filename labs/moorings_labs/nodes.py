@@ -165,9 +165,8 @@ def _children(plan: NodePlan) -> list[dict[str, object]]:
         containerd = ["containerd", "--config", str(plan.root / "containerd.toml"), "--log-level", "warn"]
         found.append({"name": "containerd", "command": containerd, "log": str(logs / "containerd.log")})
         name = plan.node.name
-        options = ["--kubeconfig", str(pki / f"{name}.kubeconfig"), "--node-name", name, "--root", str(plan.root / "agent")]
+        options = ["--credentials", str(pki / name), "--node-name", name, "--root", str(plan.root / "agent")]
         options += ["--run", str(plan.run), "--containerd-socket", str(plan.socket), "--node-ip", plan.address]
-        options += ["--tls-cert", str(pki / f"{name}.crt"), "--tls-key", str(pki / f"{name}.key"), "--client-ca", str(pki / "ca.crt")]
         options += ["--cpu", str(plan.node.cpu), "--memory", str(plan.node.memory)]
         for key, value in plan.node.labels.items():
             options += ["--label", f"{key}={value}"]

@@ -14,6 +14,7 @@ from moorings_core.client.resources import CONFIG_MAPS
 from moorings_core.config import load_text
 from moorings_core.config.backends import load
 from moorings_core.log import get_logger
+from moorings_core.pki.credentials import NodeCredentials
 from moorings_core.ports.client import Client
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import ApiError
@@ -42,13 +43,10 @@ class AgentOptions:
     """What an agent is told at its start; everything else it reads from the cluster."""
 
     node_name: str
-    kubeconfig: Path
+    credentials: NodeCredentials
     root: Path
     run: Path
     runtime_socket: Path
-    tls_cert: Path
-    tls_key: Path
-    client_ca: Path
     addresses: tuple[str, ...]
     cpu: float = 0
     memory: int = 0
@@ -60,7 +58,7 @@ async def run_agent(options: AgentOptions) -> None:
     """Run the agent until cancelled."""
     for directory in (options.root, options.run):
         directory.mkdir(parents=True, exist_ok=True)
-    client = HttpClient.from_kubeconfig(options.kubeconfig)
+    client = HttpClient.from_kubeconfig(options.credentials.kubeconfig)
     config = await read_config(client)
     runtime: Runtime = load("runtime", config.runtime.backend)(options.runtime_socket, config.runtime.parameters)
     await _wait_for_runtime(runtime)
@@ -143,10 +141,11 @@ class Agent:
         self._network_problem = f"the pod network failed: {problem}" if problem else ""
 
     def _tls(self) -> ssl.SSLContext:
+        credentials = self._options.credentials
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._options.tls_cert, self._options.tls_key)
-        context.load_verify_locations(self._options.client_ca)
+        context.load_cert_chain(credentials.certificate, credentials.key)
+        context.load_verify_locations(credentials.authority)
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
 

@@ -12,8 +12,9 @@ from importlib.metadata import entry_points
 import click
 
 OWN = {
-    "server": ("moorings_core.cli.server", "run the control plane on this machine"),
-    "agent": ("moorings_core.cli.agent", "run a node on this machine"),
+    "server": ("moorings_core.cli.server", "Run the control plane on this machine."),
+    "agent": ("moorings_core.cli.agent", "Run a node on this machine."),
+    "credentials": ("moorings_core.cli.credentials", "Make what a node needs to join."),
 }
 GROUP = "moorings.command"
 
