@@ -9,6 +9,7 @@ import orjson
 
 from moorings_core.pki.tokens import TokenSigner
 from moorings_core.ports.errors import NotFound
+from moorings_core.registry import openapi_v2
 from moorings_core.registry.discovery import Discovery, Document
 from moorings_core.registry.kinds import Registry
 from moorings_core.registry.openapi import OpenApi
@@ -31,6 +32,7 @@ VERSION = {
     "compiler": platform.python_implementation(),
     "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
 }
+PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 AGGREGATED = "apidiscovery.k8s.io"
 IMMUTABLE = "public, immutable"
 Check = Callable[[], str]
@@ -49,7 +51,7 @@ class Statics:
         path = request.path.rstrip("/") or "/"
         match path.strip("/").split("/"):
             case [""]:
-                return _json({"paths": ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]})
+                return _json({"paths": PATHS})
             case ["version"]:
                 return _json(VERSION)
             case ["healthz" | "livez" | "readyz" as name, *one]:
@@ -78,6 +80,8 @@ class Statics:
                 return self._discovery.resources("", version)
             case ["apis", group, version]:
                 return self._discovery.resources(group, version)
+            case ["openapi", "v2"]:
+                return openapi_v2.document(protobuf=openapi_v2.PROTOBUF in request.headers.get("accept", ""))
             case ["openapi", "v3"]:
                 return self._openapi.index()
             case ["openapi", "v3", "api", version]:
