@@ -126,8 +126,11 @@ def _processes(owner: Owner) -> Iterator[Resource]:
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             lab = owner.of((entry / "cgroup").read_text()) or owner.of(command)
+            ended = (entry / "stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
         except OSError:
-            continue  # ended meanwhile
+            continue  # gone meanwhile
+        if ended:
+            continue  # only its exit code is left, which is for its parent to take
         if lab or PROGRAMS.search(command.split(" ", 1)[0]):
             yield Resource("process", f"{entry.name} {command}", lab)
 

@@ -16,12 +16,10 @@ from moorings_core.pki.authority import write_private
 from moorings_core.ports.cluster import LabNode
 from moorings_core.ports.errors import MooringsError
 
-from . import golden
+from . import cgroups, golden
 from .layout import Layout
 
 INIT = Path(__file__).with_name("init.py")
-CGROUPS = Path("/sys/fs/cgroup")
-CPU_PERIOD = 100_000
 PRIVATE = ("/run/containerd", "/var/lib/cni")
 """Where containerd and its shims put sockets and notes of CNI results whatever they are told: each node has its own."""
 KILL_SECONDS = 10.0
@@ -93,15 +91,12 @@ def start(plan: NodePlan) -> int:
     write_files(plan)
     shutil.rmtree(plan.run, ignore_errors=True)
     plan.run.mkdir(parents=True)
-    groups = _make_cgroups(plan)
+    groups = cgroups.make(plan.layout.cgroup, plan.node.name, plan.node.cpu, plan.node.memory)
     log = (plan.root / "logs" / "init.log").open("ab")
     namespace = f"/run/netns/{plan.layout.namespace(plan.node.name)}"
     flags = ["--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child=SIGKILL", "--propagation", "private"]
     command = ["nsenter", f"--net={namespace}", "unshare", *flags, sys.executable, "-I", "-S", str(INIT), str(plan.root / "init.json")]
-    script = "".join(f"echo $$ > {g}/cgroup.procs && " for g in groups) + 'exec "$@"'
-    process = subprocess.Popen(
-        ["sh", "-c", script, "sh", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-    )
+    process = subprocess.Popen(cgroups.joined(groups, command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     log.close()
     write_private(_pid_file(plan.layout, plan.node.name), f"{process.pid} {_start_time(process.pid)}".encode())
     return process.pid
@@ -137,7 +132,7 @@ async def power_off(layout: Layout, node: str) -> None:
             _reap(holder)
             await asyncio.sleep(0.005)
     _pid_file(layout, node).unlink(missing_ok=True)
-    _remove_cgroups(layout.cgroup, node)
+    await asyncio.to_thread(cgroups.remove, layout.cgroup, node)
 
 
 def enter(layout: Layout, node: str) -> list[str]:
@@ -167,7 +162,7 @@ def _children(plan: NodePlan) -> list[dict[str, object]]:
         name = plan.node.name
         options = ["--credentials", str(pki / name), "--node-name", name, "--root", str(plan.root / "agent")]
         options += ["--run", str(plan.run), "--containerd-socket", str(plan.socket), "--node-ip", plan.address]
-        options += ["--cpu", str(plan.node.cpu), "--memory", str(plan.node.memory)]
+        options += ["--cgroup", f"/{plan.layout.cgroup}/{name}", "--cpu", str(plan.node.cpu), "--memory", str(plan.node.memory)]
         for key, value in plan.node.labels.items():
             options += ["--label", f"{key}={value}"]
         found.append({"name": "agent", "command": [*program, "agent", *options], "log": str(logs / "agent.log")})
@@ -200,40 +195,3 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def _make_cgroups(plan: NodePlan) -> list[Path]:
-    """Make the node's cgroup with its caps in every hierarchy that has processes of ours."""
-    unified = (CGROUPS / "cgroup.controllers").exists()
-    wanted = [CGROUPS] if unified else [CGROUPS / c for c in ("cpu,cpuacct", "cpu", "memory", "pids", "devices", "freezer", "blkio")]
-    found: list[Path] = []
-    for hierarchy in wanted:
-        real = hierarchy.resolve()
-        if not real.is_dir() or any(f.is_relative_to(real) for f in found):
-            continue
-        group = real / plan.layout.cgroup / plan.node.name
-        group.mkdir(parents=True, exist_ok=True)
-        found.append(group)
-        _limit(group, plan.node)
-    return found
-
-
-def _limit(group: Path, node: LabNode) -> None:
-    if node.cpu and (group / "cpu.cfs_quota_us").exists():
-        (group / "cpu.cfs_quota_us").write_text(str(int(node.cpu * CPU_PERIOD)))
-    if node.memory and (group / "memory.limit_in_bytes").exists():
-        (group / "memory.limit_in_bytes").write_text(str(node.memory))
-
-
-def _remove_cgroups(lab: str, node: str) -> None:
-    for top in {p.resolve() for p in CGROUPS.iterdir() if p.is_dir()} | {CGROUPS}:
-        for directory, _, _ in os.walk(top / lab / node, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                continue  # a process is still leaving it; `verify` tells if it stays
-        if (top / lab).is_dir():
-            try:
-                os.rmdir(top / lab)
-            except OSError:
-                continue  # other nodes are still in it

@@ -17,10 +17,10 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 class PodCgroups:
-    """Cgroup names of pods."""
+    """Cgroup names of pods below a node's own group ("" is the root, as on a host of its own)."""
 
-    def __init__(self, process: str = "self") -> None:
-        self._base = _own_group(process)
+    def __init__(self, base: str = "") -> None:
+        self._base = base.rstrip("/")
 
     def parent(self, pod: Object) -> str:
         """Return the cgroup under which a pod's containers go."""
@@ -53,11 +53,3 @@ def _remove_tree(path: Path) -> None:
             os.rmdir(directory)
         except OSError as error:
             log.debug("cgroup still in use", path=directory, error=str(error))
-
-
-def _own_group(process: str) -> str:
-    """Return the cgroup of a process: that of the memory controller on v1, the only one on v2; "" for the root."""
-    lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()
-    groups = {fields[1]: fields[2] for line in lines if len(fields := line.split(":", 2)) == 3}
-    found = next((path for names, path in groups.items() if "memory" in names.split(",")), groups.get("", "/"))
-    return found.rstrip("/")

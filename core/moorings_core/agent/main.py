@@ -50,6 +50,7 @@ class AgentOptions:
     addresses: tuple[str, ...]
     cpu: float = 0
     memory: int = 0
+    cgroup: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     resolv_conf: Path = Path("/etc/resolv.conf")
 
@@ -96,6 +97,7 @@ class Agent:
             read_resolv_conf(options.resolv_conf),
             config.timing,
             self._facts.capacity(),
+            options.cgroup,
         )
         self._pods = PodManager(client, runtime, VolumeManager(options.root, csi), settings, self._events)
         self._status = NodeStatus(client, self._facts, runtime, config.timing, lambda: self._network_problem)

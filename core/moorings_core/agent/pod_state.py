@@ -25,6 +25,7 @@ class PodSettings:
     node_dns: Dns
     timing: Timing
     allocatable: Mapping[str, str]
+    cgroup: str = ""
 
     def log_directory(self, pod: Object) -> Path:
         """Return where a pod's logs are."""

@@ -67,7 +67,7 @@ class PodManager:
         self._client, self._runtime, self._volumes, self._settings, self._events = client, runtime, volumes, settings, events
         self.pods = Informer(client, PODS, fields=f"spec.nodeName={settings.node}")
         self._services = Informer(client, SERVICES)
-        self._sources, self._handlers, self._cgroups = Sources(client), Handlers(runtime), PodCgroups()
+        self._sources, self._handlers, self._cgroups = Sources(client), Handlers(runtime), PodCgroups(settings.cgroup)
         self._observer = Observer(runtime)
         images = Images(runtime, settings.timing)
         self._starter = Starter(runtime, self._handlers, images, volumes, self._cgroups, self._services, settings, events)

@@ -30,6 +30,7 @@ class NoCredentials(MooringsError):
 @click.option("--node-ip", "addresses", multiple=True, required=True, help="the node's addresses, IPv4 first")
 @click.option("--cpu", type=float, default=0, help="cores that pods may have; 0: all")
 @click.option("--memory", type=int, default=0, help="bytes that pods may have; 0: all")
+@click.option("--cgroup", default="", help="the cgroup below which pods go, in every hierarchy; default: the root")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE")
 @click.option("--log-level", default="INFO", show_default=True)
 def command(
@@ -41,6 +42,7 @@ def command(
     addresses: tuple[str, ...],
     cpu: float,
     memory: int,
+    cgroup: str,
     labels: tuple[str, ...],
     log_level: str,
 ) -> None:
@@ -54,7 +56,7 @@ def command(
     if not found.exist():
         raise NoCredentials(f"{found.kubeconfig} is not there: `moorings credentials {node_name}` on the server makes what a node needs")
     given = (node_name, found, root, run_directory, containerd_socket, addresses)
-    asyncio.run(_until_stopped(AgentOptions(*given, cpu=cpu, memory=memory, labels=pairs)))
+    asyncio.run(_until_stopped(AgentOptions(*given, cpu=cpu, memory=memory, cgroup=cgroup, labels=pairs)))
 
 
 async def _until_stopped(options: AgentOptions) -> None:

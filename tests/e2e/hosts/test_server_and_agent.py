@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from moorings_labs import golden
+from moorings_labs import cgroups, golden
 from moorings_labs.cluster import CommandFailed, run
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(180)]
@@ -37,7 +37,8 @@ class Hosts:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.names = {host: f"h{os.getpid()}-{host}" for host in ("server", "node")}
-        self.sockets = Path(f"/run/moorings/h{os.getpid()}")
+        self.group = f"h{os.getpid()}"
+        self.sockets = Path("/run/moorings") / self.group
         self._processes: list[subprocess.Popen[bytes]] = []
         server, node = self.names.values()
         for words in (
@@ -53,9 +54,10 @@ class Hosts:
         return ["nsenter", f"--net=/run/netns/{self.names[host]}", *command]
 
     def start(self, host: str, *command: str) -> None:
-        """Start a program that runs until the test ends."""
+        """Start a program in a cgroup of its own; it runs until the test ends."""
+        entering = cgroups.joined(cgroups.make(self.group, host), self.on(host, *command))
         with (self.directory / f"{host}.log").open("ab") as log:
-            process = subprocess.Popen(self.on(host, *command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(entering, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self._processes.append(process)
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
@@ -78,8 +80,9 @@ class Hosts:
         for process in self._processes:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
-        for name in self.names.values():
+        for host, name in self.names.items():
             run(["ip", "netns", "delete", name])
+            cgroups.remove(self.group, host)
         shutil.rmtree(self.sockets, ignore_errors=True)
 
 
@@ -99,6 +102,7 @@ def start_node(hosts: Hosts, credentials: Path) -> None:
     toml = hosts.directory / "containerd.toml"
     toml.write_text(golden.configuration(root / "containerd", sockets, root / "agent"))
     options = ["--credentials", credentials, "--node-name", "node-1", "--node-ip", NODE, "--root", root / "agent", "--run", sockets]
+    options += ["--cgroup", f"/{hosts.group}/node"]
     agent = " ".join(map(str, [*MOORINGS, "agent", *options, "--containerd-socket", sockets / "containerd.sock"]))
     shell = START.format(toml=toml, agent=agent)
     flags = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL", "--propagation", "private"]
