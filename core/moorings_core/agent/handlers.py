@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 
 from moorings_core.ports.errors import MooringsError
@@ -32,10 +33,7 @@ class Handlers:
         if handler.get("httpGet"):
             return await _http(handler["httpGet"], container, address)
         if handler.get("tcpSocket"):
-            given = handler["tcpSocket"]
-            _, writer = await asyncio.open_connection(given.get("host") or address, port_number(given["port"], container))
-            writer.close()
-            return True, ""
+            return await _tcp(handler["tcpSocket"], container, address)
         if handler.get("grpc"):
             return await _grpc(handler["grpc"], address)
         if handler.get("sleep"):
@@ -56,13 +54,31 @@ def port_number(port: int | str, container: Object) -> int:
     raise HandlerError(f"couldn't find port named {port!r}")
 
 
+async def _tcp(given: Object, container: Object, address: str) -> tuple[bool, str]:
+    host, port = given.get("host") or address, port_number(given["port"], container)
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:
+        return False, _refusal(host, port, error)
+    writer.close()
+    return True, ""
+
+
+def _refusal(host: str, port: int, error: OSError) -> str:
+    """Say why nobody is there, as upstream's probes do."""
+    return f"dial tcp {host}:{port}: connect: {os.strerror(error.errno).lower() if error.errno else error}"
+
+
 async def _http(given: Object, container: Object, address: str) -> tuple[bool, str]:
     host, port = given.get("host") or address, port_number(given["port"], container)
     context = None
     if given.get("scheme") == "HTTPS":
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    except OSError as error:
+        return False, _refusal(host, port, error)
     try:
         headers = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.37", "Accept": "*/*", "Connection": "close"}
         headers |= {h["name"]: h["value"] for h in given.get("httpHeaders") or ()}
@@ -86,5 +102,8 @@ async def _grpc(given: Object, address: str) -> tuple[bool, str]:
     service = (given.get("service") or "").encode()
     request = b"\x0a" + bytes([len(service)]) + service if service else b""
     async with grpc.aio.insecure_channel(f"{address}:{given['port']}") as channel:
-        answer: bytes = await channel.unary_unary("/grpc.health.v1.Health/Check")(request)
+        try:
+            answer: bytes = await channel.unary_unary("/grpc.health.v1.Health/Check")(request)
+        except grpc.aio.AioRpcError as error:
+            return False, f"rpc error: code = {error.code().name}: {error.details()}"
     return answer == b"\x08\x01", f"service unhealthy (responded with {answer!r})"

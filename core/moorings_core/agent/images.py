@@ -56,7 +56,7 @@ class Images:
             delay = min(self._timing.image_backoff * 2**failures, self._timing.image_backoff_max)
             self._failures[name] = (failures + 1, time.monotonic() + delay, str(error))
             tell("Warning", "Failed", f'Failed to pull image "{name}": {error}')
-            raise ImageNotReady("ErrImagePull", str(error), delay) from error
+            raise ImageNotReady("ErrImagePull", str(error), delay / 2) from error  # the second half is told as ImagePullBackOff
         self._failures.pop(name, None)
         found = await self._runtime.image(name)
         if found is None:

@@ -185,7 +185,7 @@ class PodManager:
         left = deadline_left(pod, time.time())
         if left is not None and left <= 0:
             state.verdict = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-        if state.verdict or (finished_phase(pod, observed) and not observed.running):
+        if state.verdict or finished_phase(pod, observed):
             await self._wind_down(pod, observed)
             return None
         backoff = Backoff(timing.crash_backoff, timing.crash_backoff_max)
@@ -209,7 +209,6 @@ class PodManager:
         except (MooringsError, OSError, TimeoutError) as error:
             self._cannot_mount(pod, error)
             return VOLUME_RETRY_SECONDS
-        look = Look(self._statuses.base(pod), observed, self._states[pod["metadata"]["uid"]])
         retries: list[float | None] = []
         for operation in operations:
             if isinstance(operation, CreateSandbox):
@@ -217,8 +216,7 @@ class PodManager:
             elif isinstance(operation, KillContainer):
                 await self._kill(pod, observed, operation)
         starts = [o for o in operations if isinstance(o, StartContainer)]
-        if starts:
-            look = Look({**pod, "status": self._status(pod, observed)}, observed, look.state)
+        look = Look({**pod, "status": self._status(pod, observed)}, observed, self._states[pod["metadata"]["uid"]])
         retries += await asyncio.gather(*(self._starter.container(look, o, prepared) for o in starts))
         return min((r for r in retries if r is not None), default=None)
 

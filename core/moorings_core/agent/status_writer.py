@@ -94,6 +94,6 @@ def _own(status: Object) -> list[Object]:
 
 
 def _as_patch(status: Object) -> Object:
-    """Addresses would merge by their value: they replace."""
+    """Addresses would merge by their value: they replace. A condition merges with the one before: what it says no more is null."""
     lists: Object = {field: [*status[field], {"$patch": "replace"}] for field in ("podIPs", "hostIPs") if field in status}
-    return {**status, **lists, "conditions": _own(status)}
+    return {**status, **lists, "conditions": [{"reason": None, "message": None, **c} for c in _own(status)]}
