@@ -79,7 +79,7 @@ def program(name: str, package: str) -> str:
 def file_system(name: str) -> str:
     """Look whether the kernel can mount a file system, loading its module as mount would."""
     listed = Path("/proc/filesystems").read_text().split()
-    return "" if name in listed or _loadable(name) else f"this kernel has no {name}"
+    return "" if name in listed else _module(name)
 
 
 def capability(name: str) -> str:
@@ -105,8 +105,12 @@ def _path(path: str) -> str:
     return "" if Path(path).exists() else f"{path} is not there"
 
 
+def _module(name: str) -> str:
+    return "" if _loadable(name) else f"this kernel has no {name}"
+
+
 def _virtual_server() -> str:
-    return "" if Path("/proc/net/ip_vs").exists() or _loadable("ip_vs") else "this kernel has no ip_vs"
+    return "" if Path("/proc/net/ip_vs").exists() else _module("ip_vs")
 
 
 def _inotify() -> str:
@@ -149,7 +153,7 @@ NEEDED = (
 )
 OPTIONAL = (
     Check("vxlan", partial(link, "vxlan", "id", "1", "dstport", "4789"), "network backend vxlan (routed works)"),
-    Check("loop", partial(_path, "/dev/loop-control"), "storage backend image"),
+    Check("loop", lambda: _path("/dev/loop-control") and _module("loop"), "storage backend image"),
     Check("ext4", partial(program, "mkfs.ext4", "e2fsprogs"), "volumes with fsType ext4"),
     Check("xfs", lambda: file_system("xfs") or program("mkfs.xfs", "xfsprogs"), "volumes with fsType xfs"),
     Check("btrfs", lambda: file_system("btrfs") or program("mkfs.btrfs", "btrfs-progs"), "volumes with fsType btrfs"),

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Builds upstream's programs from Go modules into build/upstream: labs/upstream.sh kube-apiserver etcd e2e.test ...
+# Twelve minutes when nothing is cached; a program that is there is left alone.
+set -eu
+cd "$(dirname "$0")/.."
+
+KUBERNETES=v1.37.2
+STAGING=v0.37.2
+ETCD=v3.6.16
+PATH="$PWD/build/go/bin:$PATH"
+export PATH GOFLAGS=-mod=mod CGO_ENABLED=0
+
+# k8s.io/kubernetes can't be installed as a module of its own: its go.mod replaces the staging modules by folders. A module that requires the same
+# versions, with those folders exchanged for the published modules, can.
+kubernetes_module() {
+    directory=build/upstream/kubernetes
+    [ -f "$directory/go.mod" ] && return 0
+    (cd / && go mod download "k8s.io/kubernetes@$KUBERNETES")
+    source="$(go env GOMODCACHE)/k8s.io/kubernetes@$KUBERNETES"
+    mkdir -p "$directory.new"
+    sed -e "s#^module .*#module moorings.dev/upstream#" \
+        -e "s#=> ./staging/src/k8s.io/\(.*\)#=> k8s.io/\1 $STAGING#" "$source/go.mod" >"$directory.new/go.mod"
+    printf '\nrequire k8s.io/kubernetes %s\n' "$KUBERNETES" >>"$directory.new/go.mod"
+    install -m 644 "$source/go.sum" "$directory.new/go.sum"
+    mv "$directory.new" "$directory"
+}
+
+version_flags() {
+    base=k8s.io/component-base/version
+    echo "-s -w -X $base.gitVersion=$KUBERNETES -X $base.gitMajor=1 -X $base.gitMinor=37 -X $base.gitTreeState=clean"
+}
+
+build() {
+    target="$PWD/build/upstream/$1"
+    [ -x "$target" ] && return 0
+    echo "upstream: building $1"
+    case "$1" in
+    etcd)
+        mkdir -p build/upstream/etcd-module
+        printf 'module moorings.dev/etcd\n\ngo 1.26\n\nrequire go.etcd.io/etcd/server/v3 %s\n' "$ETCD" >build/upstream/etcd-module/go.mod
+        (cd build/upstream/etcd-module && go build -ldflags "-s -w" -o "$target" go.etcd.io/etcd/server/v3)
+        ;;
+    e2e.test)
+        kubernetes_module
+        (cd build/upstream/kubernetes && go test -c -ldflags "$(version_flags)" -o "$target" k8s.io/kubernetes/test/e2e)
+        ;;
+    agnhost)
+        kubernetes_module
+        (cd build/upstream/kubernetes && go build -ldflags "$(version_flags)" -o "$target" k8s.io/kubernetes/test/images/agnhost)
+        ;;
+    *)
+        kubernetes_module
+        (cd build/upstream/kubernetes && go build -ldflags "$(version_flags)" -o "$target" "k8s.io/kubernetes/cmd/$1")
+        ;;
+    esac
+}
+
+for program in "$@"; do build "$program"; done

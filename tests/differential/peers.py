@@ -1,0 +1,142 @@
+"""Two API servers on loopback: upstream's kube-apiserver on etcd, and ours; the same request goes to both."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+UPSTREAM = ROOT / "build" / "upstream"
+TOKEN = "administrator"
+READY_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. body: bytes as they are, anything else as JSON."""
+
+    method: str
+    path: str
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; body is parsed where it is JSON."""
+
+    code: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Peer:
+    """A running API server."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name, self.directory, self.port = name, directory, free_port()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._tls = ssl.create_default_context()
+        self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE  # both servers are ours, on loopback
+        directory.mkdir(parents=True)
+
+    def ask(self, request: Request) -> Answer:
+        """Send a request as administrator."""
+        raw = isinstance(request.body, bytes) or request.body is None
+        data = request.body if raw else json.dumps(request.body).encode()
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Accept": "application/json", **request.headers}
+        url = f"https://127.0.0.1:{self.port}{request.path}"
+        asked = urllib.request.Request(url, data=data, method=request.method, headers=headers)
+        try:
+            with urllib.request.urlopen(asked, context=self._tls, timeout=30) as answer:
+                return _answer(answer.status, answer.read(), dict(answer.headers))
+        except urllib.error.HTTPError as error:
+            with error:
+                return _answer(error.code, error.read(), dict(error.headers))
+
+    def start(self, *command: str | Path, **environment: str) -> None:
+        """Start one of the server's programs."""
+        with (self.directory / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [str(c) for c in command], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **environment}
+            )
+        self._processes.append(process)
+
+    def wait_ready(self) -> None:
+        """Wait until it says that it is ready."""
+        end, seen = time.monotonic() + READY_SECONDS, ""
+        while seen != "ok":
+            dead = [p.args for p in self._processes if p.poll() is not None]
+            log = (self.directory / "log").read_text(errors="replace")[-3000:]
+            assert not dead and time.monotonic() < end, f"{self.name} is not ready ({seen!r}); its log ends:\n{log}"
+            try:
+                seen = str(self.ask(Request("GET", "/readyz")).body)
+            except OSError as error:
+                seen = str(error)
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """End it."""
+        for process in reversed(self._processes):
+            process.kill()
+            process.wait(timeout=30)
+
+
+def upstream(directory: Path) -> Peer:
+    """Start etcd and kube-apiserver."""
+    peer = Peer("upstream", directory)
+    client, member = free_port(), free_port()
+    urls = ("--listen-client-urls", "--advertise-client-urls"), ("--listen-peer-urls", "--initial-advertise-peer-urls")
+    flags = [word for names, port in zip(urls, (client, member), strict=True) for name in names for word in (name, f"http://127.0.0.1:{port}")]
+    cluster = ("--initial-cluster", f"default=http://127.0.0.1:{member}")
+    peer.start(UPSTREAM / "etcd", "--data-dir", directory / "etcd", "--log-level", "error", *flags, *cluster)
+    key = directory / "sa.key"
+    subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+    (directory / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    peer.start(
+        UPSTREAM / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{client}", f"--secure-port={peer.port}", "--bind-address=127.0.0.1",
+        f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=RBAC",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
+        f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
+        "--disable-admission-plugins=ServiceAccount",
+    )  # fmt: skip
+    peer.wait_ready()
+    return peer
+
+
+def moorings(directory: Path) -> Peer:
+    """Start `moorings server` with its API alone."""
+    peer = Peer("moorings", directory)
+    config = directory / "cluster.yaml"
+    config.write_text(f"server: {{run: [api], port: {peer.port}}}\n")
+    pki = directory / "data" / "pki"
+    pki.mkdir(parents=True)
+    (pki / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    command = (sys.executable, "-m", "moorings_core.cli", "server", "--config", config, "--data", directory / "data")
+    peer.start(*command, "--advertise", "192.0.2.1", "--bind", "127.0.0.1")
+    peer.wait_ready()
+    return peer
+
+
+def free_port() -> int:
+    """Return a port of loopback that was free a moment ago."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _answer(code: int, body: bytes, headers: dict[str, str]) -> Answer:
+    try:
+        return Answer(code, json.loads(body), headers)
+    except ValueError:
+        return Answer(code, body.decode(errors="replace"), headers)
