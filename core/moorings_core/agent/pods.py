@@ -207,8 +207,7 @@ class PodManager:
         try:
             prepared = await self._prepare(pod)
         except (MooringsError, OSError, TimeoutError) as error:
-            self._cannot_mount(pod, error)
-            return VOLUME_RETRY_SECONDS
+            return self._cannot_mount(pod, error)
         retries: list[float | None] = []
         for operation in operations:
             if isinstance(operation, CreateSandbox):
@@ -234,13 +233,18 @@ class PodManager:
             return known
         snapshot = await self._sources.fetch(pod)
         paths = await self._volumes.setup(pod, snapshot, self._settings.allocatable)
+        self._states[uid].mount_failures = 0
         self._prepared[uid] = found = Prepared(snapshot, paths, time.monotonic())
         return found
 
-    def _cannot_mount(self, pod: Object, error: BaseException) -> None:
+    def _cannot_mount(self, pod: Object, error: BaseException) -> float:
+        """Tell why, and return when to try again: later each time."""
         text = str(error) or type(error).__name__
         self._events.event(pod, "Warning", "FailedMount", f"Unable to attach or mount volumes: {text}")
         log.warning("volumes not ready", pod=pod["metadata"]["name"], error=text)
+        state = self._states[pod["metadata"]["uid"]]
+        state.mount_failures += 1
+        return min(VOLUME_RETRY_SECONDS * 2.0 ** (state.mount_failures - 1), self._settings.timing.volume_refresh)
 
     def _watch_probes(self, pod: Object, observed: Observed, state: PodState) -> None:
         """Have one prober per run that lives, none for any other."""

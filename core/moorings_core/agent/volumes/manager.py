@@ -36,12 +36,13 @@ PLUGINS = {
     "projected": "kubernetes.io~projected",
 }
 HOST_TYPES = {
-    "Directory": stat.S_ISDIR,
-    "File": stat.S_ISREG,
-    "Socket": stat.S_ISSOCK,
-    "CharDevice": stat.S_ISCHR,
-    "BlockDevice": stat.S_ISBLK,
+    "Directory": (stat.S_ISDIR, "directory"),
+    "File": (stat.S_ISREG, "file"),
+    "Socket": (stat.S_ISSOCK, "socket file"),
+    "CharDevice": (stat.S_ISCHR, "character device"),
+    "BlockDevice": (stat.S_ISBLK, "block device"),
 }
+"""hostPath.type -> (whether a mode is of it, its name in upstream's words)"""
 
 
 class VolumeError(MooringsError):
@@ -172,8 +173,9 @@ def _host_path(source: Object) -> str:
     elif kind == "FileOrCreate":
         path.touch(mode=0o644, exist_ok=True)
     elif kind in HOST_TYPES:
-        if not path.exists() or not HOST_TYPES[kind](path.stat().st_mode):
-            raise VolumeError(f"hostPath type check failed: {path} is not a {kind}")
+        is_kind, name = HOST_TYPES[kind]
+        if not path.exists() or not is_kind(path.stat().st_mode):
+            raise VolumeError(f"hostPath type check failed: {path} is not a {name}")
     elif not path.exists():
         path.mkdir(parents=True, exist_ok=True, mode=0o755)
     return str(path)
