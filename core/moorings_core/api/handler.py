@@ -22,12 +22,12 @@ from .core import ApiCore
 from .http.message import Request, Response
 from .metrics import Metrics
 from .nodes import Endpoint, NodeRelay, assigned_node, container_path, missing_node
-from .patch import json_patch, merge_patch
 from .paths import Target, find, parse, verb
 from .reads import ListOptions
 from .reviews import Reviews
 from .statics import Statics
 from .watches import Watcher, WatchOptions
+from .writes import apply_patch
 
 WATCH_SECONDS = 1800
 STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
@@ -239,7 +239,7 @@ class Handler:
         if action == "update":
             return _json(await self._core.update_scale(resource, key, codec.decode(request, context), context))
         patch, how = codec.decode_patch(request, context)
-        changed = json_patch(current, patch) if how == "json" else merge_patch(current, patch)
+        changed = apply_patch(current, patch, "json" if how == "json" else "merge", None)
         return _json(await self._core.update_scale(resource, key, changed, context))
 
     async def _stream(self, request: Request, key: Key, name: str) -> Response:

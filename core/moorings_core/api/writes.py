@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from moorings_core.api.patch import PatchError, PatchTestFailed, json_patch, merge_patch, strategic_patch
+from moorings_core.api.patch import PatchDoesNotFit, PatchError, json_patch, merge_patch, strategic_patch
 from moorings_core.ports.client import PatchType
 from moorings_core.ports.errors import (
     AlreadyExists,
@@ -29,7 +29,7 @@ from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
 from moorings_core.registry import defaults, strategy
 from moorings_core.registry.kinds import Kind
-from moorings_core.registry.schema import check_types, find_unknown, prune
+from moorings_core.registry.schema import Schema, check_types, find_unknown, prune
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
 
 from . import problems
@@ -89,8 +89,8 @@ class Writer:
         for field in (*strategy.OWNED, "resourceVersion"):
             metadata.pop(field, None)
         metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), _now()
-        strategy.prepare_create(resource, obj)
         defaults.apply(resource, obj)
+        strategy.prepare_create(resource, obj)
         self._admission.create(resource, obj)
         key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
         if self._collection(resource).get(key) is not None:
@@ -213,8 +213,8 @@ class Writer:
         new["metadata"].setdefault("name", key.name)
         if resource.namespaced:
             _match_namespace(new["metadata"], key.namespace)
-        strategy.prepare_update(resource, new, old, subresource)
         defaults.apply(resource, new)
+        strategy.prepare_update(resource, new, old, subresource)
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
         if subresource not in ("status", "binding", "resize", "ephemeralcontainers"):
@@ -261,18 +261,7 @@ class Writer:
             obj.update(clean)
 
     def _patched(self, kind: Kind, key: Key, old: Object, patch: Any, patch_type: PatchType) -> Object:
-        try:
-            match patch_type:
-                case "json":
-                    new = json_patch(old, patch)
-                case "merge":
-                    new = copy.deepcopy(merge_patch(old, patch))
-                case _:
-                    new = copy.deepcopy(strategic_patch(old, patch, kind.schema))
-        except PatchTestFailed as error:
-            raise Invalid(f"the server rejected our request due to an error in our request: {error}") from error
-        except PatchError as error:
-            raise BadRequest(str(error)) from error
+        new = apply_patch(old, patch, patch_type, kind.schema)
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise BadRequest("the patch leaves no object")
         for field in ("resourceVersion", "uid"):
@@ -296,6 +285,21 @@ class Writer:
 
     def _collection(self, resource: Resource) -> Collection:
         return self._cache.collection(resource.group, resource.plural)
+
+
+def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Schema | None) -> Any:
+    """Return a new document with a patch applied. Raises BadRequest for a malformed patch, Invalid for one that does not fit."""
+    try:
+        match patch_type:
+            case "json":
+                return json_patch(document, patch)
+            case "merge":
+                return copy.deepcopy(merge_patch(document, patch))
+        return copy.deepcopy(strategic_patch(document, patch, schema))
+    except PatchDoesNotFit as error:
+        raise Invalid(f"the server rejected our request due to an error in our request: {error}") from error
+    except PatchError as error:
+        raise BadRequest(str(error)) from error
 
 
 async def _retrying(attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:

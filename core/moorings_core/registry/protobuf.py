@@ -142,12 +142,12 @@ def _message(message: str, data: memoryview | bytes, schema: Schema | None, dept
 
 
 def _worth(value: Any, field: Field, schema: Schema | None) -> bool:
-    """Whether a singular value is more than Go's way of writing nothing."""
+    """Whether a singular value is more than Go's way of writing nothing, which fields without presence have."""
     if schema is not None and field.name in schema.required:
         return True
-    if value == "" or value is None:
+    if value is None or (field.label == "bare" and value in ("", 0)):
         return False
-    return value != {} or not field.type.endswith(("Status", "Spec", "Strategy", ".ObjectMeta", ".ListMeta"))
+    return value != {} or field.label != "bare" or not field.type.endswith(("Status", "Spec", "Strategy", ".ObjectMeta", ".ListMeta"))
 
 
 def _repeated(kind: str, wire: int, raw: Any, node: Schema | None, depth: int) -> list[Any]:

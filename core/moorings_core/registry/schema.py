@@ -98,10 +98,13 @@ def find_unknown(value: Any, schema: Schema, path: str = "") -> list[str]:
 
 
 def prune(value: Any, schema: Schema) -> Any:
-    """Return value without unknown fields and without nulls; what is clean is returned as it is, not copied."""
+    """Return value without unknown fields, nulls and empty optional maps and lists; what is clean is returned as it is, not copied.
+
+    An empty map says no more than none, and upstream's Go structs don't keep it; an empty object (`emptyDir: {}`) says something.
+    """
     if schema.type == "object" and isinstance(value, dict):
         known = schema.properties
-        kept = {n: prune(v, known[n]) for n, v in value.items() if n in known and v is not None}
+        kept = {n: prune(v, known[n]) for n, v in value.items() if n in known and v is not None and not _idle(n, v, schema)}
         return value if _same(kept, value) else kept
     if schema.type == "map" and isinstance(value, dict) and schema.values is not None:
         values = schema.values
@@ -111,6 +114,10 @@ def prune(value: Any, schema: Schema) -> Any:
         items = [prune(v, schema.items) for v in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     return value
+
+
+def _idle(name: str, value: Any, schema: Schema) -> bool:
+    return value in ({}, []) and schema.properties[name].type in ("map", "array") and name not in schema.required
 
 
 def check_types(value: Any, schema: Schema, path: str = "") -> list[tuple[str, str]]:

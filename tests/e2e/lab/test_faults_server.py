@@ -68,7 +68,7 @@ def test_every_acknowledged_write_survives_and_pods_do_not_notice(lab, namespace
     lab.apply(yaml.safe_dump({**pod, "spec": {"terminationGracePeriodSeconds": 0, "containers": [server]}}), namespace)
     lab.wait_ready("server", namespace=namespace)
     address = lab.pod_ip("server", namespace)
-    ask = f"n=0; while wget -q -O - -T 2 http://{address}:8080/ >/dev/null || echo lost; do n=$((n+1)); echo $n; sleep 0.05; done"
+    ask = f"n=0; while wget -q -O - http://{address}:8080/ >/dev/null || echo lost; do n=$((n+1)); echo $n; sleep 0.05; done"
     client = {"name": "main", "image": IMAGE, "command": ["sh", "-c", ask]}
     body = {"terminationGracePeriodSeconds": 0, "containers": [client]}
     lab.apply(yaml.safe_dump({**pod, "metadata": {"name": "client"}, "spec": body}), namespace)

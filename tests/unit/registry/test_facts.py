@@ -63,6 +63,34 @@ def test_a_protobuf_body_written_by_hand_decodes():
     assert protobuf.decode(body) == {"apiVersion": "v1", "kind": "ConfigMap", **expected}
 
 
+def body_of(kind, *messages, version="v1"):
+    """A protobuf body: nested (field number, bytes or number) pairs."""
+
+    def write(fields):
+        out = b""
+        for number, value in fields:
+            if isinstance(value, int):
+                out += bytes([number << 3, value])
+            else:
+                inner = write(value) if isinstance(value, list) else value
+                out += bytes([number << 3 | 2, len(inner)]) + inner
+        return out
+
+    types = [(1, version.encode()), (2, kind.encode())]
+    return protobuf.MAGIC + write([(1, types), (2, list(messages))])
+
+
+def test_nothing_that_go_writes_is_dropped_and_a_pointer_to_nothing_is_kept():
+    """Go writes a plain field even when it is empty, a pointer only when it is set: kubectl sends hostPort 0, and means replicas 0."""
+    port = [(1, b""), (2, 0), (3, 80), (4, b"TCP"), (5, b"")]
+    pod = body_of("Pod", (2, [(2, [(1, b"c"), (6, port)])]))
+    assert protobuf.decode(pod)["spec"]["containers"] == [{"name": "c", "ports": [{"containerPort": 80, "protocol": "TCP"}]}]
+    claim = protobuf.decode(body_of("PersistentVolumeClaim", (2, [(3, b""), (5, b"")])))
+    assert claim["spec"] == {"storageClassName": ""}
+    deployment = protobuf.decode(body_of("Deployment", (2, [(1, 0), (5, 0), (7, 0)]), version="apps/v1"))
+    assert deployment["spec"] == {"replicas": 0}
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"{}", protobuf.MAGIC, protobuf.MAGIC + b"\x0a\xff", protobuf.MAGIC + b"\x0a\x04\x0a\x02v1", b"k8s\0" + b"\xff" * 40],

@@ -49,3 +49,17 @@ def test_patch_facts_are_on_the_nodes():
     ports = containers.items.properties["ports"]
     assert (ports.merge_key, ports.list_map_keys) == ("containerPort", ("containerPort", "protocol"))
     assert "retainKeys" in DEPLOYMENT.properties["spec"].properties["strategy"].patch_strategy
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"metadata": {"labels": {}, "annotations": {"a": ""}}}, {"metadata": {"annotations": {"a": ""}}}),
+        ({"metadata": {"finalizers": []}}, {"metadata": {}}),
+        ({"spec": {"containers": [], "nodeSelector": {}}}, {"spec": {"containers": []}}),
+        ({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}, {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}),
+        ({"spec": {"securityContext": {}, "tolerations": []}}, {"spec": {"securityContext": {}}}),
+    ],
+)
+def test_empty_optional_maps_and_lists_are_none_and_empty_objects_are_something(given, kept):
+    assert prune(given, named("io.k8s.api.core.v1.Pod")) == kept

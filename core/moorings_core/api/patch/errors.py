@@ -6,8 +6,8 @@ from moorings_core.ports.errors import MooringsError
 
 
 class PatchError(MooringsError):
-    """The patch is malformed or does not fit the document."""
+    """The patch is malformed: 400."""
 
 
-class PatchTestFailed(PatchError):
-    """A JSON patch `test` operation found another value: nothing was changed."""
+class PatchDoesNotFit(PatchError):
+    """A well-formed JSON patch can't be applied to this document, or one of its tests failed; nothing was changed: 422."""

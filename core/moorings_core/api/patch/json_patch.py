@@ -6,14 +6,14 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import PatchError, PatchTestFailed
+from .errors import PatchDoesNotFit, PatchError
 
 OPERATIONS_MOST = 10_000
 _MISSING = object()
 
 
 def apply(document: Any, operations: Sequence[Any]) -> Any:
-    """Return document with all operations applied in order. Raises PatchError; PatchTestFailed where a test fails."""
+    """Return document with all operations applied in order. Raises PatchError, PatchDoesNotFit."""
     if not isinstance(operations, list):
         raise PatchError("a JSON patch is a list of operations")
     if len(operations) > OPERATIONS_MOST:
@@ -26,7 +26,7 @@ def apply(document: Any, operations: Sequence[Any]) -> Any:
 
 def _apply_one(document: Any, operation: Any) -> Any:
     if not isinstance(operation, dict) or "op" not in operation or not isinstance(operation.get("path"), str):
-        raise PatchError(f"not an operation with op and path: {operation!r}")
+        raise PatchDoesNotFit(f"not an operation with op and path: {operation!r}")
     path = _pointer(operation["path"])
     match operation["op"]:
         case "add":
@@ -42,14 +42,14 @@ def _apply_one(document: Any, operation: Any) -> Any:
             return _add(document, path, copy.deepcopy(_get(document, _pointer(operation.get("from", "")))))
         case "test":
             if not _equal(_get(document, path, missing=None), operation.get("value")):
-                raise PatchTestFailed(f"testing path {operation['path']} value failed")
+                raise PatchDoesNotFit(f"testing path {operation['path']} value failed")
             return document
-    raise PatchError(f"unknown operation {operation['op']!r}")
+    raise PatchDoesNotFit(f"unknown operation {operation['op']!r}")
 
 
 def _given(operation: Any) -> Any:
     if "value" not in operation:
-        raise PatchError(f"{operation['op']} {operation['path']} has no value")
+        raise PatchDoesNotFit(f"{operation['op']} {operation['path']} has no value")
     return copy.deepcopy(operation["value"])
 
 
@@ -57,7 +57,7 @@ def _pointer(text: str) -> list[str]:
     if text == "":
         return []
     if not text.startswith("/"):
-        raise PatchError(f"a path starts with '/', got {text!r}")
+        raise PatchDoesNotFit(f"a path starts with '/', got {text!r}")
     return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
 
 
@@ -68,7 +68,7 @@ def _get(document: Any, path: Sequence[str], missing: Any = _MISSING) -> Any:
         elif isinstance(document, list):
             document = document[_index(part, len(document) - 1)]
         elif missing is _MISSING:
-            raise PatchError(f"there is nothing at /{'/'.join(path)}")
+            raise PatchDoesNotFit(f"there is nothing at /{'/'.join(path)}")
         else:
             return missing
     return document
@@ -83,7 +83,7 @@ def _add(document: Any, path: Sequence[str], value: Any) -> Any:
     elif isinstance(parent, list):
         parent.insert(len(parent) if path[-1] == "-" else _index(path[-1], len(parent)), value)
     else:
-        raise PatchError(f"/{'/'.join(path)} is inside neither an object nor a list")
+        raise PatchDoesNotFit(f"/{'/'.join(path)} is inside neither an object nor a list")
     return document
 
 
@@ -100,7 +100,7 @@ def _remove(document: Any, path: Sequence[str]) -> tuple[Any, Any]:
 
 def _index(part: str, most: int) -> int:
     if not part.isdigit() or (part != "0" and part.startswith("0")) or int(part) > most:
-        raise PatchError(f"{part!r} is no index of a list with {most + 1} places")
+        raise PatchDoesNotFit(f"{part!r} is no index of a list with {most + 1} places")
     return int(part)
 
 

@@ -1,6 +1,6 @@
 """Objects as tables, the way `kubectl get` shows them: columns per kind, cells in upstream's words.
 
-`columns` names the kinds' columns; `pods`, `workloads` and `others` compute cells. Pure: `now` is an argument.
+`columns` names the kinds' columns; `pods`, `workloads`, `policies` and `others` compute cells. Pure: `now` is an argument.
 Source: meta.k8s.io/v1 Table; upstream's printers.
 """
 
@@ -12,11 +12,11 @@ from typing import Literal
 
 from moorings_core.ports.objects import Object, Resource
 
-from . import others, pods, workloads
+from . import others, pods, policies, workloads
 from .column import AGE, NAME, Column
 
 Include = Literal["None", "Metadata", "Object"]
-_COLUMNS: dict[tuple[str, str], Sequence[Column]] = {**pods.COLUMNS, **workloads.COLUMNS, **others.COLUMNS}
+_COLUMNS: dict[tuple[str, str], Sequence[Column]] = {**pods.COLUMNS, **workloads.COLUMNS, **others.COLUMNS, **policies.COLUMNS}
 _DEFAULT = (NAME, Column("Created At", lambda o, _: o["metadata"].get("creationTimestamp") or "<unknown>", type="date"))
 
 

@@ -33,7 +33,7 @@ def pod_spec(spec: Object) -> None:
 
 def template(body: Object) -> None:
     """Fill in a PodTemplateSpec."""
-    body.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+    body.setdefault("metadata", {})
     pod_spec(body.setdefault("spec", {}))
 
 
@@ -122,7 +122,6 @@ def _volume(volume: Object) -> None:
     claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
     if claim is not None:
         claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
-        claim.setdefault("metadata", {}).setdefault("creationTimestamp", None)
 
 
 def _field_ref(item: Object) -> None:

@@ -93,7 +93,7 @@ def _cron_job(obj: Object) -> None:
     spec.setdefault("successfulJobsHistoryLimit", 3)
     spec.setdefault("failedJobsHistoryLimit", 1)
     job = spec.setdefault("jobTemplate", {})
-    job.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+    job.setdefault("metadata", {})
     body = job.setdefault("spec", {})
     template(body.setdefault("template", {}))
 

@@ -1,6 +1,7 @@
-"""Protobuf field numbers: message name -> {number: [JSON name, type, label]}; label: "", "repeated", "map" or "inline".
+"""Protobuf field numbers: message name -> {number: [JSON name, type, label]}; label: "", "bare", "repeated", "map" or "inline".
 
 A proto field's name differs from its JSON name in a few places (letter case, embedded Go structs); the schema tells which.
+A "bare" field has no pointer in Go, which then writes it even when there is nothing: only the Go struct tells.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 STABLE_PACKAGE = re.compile(r".*\.(v\d+|intstr|resource|runtime)")
+GO_STRUCT = re.compile(r"^type (\w+) struct {")
+GO_BARE = re.compile(r"^\t(?:\w+\s+)?[\w.]+\s+`.*protobuf:\"\w+,(\d+),opt")
 FIELD = re.compile(r"^\s*(optional|repeated|required)?\s*(map<\s*(\S+?)\s*,\s*(\S+?)\s*>|\S+)\s+(\w+)\s*=\s*(\d+)\s*(\[.*\])?;")
 
 Fields = dict[str, list[str]]
@@ -21,7 +24,9 @@ def messages(modules: Iterable[Path], definitions: dict[str, Any]) -> dict[str, 
     found: dict[str, Fields] = {}
     for module in modules:
         for file in sorted(module.rglob("generated.proto")):
-            found.update(_parse(file.read_text()))
+            parsed = _parse(file.read_text())
+            _mark_bare(parsed, file.parent)
+            found.update(parsed)
     pending = [name for name in found if STABLE_PACKAGE.fullmatch(name.rpartition(".")[0])]
     kept: dict[str, Fields] = {}
     while pending:
@@ -48,6 +53,18 @@ def _parse(text: str) -> dict[str, Fields]:
     return found
 
 
+def _mark_bare(parsed: dict[str, Fields], folder: Path) -> None:
+    """Label the singular fields that are no pointers in the package's Go structs."""
+    by_struct = {name.rpartition(".")[2]: fields for name, fields in parsed.items()}
+    for source in sorted(folder.glob("*.go")):
+        fields: Fields = {}
+        for line in source.read_text().splitlines():
+            if match := GO_STRUCT.match(line):
+                fields = by_struct.get(match[1], {})
+            elif (match := GO_BARE.match(line)) and fields.get(match[1], ["", "", "x"])[2] == "":
+                fields[match[1]][2] = "bare"
+
+
 def _field(match: re.Match[str], package: str) -> list[str]:
     if match[3]:
         return [match[5], _qualified(match[4], package), "map"]
@@ -66,7 +83,7 @@ def _json_field(field: list[str], properties: dict[str, Any] | None) -> list[str
     same = [p for p in properties if p.lower() == name.lower()]
     if same:
         return [same[0], kind, label]
-    return [name, kind, "inline"] if kind.startswith("k8s.io.") and not label else field
+    return [name, kind, "inline"] if kind.startswith("k8s.io.") and label in ("", "bare") else field
 
 
 def _definition_name(message: str) -> str:
