@@ -65,7 +65,7 @@ def _echo(connection: socket.socket) -> bool:
     return bool(data)
 
 
-def ask_udp(netns: str, target: str, port: int = 7777, size: int = 10, df: bool = False) -> str:
+def ask_udp(netns: str, target: str, port: int = 7777, size: int = 10, df: bool = False, timeout: float = 3) -> str:
     """Return the source address that an echo server saw; the payload must come back whole."""
 
     def work() -> str:
@@ -73,21 +73,22 @@ def ask_udp(netns: str, target: str, port: int = 7777, size: int = 10, df: bool 
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             if df:
                 sock.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER = IP_PMTUDISC_DO
-            sock.settimeout(3)
+            sock.settimeout(timeout)
             payload = os.urandom(size)
-            sock.sendto(payload, (target, port))
-            who, _, back = sock.recvfrom(65535)[0].partition(b" ")
+            sock.connect((target, port))  # so that errors are told, and answers of anybody else are not taken
+            sock.send(payload)
+            who, _, back = sock.recv(65535).partition(b" ")
             assert back == payload
             return who.decode()
 
     return str(call_in(netns, work))
 
 
-def ask_tcp(netns: str, target: str, port: int = 7777, size: int = 1000) -> str:
+def ask_tcp(netns: str, target: str, port: int = 7777, size: int = 1000, timeout: float = 5) -> str:
     """Send size bytes and have them back; return the source address that the server saw."""
 
     def work() -> str:
-        with socket.create_connection((target, port), timeout=5) as sock:
+        with socket.create_connection((target, port), timeout=timeout) as sock:
             who = b""
             while not who.endswith(b"\n"):
                 who += sock.recv(1)

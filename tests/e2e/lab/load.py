@@ -37,7 +37,7 @@ class Report:
     async def stream(self, url):
         """Send numbers and have them back in order."""
         counts = self.streams[url] = {"sent": 0, "echoed": 0, "error": ""}
-        reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+        reader, writer = await connect(url)
         await reader.readline()
         try:
             await asyncio.gather(send(writer, counts), receive(reader, counts))
@@ -45,6 +45,11 @@ class Report:
             counts["error"] = repr(error)
         finally:
             writer.close()
+
+
+async def connect(url):
+    parts = urlsplit(url)
+    return await asyncio.open_connection(parts.hostname, parts.port or 80)
 
 
 async def send(writer, counts):
@@ -65,7 +70,7 @@ async def receive(reader, counts):
 
 async def get(url):
     parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    reader, writer = await connect(url)
     try:
         writer.write(f"GET {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode())
         answer = await reader.read()

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from moorings_core.kernel.namespaces import call_in
 from moorings_labs import layout as layouts
 from moorings_labs.cluster import Cluster
 from moorings_labs.layout import Layout
@@ -115,6 +117,27 @@ def echoing(places: Sequence[Place], port: int = 7777) -> Iterator[None]:
         for place in places:
             stack.callback(Echo(place.netns, port, name=place.name).close)
         yield
+
+
+class UdpClient:
+    """A client that keeps its port, so that the kernel takes all its questions for one flow."""
+
+    def __init__(self, place: Place, target: tuple[str, int]) -> None:
+        self._socket: socket.socket = call_in(place.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._socket.settimeout(0.5)
+        self._target = target
+
+    def ask(self) -> str:
+        """Return the name of the echo server that answers now, "" when none does."""
+        try:
+            self._socket.sendto(b"hello", self._target)
+            return self._socket.recv(100).split(b" ")[0].decode().partition("/")[2]
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
 
 
 def _ip(*words: str) -> None:

@@ -25,15 +25,14 @@ def test_the_runtime_calls_the_plugin_by_cni_1_1_and_a_deleted_pod_leaves_no_lin
     assert "1.1.0" in conflist["cniVersions"] and "1.1.0" in version["supportedVersions"]
     lab.apply(places.web("leaves", goes="node-1"), namespace)
     (pod,) = places.pods(lab, namespace, "goes")
-    assert f"{pod.address} dev" in lab.node("node-1", "ip", "route")
-    before = links(lab)
+    link = lab.node("node-1", "ip", "route", "show", pod.address).split()[2]
+    assert link in links(lab)
     lab.kubectl("delete", "pod", "goes", "-n", namespace)
-    lab.wait_for("the pod's link to go", lambda: len(links(lab)) == len(before) - 1)
+    lab.wait_for("the pod's link to go", lambda: link not in links(lab))
     assert f"{pod.address} " not in lab.node("node-1", "ip", "route")
     assert not Path(pod.netns).exists()
 
 
 def links(lab) -> list[str]:
-    """Return the host ends of node-1's pods."""
-    found = json.loads(lab.node("node-1", "ip", "-json", "link", "show", "type", "veth"))
-    return [link["ifname"] for link in found if link["ifname"].startswith("mo")]
+    """Return the names of node-1's links to pods and to the switch."""
+    return [link["ifname"] for link in json.loads(lab.node("node-1", "ip", "-json", "link", "show", "type", "veth"))]
