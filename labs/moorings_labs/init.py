@@ -63,9 +63,12 @@ class Child:
         os.close(log)
         self.started = time.monotonic()
 
-    def ended(self) -> None:
-        """Plan the next start."""
+    def ended(self, status: int) -> None:
+        """Say how it ended and plan the next start."""
         lived = time.monotonic() - self.started
+        code = os.waitstatus_to_exitcode(status)
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.name} ended after {lived:.1f} s: {how}\n")
         self.delay = RESTART_FIRST if lived > STABLE_SECONDS else min(self.delay * 2, RESTART_MOST)
         self.pid, self.due = 0, time.monotonic() + self.delay
 
@@ -102,14 +105,14 @@ def reap(children: list[Child]) -> None:
     """Take the exit codes of whatever has ended."""
     while True:
         try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
+            pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
             return
         for child in children:
             if child.pid == pid:
-                child.ended()
+                child.ended(status)
 
 
 if __name__ == "__main__":

@@ -96,15 +96,15 @@ def upstream(directory: Path) -> Peer:
     """Start etcd and kube-apiserver."""
     peer = Peer("upstream", directory)
     client, member = free_port(), free_port()
-    urls = ("--listen-client-urls", "--advertise-client-urls"), ("--listen-peer-urls", "--initial-advertise-peer-urls")
-    flags = [word for names, port in zip(urls, (client, member), strict=True) for name in names for word in (name, f"http://127.0.0.1:{port}")]
-    cluster = ("--initial-cluster", f"default=http://127.0.0.1:{member}")
-    peer.start(UPSTREAM / "etcd", "--data-dir", directory / "etcd", "--log-level", "error", *flags, *cluster)
+    to_client, to_member = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{member}"
+    flags = ["--listen-client-urls", to_client, "--advertise-client-urls", to_client, "--listen-peer-urls", to_member]
+    flags += ["--initial-advertise-peer-urls", to_member, "--initial-cluster", f"default={to_member}", "--log-level", "error"]
+    peer.start(UPSTREAM / "etcd", "--data-dir", directory / "etcd", *flags)
     key = directory / "sa.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
     (directory / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
     peer.start(
-        UPSTREAM / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{client}", f"--secure-port={peer.port}", "--bind-address=127.0.0.1",
+        UPSTREAM / "kube-apiserver", f"--etcd-servers={to_client}", f"--secure-port={peer.port}", "--bind-address=127.0.0.1",
         f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",

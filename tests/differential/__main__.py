@@ -1,0 +1,52 @@
+"""`make differential`: every case to both servers; prints where ours answers otherwise than upstream's.
+
+`python -m tests.differential [WORDS]` looks at the cases whose names hold the words. Exit code 1: something differs that known.txt
+does not list, or something is listed that does not differ any more.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from . import peers
+from .cases import cases
+from .compare import differences
+
+KNOWN = Path(__file__).with_name("known.txt")
+
+
+def main() -> None:
+    """Run the cases and print differences; new ones end with exit code 1, and so do listed ones that are gone."""
+    words = " ".join(sys.argv[1:])
+    known = {line for line in KNOWN.read_text().splitlines() if line and not line.startswith("#")}
+    found: set[str] = set()
+    ran = 0
+    with tempfile.TemporaryDirectory() as directory:
+        theirs, ours = peers.upstream(Path(directory) / "upstream"), None
+        try:
+            ours = peers.moorings(Path(directory) / "moorings")
+            for name, requests in cases():
+                answers = [(theirs.ask(request), ours.ask(request)) for request in requests]
+                if words not in name:
+                    continue
+                ran += 1
+                for number, pair in enumerate(answers):
+                    found |= {f"{name} [{number}] {line}" for line in differences(*pair)}
+        finally:
+            for peer in (theirs, ours):
+                if peer is not None:
+                    peer.close()
+    new, gone = sorted(found - known), sorted(known - found) if not words else []
+    for sign, lines in (("+", new), ("-", gone)):
+        for line in lines:
+            print(sign, line)
+    print(
+        f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
+    )
+    sys.exit(1 if new or gone else 0)
+
+
+if __name__ == "__main__":
+    main()
