@@ -210,7 +210,7 @@ def test_a_volume_in_use_survives_a_power_off_and_no_device_is_leaked(lab, names
 
 def test_an_agent_killed_again_and_again_while_it_provisions_makes_exactly_one_volume_for_each_claim(lab, namespace, storage_class):
     node, wanted = "node-2", f"storageClassName: {storage_class()}"
-    before, more = images(lab, node), "nodeSelector: {kubernetes.io/hostname: node-2}"
+    before, more = images(lab, node), "nodeSelector: {kubernetes.io/hostname: node-2}\n  tolerations: [{operator: Exists}]"
     claims = [f"data{number}" for number in range(4)]
     lab.apply("".join(claim(name, more=wanted) + pod(f"user-{name}", name, more=more) for name in claims), namespace)
     for name, moment in (("data0", asked), ("data0", made), ("data1", made), ("data2", made)):
