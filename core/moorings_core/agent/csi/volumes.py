@@ -55,8 +55,8 @@ class CsiVolumes:
         self._client, self._plugins, self._root = client, plugins, root
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def setup_claim(self, pod: Object, claim_name: str, *, read_only: bool) -> Published:
-        """Make a claim's volume available to a pod and return where. Raises VolumeNotReady, CsiError, ApiError, TimeoutError."""
+    async def claimed(self, pod: Object, claim_name: str) -> Object:
+        """Return the PersistentVolume of a claim that a pod may mount, of whatever kind. Raises VolumeNotReady, ApiError."""
         namespace = pod["metadata"]["namespace"]
         claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim_name, namespace)
         if claim.get("status", {}).get("phase") != "Bound":
@@ -64,31 +64,10 @@ class CsiVolumes:
         volume = await self._client.get(PERSISTENT_VOLUMES, claim["spec"]["volumeName"])
         if volume["spec"].get("claimRef", {}).get("uid") != claim["metadata"]["uid"]:
             raise VolumeNotReady(f"persistentvolume {volume['metadata']['name']!r} belongs to another claim")
-        if "csi" not in volume["spec"]:
-            raise VolumeNotReady(f"persistentvolume {volume['metadata']['name']!r} is not a CSI volume")
-        return await self._setup(pod, volume, read_only=read_only)
+        return volume
 
-    async def teardown(self, published: Published) -> None:
-        """Undo setup; what was never done, or undone before, is no error."""
-        async with self._locks.setdefault(published.handle, asyncio.Lock()):
-            driver = await self._plugins.wait_for(published.driver, DRIVER_TIMEOUT)
-            await driver.client.call("NodeUnpublishVolume", volume_id=published.handle, target_path=published.target)
-            others = [p for p in self.published() if p.handle == published.handle and p.target != published.target]
-            if driver.stages and not others:
-                staging = published.staging
-                await driver.client.call("NodeUnstageVolume", volume_id=published.handle, staging_target_path=staging)
-            await asyncio.to_thread(_forget, published)
-
-    def published(self) -> Iterator[Published]:
-        """Yield every volume that a pod on this node has or that was left half set up, from disk."""
-        patterns = ("pods/*/volumes/kubernetes.io~csi/*", "plugins/kubernetes.io/csi/volumeDevices/publish/*/*.data")
-        for pattern in patterns:
-            for directory in self._root.glob(pattern):
-                file = directory / DATA_FILE
-                if file.exists():
-                    yield Published(**json.loads(file.read_text()))
-
-    async def _setup(self, pod: Object, volume: Object, *, read_only: bool) -> Published:
+    async def setup(self, pod: Object, volume: Object, *, read_only: bool) -> Published:
+        """Make a CSI volume available to a pod and return where. Raises CsiError, TimeoutError, OSError."""
         spec, source = volume["spec"], volume["spec"]["csi"]
         block = spec.get("volumeMode") == "Block"
         published = self._paths(source["driver"], source["volumeHandle"], volume["metadata"]["name"], pod, block)
@@ -109,6 +88,26 @@ class CsiVolumes:
                 **common,
             )
         return published
+
+    async def teardown(self, published: Published) -> None:
+        """Undo setup; what was never done, or undone before, is no error."""
+        async with self._locks.setdefault(published.handle, asyncio.Lock()):
+            driver = await self._plugins.wait_for(published.driver, DRIVER_TIMEOUT)
+            await driver.client.call("NodeUnpublishVolume", volume_id=published.handle, target_path=published.target)
+            others = [p for p in self.published() if p.handle == published.handle and p.target != published.target]
+            if driver.stages and not others:
+                staging = published.staging
+                await driver.client.call("NodeUnstageVolume", volume_id=published.handle, staging_target_path=staging)
+            await asyncio.to_thread(_forget, published)
+
+    def published(self) -> Iterator[Published]:
+        """Yield every volume that a pod on this node has or that was left half set up, from disk."""
+        patterns = ("pods/*/volumes/kubernetes.io~csi/*", "plugins/kubernetes.io/csi/volumeDevices/publish/*/*.data")
+        for pattern in patterns:
+            for directory in self._root.glob(pattern):
+                file = directory / DATA_FILE
+                if file.exists():
+                    yield Published(**json.loads(file.read_text()))
 
     async def _stage(self, driver: Driver, published: Published, common: dict[str, Any]) -> None:
         if driver.stages:

@@ -95,11 +95,22 @@ class VolumeManager:
         if kind in ("persistentVolumeClaim", "ephemeral"):
             claim = volume.get("persistentVolumeClaim") or {}
             name = claim.get("claimName") or f"{pod['metadata']['name']}-{volume['name']}"
-            published = await self._csi.setup_claim(pod, name, read_only=bool(claim.get("readOnly")))
+            return await self._persistent(await self._csi.claimed(pod, name), pod, read_only=bool(claim.get("readOnly")))
+        raise VolumeError(f"volume {volume['name']!r} of type {kind!r} is not supported on this node")
+
+    async def _persistent(self, volume: Object, pod: Object, *, read_only: bool) -> str:
+        """Return where a PersistentVolume is: a driver's, or a path of this node that an administrator wrote down."""
+        spec = volume["spec"]
+        if "csi" in spec:
+            published = await self._csi.setup(pod, volume, read_only=read_only)
             if not published.block:
                 await asyncio.to_thread(_set_group, Path(published.target), _fs_group(pod))
             return published.target
-        raise VolumeError(f"volume {volume['name']!r} of type {kind!r} is not supported on this node")
+        if "hostPath" in spec:
+            return await asyncio.to_thread(_host_path, spec["hostPath"])
+        if "local" in spec and Path(spec["local"]["path"]).exists():
+            return str(spec["local"]["path"])
+        raise VolumeError(f"persistentvolume {volume['metadata']['name']!r} is of no kind that this node mounts, or its path is missing")
 
     def _path(self, pod: Object, kind: str, name: str) -> Path:
         return self.pod_directory(pod["metadata"]["uid"]) / "volumes" / PLUGINS[kind] / name
