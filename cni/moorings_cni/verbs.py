@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from moorings_core.kernel import rtnetlink
@@ -49,7 +50,7 @@ async def _do(network: Network, call: Call) -> str:
     if call.verb == "VERSION":
         return protocol.version_answer(call.version)
     if call.config.get("type") == LOOPBACK:
-        return _loopback(call)
+        return await asyncio.to_thread(_loopback, call)
     if call.verb == "ADD":
         _check_netns(call)
         return results.result(await network.attach(call.request()), call.version)

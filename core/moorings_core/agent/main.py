@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio import sslproto
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from moorings_core.client.http import HttpClient
 from moorings_core.client.resources import CONFIG_MAPS
 from moorings_core.config import load_text
 from moorings_core.config.backends import load
+from moorings_core.kernel import memory
 from moorings_core.log import get_logger
 from moorings_core.pki.credentials import NodeCredentials
 from moorings_core.ports.client import Client
@@ -34,6 +36,9 @@ from .server import AgentServer
 from .volumes.manager import VolumeManager
 
 log = get_logger(__name__)
+TLS_BUFFER = 32 * 1024
+"""Bytes of a TLS connection's read buffer: asyncio's own is 256 KiB, and an agent has some twenty connections."""
+RELEASE_SECONDS = 30.0
 WAIT_SECONDS = 0.1
 PORT = 10250
 
@@ -57,6 +62,7 @@ class AgentOptions:
 
 async def run_agent(options: AgentOptions) -> None:
     """Run the agent until cancelled."""
+    sslproto.SSLProtocol.max_size = TLS_BUFFER
     for directory in (options.root, options.run):
         directory.mkdir(parents=True, exist_ok=True)
     client = HttpClient.from_kubeconfig(options.credentials.kubeconfig)
@@ -116,6 +122,7 @@ class Agent:
         found: dict[str, Run] = {
             "events": self._events.run,
             "node status": self._status.run,
+            "memory": _release_memory,
             "pods": self._pods.run,
             "plugins": self._plugins.run,
             "provisioner": provisioner.run,
@@ -150,6 +157,13 @@ class Agent:
         context.load_verify_locations(credentials.authority)
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+
+async def _release_memory() -> None:
+    """Give back what a busy moment, the start above all, has left behind: many nodes share a machine."""
+    while True:
+        await asyncio.sleep(RELEASE_SECONDS)
+        await asyncio.to_thread(memory.release)
 
 
 async def _wait_for_runtime(runtime: Runtime) -> None:

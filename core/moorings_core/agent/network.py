@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -190,6 +191,7 @@ def _same(name: str, wanted: str | None, have: str | None) -> bool:
     return wanted == have if name == ERROR else have is not None and listed(wanted) == listed(have)
 
 
+@lru_cache(maxsize=2)
 def backend_of(text: str) -> str:
     """Return network.backend of a cluster file's text; "" when it does not say or cannot be read. Pure."""
     try:

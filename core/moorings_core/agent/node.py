@@ -26,7 +26,8 @@ LEASE_NAMESPACE = "kube-node-lease"
 PODS_MOST = 110
 DISK_LEAST = 0.05
 """DiskPressure when less than this share of the root's file system is free."""
-CHECK_SECONDS = 0.25
+CHECK_SECONDS, CALM_SECONDS = 0.25, 1.0
+"""How often the node's conditions are looked at: often until it is Ready."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -118,7 +119,7 @@ class NodeStatus:
                     last = loop.time()
             except (ApiError, OSError, TimeoutError, RuntimeFailure) as error:
                 log.warning("status not written", error=str(error))
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(CALM_SECONDS if _ready(self._written) else CHECK_SECONDS)
 
     async def _report_once(self, *, force: bool) -> bool:
         status = await self._status(self._written or {})
@@ -189,6 +190,10 @@ def _condition(kind: str, value: bool, reason: str, text: str, known: Object | N
     status = "True" if value else "False"
     changed = known["lastTransitionTime"] if known is not None and known["status"] == status else now
     return {"type": kind, "status": status, "reason": reason, "message": text, "lastHeartbeatTime": now, "lastTransitionTime": changed}
+
+
+def _ready(status: Object | None) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in (status or {}).get("conditions", ()))
 
 
 def _same(a: Object, b: Object) -> bool:

@@ -41,7 +41,7 @@ from .volumes.manager import VolumeManager
 from .volumes.sources import Sources
 
 log = get_logger(__name__)
-RELIST_SECONDS = 1.0
+RELIST_SECONDS, LEFTOVER_SECONDS = 1.0, 10.0
 VOLUME_RETRY_SECONDS = 0.5
 PREPARED_SECONDS = 1.0
 """How long what was fetched for a pod's sandbox is good for its containers."""
@@ -92,6 +92,7 @@ class PodManager:
             tasks.create_task(self._statuses.run())
             tasks.create_task(self._work.run())
             tasks.create_task(self._watch_runtime())
+            tasks.create_task(self._watch_leftovers())
 
     def find(self, namespace: str, name: str) -> Object:
         """Return a pod of this node. Raises NotFound."""
@@ -148,16 +149,21 @@ class PodManager:
     async def _watch_runtime(self) -> None:
         while True:
             try:
-                for uid in await self._observer.relist() | self._strangers():
-                    self._work.add(uid)
+                changed = await self._observer.relist()
             except RuntimeFailure as error:
                 log.warning("runtime does not answer", error=str(error))
+                changed = set()
+            for uid in changed | (self._observer.uids - self._by_uid.keys()):
+                self._work.add(uid)
             await asyncio.sleep(RELIST_SECONDS)
 
-    def _strangers(self) -> set[str]:
-        """Return the uids of which something is left here and that the API does not know."""
-        left = self._observer.uids | set(self._volumes.leftovers()) | self._cgroups.leftovers()
-        return {uid for uid in left if uid not in self._by_uid}
+    async def _watch_leftovers(self) -> None:
+        """Have whatever is left here of pods that the API does not know cleaned up."""
+        while True:
+            left = await asyncio.to_thread(lambda: set(self._volumes.leftovers()) | self._cgroups.leftovers())
+            for uid in left - self._by_uid.keys():
+                self._work.add(uid)
+            await asyncio.sleep(LEFTOVER_SECONDS)
 
     async def _sync(self, uid: str) -> float | None:
         pod = self._by_uid.get(uid)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .authority import Authority, write_private
-from .kubeconfig import kubeconfig
+if TYPE_CHECKING:  # an agent reads these files and issues none: importing cryptography would cost each of them 5 MB
+    from .authority import Authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ class NodeCredentials:
 
     def issue(self, authority: Authority, cluster: str, url: str, node: str, addresses: Sequence[str]) -> None:
         """Make and write them. url: of the API; addresses: at which the API server calls the agent."""
+        from .authority import write_private
+        from .kubeconfig import kubeconfig
+
         certificate = authority.issue(f"system:node:{node}", organizations=["system:nodes"], hosts=[node, *addresses, "127.0.0.1"])
         certificate.write(self.directory, "node")
         write_private(self.authority, authority.cert_pem)

@@ -19,7 +19,7 @@ STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 HEAD_SECONDS = 30.0
 CHUNK = 64 * 1024
-SUCCESS = b'{"metadata":{},"status":"Success"}'
+BROKEN = b'{"metadata":{},"status":"Failure","message":"the runtime ended the stream without a verdict","reason":"InternalError"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,19 @@ class Channels:
         return found + ([(RESIZE, "resize")] if self.tty else [])
 
 
+class _Lasting(asyncio.StreamReaderProtocol):
+    """What has arrived can still be read after the peer has refused what we wrote: a command may end while its input is under way."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(None)
+
+
 async def dial_spdy(url: str, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Return a connection to a streaming URL after its upgrade. Raises ServiceUnavailable."""
-    parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    parts, loop = urlsplit(url), asyncio.get_running_loop()
+    reader = asyncio.StreamReader(loop=loop)
+    transport, lasting = await loop.create_connection(lambda: _Lasting(reader, loop=loop), parts.hostname or "", parts.port or 80)
+    writer = asyncio.StreamWriter(transport, lasting, reader, loop)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     lines = [f"POST {target} HTTP/1.1", f"Host: {parts.netloc}", "Connection: Upgrade", "Upgrade: SPDY/3.1"]
     lines += [f"X-Stream-Protocol-Version: {protocol}", "Content-Length: 0", "", ""]
@@ -102,7 +111,8 @@ class RemoteSession:
                     writer.write(websocket.frame(message.data, websocket.PONG))
                 elif message.kind in (websocket.BINARY, websocket.TEXT) and message.data:
                     self._pass_up(message.data, up)
-            await up.drain()
+            if not up.is_closing():  # what a command that has ended does not read any more is nobody's loss
+                await up.drain()
 
     def _pass_up(self, data: bytes, up: asyncio.StreamWriter) -> None:
         channel, payload = data[0], data[1:]
@@ -125,7 +135,6 @@ class RemoteSession:
                             status += payload
                         elif payload:
                             writer.write(websocket.frame(bytes([channel]) + payload))
-                            up.write(self._session.window(number, len(payload)))
                         if fin:
                             self._ended.add(number)
                     case spdy.Reset(number):
@@ -135,6 +144,6 @@ class RemoteSession:
                     case spdy.GoneAway():
                         pass
             await writer.drain()
-        writer.write(websocket.frame(bytes([ERROR]) + (status or SUCCESS)))
+        writer.write(websocket.frame(bytes([ERROR]) + (status or BROKEN)))
         writer.write(websocket.frame(b"\x03\xe8", websocket.CLOSE))
         await writer.drain()

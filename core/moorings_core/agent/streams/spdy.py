@@ -1,5 +1,7 @@
 """SPDY/3.1 frames, client side, as much as streaming needs. Bytes in, events out; no socket here.
 
+No window is ever given back: the runtimes' servers have no flow control, and one that has closed already would answer with a reset.
+
 Source: SPDY protocol draft 3.1, with the header compression dictionary of its section 2.6.10.1.
 """
 
@@ -12,9 +14,8 @@ from dataclasses import dataclass
 
 from .spdy_dictionary import DICTIONARY
 
-SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS, WINDOW_UPDATE = 1, 2, 3, 4, 6, 7, 8, 9
+SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS = 1, 2, 3, 4, 6, 7, 8
 FIN = 1
-WINDOW = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,6 @@ class Session:
             event = self._control(first & 0xFFFF, body, flags) if first >> 31 else Data(first, body, bool(flags & FIN))
             if event is not None:
                 yield event
-
-    def window(self, stream: int, size: int) -> bytes:
-        """Return the frame that gives back what was read of a stream."""
-        return _control(WINDOW_UPDATE, 0, struct.pack(">II", stream, size))
 
     def _control(self, kind: int, body: bytes, flags: int) -> Event | None:
         if kind == PING:
