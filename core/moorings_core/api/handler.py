@@ -77,7 +77,8 @@ class Handler:
             raise NotFound("the server could not find the requested resource")
         if target.subresource:
             return await self._subresource(request, kind, target, action, context)
-        if action not in kind.verbs:
+        misplaced = action == "create" if target.name else action in ("update", "patch")
+        if action not in kind.verbs or misplaced:
             raise problems.method_not_allowed(kind.resource, action)
         if target.group in NOT_STORED:
             return _json(self._reviews.review(target.plural, codec.decode(request, context), context.user), 201)

@@ -43,6 +43,16 @@ def expired(asked: int, oldest: int) -> Expired:
     return Expired(f"too old resource version: {asked} ({oldest})")
 
 
+def page_expired(token: str) -> Expired:
+    """A list can't be gone on with as it was begun; the token goes on from the same place with the newest state."""
+    error = Expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
+        "continue parameter, or use the continue token in this response to retrieve the remainder of the results."
+    )
+    error.metadata = {"continue": token}
+    return error
+
+
 def too_new(asked: int, newest: int) -> ServerTimeout:
     """The caller knows a revision that this server has not reached."""
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from moorings_core.ports.errors import BadRequest, Expired
+from moorings_core.ports.errors import BadRequest
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import Compacted, Store
 from moorings_core.registry import selectors
@@ -113,7 +113,7 @@ class Reader:
             at, after = orjson.loads(base64.urlsafe_b64decode(options.continue_))
         except ValueError as error:
             raise BadRequest("continue key is not valid") from error
-        return await self._page(resource, options, selection, at, after)
+        return await self._page(resource, options, selection, at or self._cache.revision, after)
 
     async def _page(self, resource: Resource, options: ListOptions, selection: Selection, at: int, after: str) -> Listing:
         prefix = store_key(resource.group, resource.plural, Key(options.namespace, ""))
@@ -122,9 +122,7 @@ class Reader:
         try:
             page = await self._store.list(prefix, at=at if at != self._cache.revision else 0, after=after)
         except Compacted as error:
-            details: Object = {"retryAfterSeconds": 0}
-            text = "The provided continue parameter is too old to display a consistent list result."
-            raise Expired(text, details=details) from error
+            raise problems.page_expired(_token(0, after)) from error
         items = [_with_version(r.value, r.revision) for r in page.records]
         return self._cut(resource, [s for s in items if selection.matches(s.object)], options, selection, at)
 
@@ -133,9 +131,14 @@ class Reader:
             return Listing(items, str(at))
         page = items[: options.limit]
         place = store_key(resource.group, resource.plural, key_of(page[-1].object))
-        token = base64.urlsafe_b64encode(orjson.dumps([at, place])).decode()
+        token = _token(at, place)
         remaining = len(items) - len(page) if selection.all else None
         return Listing(page, str(at), token, remaining)
+
+
+def _token(at: int, place: str) -> str:
+    """Return where a list goes on: after a place, as it was at a revision; 0 stands for the newest."""
+    return base64.urlsafe_b64encode(orjson.dumps([at, place])).decode()
 
 
 def number(version: str) -> int:

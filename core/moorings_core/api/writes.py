@@ -40,7 +40,7 @@ from .services import ServiceAllocator
 
 NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
-TRIES = 5
+NAME_TRIES, TRIES = 5, 1000
 Change = Callable[[Object], Object]
 T = TypeVar("T")
 
@@ -64,12 +64,12 @@ class Writer:
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
         """Create an object and return it as stored."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
-        for attempt in range(TRIES):
+        for attempt in range(NAME_TRIES):
             pending = self.plan_create(kind, namespace, copy.deepcopy(body), context)
             try:
                 return await self.commit(pending, context)
             except AlreadyExists:
-                if not generated or attempt == TRIES - 1:
+                if not generated or attempt == NAME_TRIES - 1:
                     raise
         raise AssertionError("unreachable")
 
@@ -149,7 +149,7 @@ class Writer:
             pending = self.plan_delete(kind, key, context)
             return await self.commit(pending, context), pending.removed
 
-        return await _retrying(attempt, once=bool(context.options.version))
+        return await self._retrying(attempt, once=bool(context.options.version))
 
     def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
         """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod."""
@@ -231,7 +231,22 @@ class Writer:
         async def attempt() -> Object:
             return await self.commit(self.plan_change(kind, key, change, context, subresource), context)
 
-        return await _retrying(attempt, once=conditional)
+        return await self._retrying(attempt, once=conditional)
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
+        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt."""
+        for _ in range(TRIES):
+            try:
+                return await attempt()
+            except Conflict as error:
+                if once or not isinstance(error.__cause__, PreconditionFailed):
+                    raise
+                lost, newest = error, error.__cause__.have
+            try:
+                await self._cache.wait_for(newest)
+            except TimeoutError:
+                raise lost from None
+        raise lost
 
     def _prepare_body(self, kind: Kind, obj: Object, context: Context) -> None:
         """Check types and fields and drop what the schema does not know."""
@@ -300,17 +315,6 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
         raise Invalid(f"the server rejected our request due to an error in our request: {error}") from error
     except PatchError as error:
         raise BadRequest(str(error)) from error
-
-
-async def _retrying(attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
-    for number in range(TRIES):
-        try:
-            return await attempt()
-        except Conflict as error:
-            lost = isinstance(error.__cause__, PreconditionFailed)
-            if once or not lost or number == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
 
 
 def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:

@@ -20,7 +20,7 @@ class MooringsError(Exception):
 
 
 class ApiError(MooringsError):
-    """An error Status from the API. Subclasses fix `code` and `reason`; `details` is the Status' details object."""
+    """An error Status from the API. Subclasses fix `code` and `reason`; `details` and `metadata` are those of the Status."""
 
     code: int = 500
     reason: str = "InternalError"
@@ -29,6 +29,7 @@ class ApiError(MooringsError):
         super().__init__(message)
         self.message = message
         self.details: Object = details or {}
+        self.metadata: Object = {}
         if code is not None:
             self.code = code
         if reason is not None:
@@ -36,7 +37,7 @@ class ApiError(MooringsError):
 
     def status(self) -> Object:
         """Return the error as the `Status` object that goes over the wire."""
-        status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure"}
         status |= {"message": self.message, "reason": self.reason, "code": self.code}
         if self.details:
             status["details"] = self.details

@@ -1,6 +1,6 @@
 """Rules that an object must keep, with upstream's field paths, reasons and words. Pure; every broken rule is reported.
 
-`metadata` holds for every kind; `pods`, `workloads`, `network`, `storage` and `settings` add the rules of theirs.
+`metadata` holds for every kind; `pods`, `placement`, `workloads`, `network`, `storage` and `settings` add the rules of theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
 
-from . import metadata, network, pods, settings, storage, workloads
+from . import metadata, network, placement, pods, settings, storage, workloads
 from .errors import FieldError, Path
 
 Create = Callable[[Object], list[FieldError]]
@@ -22,6 +22,7 @@ _CREATE: dict[tuple[str, str], Create] = {
     **network.CREATE,
     **storage.CREATE,
     **settings.CREATE,
+    **placement.CREATE,
 }
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,

@@ -73,6 +73,26 @@ def label_key(key: str) -> str:
     return "" if _QUALIFIED.fullmatch(name) else QUALIFIED_WORDS
 
 
+def port_name(name: str) -> str:
+    """A name of a container's port (IANA service name, RFC 6335)."""
+    if len(name) > 15:
+        return "must be no more than 15 characters"
+    if not re.fullmatch(r"[-a-z0-9]+", name):
+        return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
+    if not re.search(r"[a-z]", name):
+        return "must contain at least one letter (a-z)"
+    if "--" in name:
+        return "must not contain consecutive hyphens"
+    return "must not begin or end with a hyphen" if name.startswith("-") or name.endswith("-") else ""
+
+
+def variable(name: str) -> str:
+    """A name of an environment variable: printable ASCII without '='."""
+    if all(" " <= c <= "~" and c != "=" for c in name):
+        return ""
+    return "a valid environment variable name must consist only of printable ASCII characters other than '='"
+
+
 def label_value(value: str) -> str:
     """A value of a label."""
     if len(value) > 63:

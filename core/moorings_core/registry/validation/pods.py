@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from moorings_core.ports.objects import Object
 from moorings_core.registry.quantity import compare, parse
 
-from . import names
+from . import names, placement
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
+from .metadata import check_labels
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -57,9 +58,10 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
     ):
         if spec.get(field) and (complaint := rule(spec[field])):
             found.append(invalid(path / field, spec[field], complaint))
-    for i, toleration in enumerate(spec.get("tolerations") or ()):
-        found += _toleration(toleration, (path / "tolerations").at(i))
-    return found
+    found += placement.tolerations(spec.get("tolerations") or (), path / "tolerations")
+    found += placement.affinity(spec.get("affinity") or {}, path / "affinity")
+    found += placement.spread(spec.get("topologySpreadConstraints") or (), path / "topologySpreadConstraints")
+    return found + check_labels(spec.get("nodeSelector") or {}, path / "nodeSelector")
 
 
 def pod_update(new: Object, old: Object) -> list[FieldError]:
@@ -139,9 +141,9 @@ def _ports(ports: Sequence[Object], path: Path) -> list[FieldError]:
         where = path.at(i)
         for field in ("containerPort", "hostPort"):
             value = port.get(field)
-            if value is None and field == "containerPort":
+            if not value and field == "containerPort":
                 found.append(required(where / field))
-            elif value is not None and not (0 < value < 65536 or (field == "hostPort" and value == 0)):
+            elif value and not 0 < value < 65536:
                 found.append(invalid(where / field, value, "must be between 1 and 65535, inclusive"))
         if port.get("protocol") not in PROTOCOLS:
             found.append(not_supported(where / "protocol", port.get("protocol", ""), PROTOCOLS))
@@ -149,6 +151,8 @@ def _ports(ports: Sequence[Object], path: Path) -> list[FieldError]:
             if port["name"] in names_seen:
                 found.append(duplicate(where / "name", port["name"]))
             names_seen.add(port["name"])
+            if complaint := names.port_name(port["name"]):
+                found.append(invalid(where / "name", port["name"], complaint))
     return found
 
 
@@ -157,6 +161,8 @@ def _environment(variables: Sequence[Object], path: Path) -> list[FieldError]:
     for i, variable in enumerate(variables):
         if not variable.get("name"):
             found.append(required(path.at(i) / "name"))
+        elif complaint := names.variable(variable["name"]):
+            found.append(invalid(path.at(i) / "name", variable["name"], complaint))
         source = variable.get("valueFrom")
         if source is not None and variable.get("value"):
             found.append(invalid(path.at(i) / "valueFrom", "", "may not be specified when `value` is not empty"))
@@ -165,7 +171,7 @@ def _environment(variables: Sequence[Object], path: Path) -> list[FieldError]:
                 invalid(
                     path.at(i) / "valueFrom",
                     "",
-                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
                 )
             )
     return found
@@ -229,23 +235,6 @@ def _probe(probe: Object, path: Path) -> list[FieldError]:
     if "readinessProbe" not in path and probe.get("successThreshold", 1) != 1:
         found.append(invalid(path / "successThreshold", probe["successThreshold"], "must be 1"))
     return found
-
-
-def _toleration(toleration: Object, path: Path) -> list[FieldError]:
-    operator = toleration.get("operator", "Equal")
-    if operator not in ("Equal", "Exists", ""):
-        return [not_supported(path / "operator", operator, ("Equal", "Exists"))]
-    if operator == "Exists" and toleration.get("value"):
-        return [invalid(path / "operator", toleration, "value must be empty when `operator` is 'Exists'")]
-    if not toleration.get("key") and operator != "Exists":
-        return [
-            invalid(
-                path / "operator",
-                operator,
-                'operator must be Exists when `key` is empty, which means "match all values and all keys"',
-            )
-        ]
-    return []
 
 
 CREATE = {("", "pods"): pod}

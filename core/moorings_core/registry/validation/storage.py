@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from moorings_core.ports.objects import Object
-from moorings_core.registry.quantity import compare
+from moorings_core.registry.quantity import compare, parse
 
-from .errors import FieldError, Path, forbidden, not_supported, required
+from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 
 SPEC = Path("spec")
 MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
@@ -27,9 +27,20 @@ NOT_SOURCES = {
 def _claim(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found = _modes(spec)
-    if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
-        found.append(required((SPEC / "resources").at("storage")))
-    return found
+    asked = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+    where = (SPEC / "resources").at("storage")
+    if asked is None:
+        return [*found, required(where)]
+    return found + positive(asked, where)
+
+
+def positive(amount: object, where: Path) -> list[FieldError]:
+    """Return whether an amount is no quantity, or not more than nothing."""
+    try:
+        good = parse(str(amount)) > 0
+    except ValueError as error:
+        return [invalid(where, str(amount), str(error))]
+    return [] if good else [invalid(where, str(amount), "must be greater than zero")]
 
 
 def _claim_update(new: Object, old: Object) -> list[FieldError]:
@@ -55,8 +66,8 @@ def _shrunk(new: Object, old: Object) -> list[FieldError]:
 def _volume(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found = _modes(spec)
-    if "storage" not in (spec.get("capacity") or {}):
-        found.append(required(SPEC / "capacity"))
+    capacity = (spec.get("capacity") or {}).get("storage")
+    found += [required(SPEC / "capacity")] if capacity is None else positive(capacity, (SPEC / "capacity").at("storage"))
     sources = [k for k, v in spec.items() if k not in NOT_SOURCES and v is not None]
     if not sources:
         found.append(required(SPEC, "must specify a volume type"))

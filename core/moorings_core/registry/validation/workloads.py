@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import from_label_selector
 
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .metadata import check_labels
+from .placement import label_selector
 from .pods import pod_spec
 
 SPEC = Path("spec")
 ALWAYS = ("Always",)
 ONCE = ("OnFailure", "Never")
+CONCURRENCY = ("Allow", "Forbid", "Replace")
 IMMUTABLE = "field is immutable"
 
 
@@ -19,6 +24,15 @@ def _workload(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found = _not_negative(spec, "replicas", "revisionHistoryLimit", "minReadySeconds", "progressDeadlineSeconds")
     return found + _selector(spec) + _template(spec, ALWAYS)
+
+
+def _kind_of(word: str) -> Callable[[Object], list[FieldError]]:
+    def rule(obj: Object) -> list[FieldError]:
+        spec = obj.get("spec") or {}
+        found = _not_negative(spec, "replicas", "revisionHistoryLimit", "minReadySeconds")
+        return found + _selector(spec, word) + _template(spec, ALWAYS)
+
+    return rule
 
 
 def _deployment(obj: Object) -> list[FieldError]:
@@ -30,9 +44,34 @@ def _deployment(obj: Object) -> list[FieldError]:
     rolling = strategy.get("rollingUpdate")
     if kind == "Recreate" and rolling is not None:
         found.append(forbidden(path / "rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"))
-    if kind == "RollingUpdate" and rolling and all(str(rolling.get(f)).rstrip("%") == "0" for f in ("maxSurge", "maxUnavailable")):
-        found.append(invalid(path / "rollingUpdate" / "maxUnavailable", rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"))
+    if kind == "RollingUpdate" and rolling:
+        found += _rolling(rolling, path / "rollingUpdate")
+    return found + _deadline(obj.get("spec") or {})
+
+
+def _rolling(rolling: Object, path: Path) -> list[FieldError]:
+    found = [e for f in ("maxUnavailable", "maxSurge") for e in _count_or_share(rolling.get(f), path / f)]
+    if not found and all(str(rolling.get(f)).rstrip("%") == "0" for f in ("maxSurge", "maxUnavailable")):
+        found.append(invalid(path / "maxUnavailable", rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"))
     return found
+
+
+def _count_or_share(value: object, path: Path) -> list[FieldError]:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]+%", value):
+        text = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for"
+        return [invalid(path, value, f"{text} validation is '[0-9]+%')")]
+    if isinstance(value, int) and value < 0:
+        return [invalid(path, value, "must be greater than or equal to 0")]
+    if path.endswith("maxUnavailable") and isinstance(value, str) and int(value.rstrip("%")) > 100:
+        return [invalid(path, value, "must not be greater than 100%")]
+    return []
+
+
+def _deadline(spec: Object) -> list[FieldError]:
+    deadline = spec.get("progressDeadlineSeconds")
+    if deadline is None or deadline > spec.get("minReadySeconds", 0):
+        return []
+    return [invalid(SPEC / "progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")]
 
 
 def _job(obj: Object) -> list[FieldError]:
@@ -40,14 +79,30 @@ def _job(obj: Object) -> list[FieldError]:
     found = _not_negative(spec, "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         found.append(required(SPEC / "completions", "when completion mode is Indexed"))
-    return found + _template(spec, ONCE, "template")
+    if spec.get("completionMode") not in ("Indexed", "NonIndexed"):
+        found.append(not_supported(SPEC / "completionMode", spec.get("completionMode", ""), ("NonIndexed", "Indexed")))
+    return found + check_once(spec, SPEC)
+
+
+def check_once(spec: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with the template of pods that run to an end."""
+    template = spec.get("template") or {}
+    policy = (template.get("spec") or {}).get("restartPolicy")
+    where = path / "template"
+    found = check_labels((template.get("metadata") or {}).get("labels") or {}, where / "labels")
+    if policy == "Always":
+        found.append(required(where / "spec" / "restartPolicy", 'valid values: "OnFailure", "Never"'))
+    allowed = (*ONCE, "Always") if policy == "Always" else ONCE
+    return found + pod_spec(template.get("spec") or {}, where / "spec", allowed)
 
 
 def _cron_job(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found = [] if spec.get("schedule") else [required(SPEC / "schedule")]
-    template = ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
-    return found + pod_spec(template.get("spec") or {}, Path("spec.jobTemplate.spec.template.spec"), ONCE)
+    if spec.get("concurrencyPolicy") not in CONCURRENCY:
+        found.append(not_supported(SPEC / "concurrencyPolicy", spec.get("concurrencyPolicy", ""), CONCURRENCY))
+    found += _not_negative(spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
+    return found + check_once((spec.get("jobTemplate") or {}).get("spec") or {}, Path("spec.jobTemplate.spec"))
 
 
 def _controller(obj: Object) -> list[FieldError]:
@@ -95,12 +150,14 @@ def _not_negative(spec: Object, *fields: str) -> list[FieldError]:
     ]
 
 
-def _selector(spec: Object) -> list[FieldError]:
+def _selector(spec: Object, word: str = "deployment") -> list[FieldError]:
     selector = spec.get("selector")
     if selector is None:
         return [required(SPEC / "selector")]
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        return [invalid(SPEC / "selector", selector, "empty selector is invalid for deployment")]
+        return [invalid(SPEC / "selector", selector, f"empty selector is invalid for {word}")]
+    if found := label_selector(selector, SPEC / "selector"):
+        return found
     try:
         matches = from_label_selector(selector).matches(((spec.get("template") or {}).get("metadata") or {}).get("labels") or {})
     except ValueError as error:
@@ -111,18 +168,18 @@ def _selector(spec: Object) -> list[FieldError]:
     return [invalid(SPEC / "template" / "metadata" / "labels", labels, "`selector` does not match template `labels`")]
 
 
-def _template(spec: Object, restart_policies: tuple[str, ...], field: str = "template") -> list[FieldError]:
-    template = spec.get(field) or {}
-    path = SPEC / field
+def _template(spec: Object, restart_policies: tuple[str, ...]) -> list[FieldError]:
+    template = spec.get("template") or {}
+    path = SPEC / "template"
     found = check_labels((template.get("metadata") or {}).get("labels") or {}, path / "labels")
     return found + pod_spec(template.get("spec") or {}, path / "spec", restart_policies)
 
 
 CREATE = {
     ("apps", "deployments"): _deployment,
-    ("apps", "replicasets"): _workload,
-    ("apps", "statefulsets"): _workload,
-    ("apps", "daemonsets"): _workload,
+    ("apps", "replicasets"): _kind_of("deployment"),
+    ("apps", "statefulsets"): _kind_of("statefulset"),
+    ("apps", "daemonsets"): _kind_of("daemonset"),
     ("", "replicationcontrollers"): _controller,
     ("batch", "jobs"): _job,
     ("batch", "cronjobs"): _cron_job,
