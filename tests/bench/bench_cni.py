@@ -1,9 +1,8 @@
-"""CNI ADD and DEL as the runtime does them: the executable run anew for each call. Prints p50 and p90 in ms.
+"""CNI ADD and DEL as the runtime does them: the executable run anew for each call.
 
-Run: python tests/bench/bench_cni.py [calls]
+Run: python -m tests.bench.bench_cni [CALLS]
 """
 
-import statistics
 import sys
 import tempfile
 import time
@@ -13,10 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "netns/cni"))
 
 from cni_support import Fabric
 
+from tests.bench import report
 
-def report(name: str, times: list[float]) -> None:
-    cuts = statistics.quantiles(times, n=10)
-    print(f"{name:28} p50 {statistics.median(times):6.1f} ms   p90 {cuts[8]:6.1f} ms   n={len(times)}")
+BUDGETS = {"ADD": "<= 20"}
 
 
 def main(calls: int = 50) -> None:
@@ -46,7 +44,7 @@ def measure(fabric: Fabric, calls: int) -> None:
         pod.add(runtimeConfig=ports)
         times["ADD with hostPort"].append((time.perf_counter() - start) * 1000)
     for name, times_of in times.items():
-        report(name, times_of)
+        report.spread(f"CNI {name}", times_of, "ms", BUDGETS.get(name, ""))
 
 
 if __name__ == "__main__":

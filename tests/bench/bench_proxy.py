@@ -1,22 +1,33 @@
-"""How long the nftables proxy takes: cold, and for one change. Run: python tests/bench/bench_proxy.py [SERVICES] [ENDPOINTS]
+"""How long the nftables proxy takes: cold, and for one change. Run: python -m tests.bench.bench_proxy [SERVICES] [ENDPOINTS]
 
-Needs root; makes a network namespace of its own. Prints milliseconds; nothing is asserted.
+Needs root; makes a network namespace of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
+from moorings_core.client.resources import ENDPOINT_SLICES, SERVICES
+from moorings_core.kernel.nftables import Monitor
+from moorings_core.ports.cluster import ClusterConfig, NetworkConfig, ServicesConfig
+from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Endpoint, ProxySettings, ServiceEntry, ServicePort
-from moorings_proxy.model import Place, service_entry
+from moorings_proxy.follow import Follower
+from moorings_proxy.model import SERVICE_NAME, Place, service_entry
 from moorings_proxy.nftables import NftablesProxy
+from tests.bench import report
+from tests.netns.proxy.memory import MemoryClient
+
+CONFIG = ClusterConfig(network=NetworkConfig(pod_cidrs=("10.64.0.0/14",)), services=ServicesConfig(cidrs=("10.96.0.0/12",)))
 
 
 def objects(number: int, endpoints: int) -> tuple[dict, dict]:
@@ -37,24 +48,25 @@ async def measure(settings: ProxySettings, services: int, endpoints: int) -> Non
         entry = service_entry(service, [piece], Place("node"))
         assert entry
         table[Key("d", service["metadata"]["name"])] = entry
-    print(f"model of {services} services x {endpoints} endpoints: {1000 * (time.perf_counter() - start):.0f} ms")
+    size = f"{services} services x {endpoints} endpoints"
+    report.figure(f"service table, {size}, model", 1000 * (time.perf_counter() - start), "ms")
     proxy = NftablesProxy(settings)
-    for label in ("cold", "again, nothing to do"):
+    for label, budget in (("cold", "<= 600"), ("again, nothing to do", "")):
         start = time.perf_counter()
         await proxy.sync(table)
-        print(f"sync, {label}: {1000 * (time.perf_counter() - start):.0f} ms")
+        report.figure(f"service table, {size}, {label}", 1000 * (time.perf_counter() - start), "ms", budget)
     again = NftablesProxy(settings)
     start = time.perf_counter()
     await again.sync(table)
-    print(f"sync after a restart (dump and compare): {1000 * (time.perf_counter() - start):.0f} ms")
+    report.figure(f"service table, {size}, after a restart", 1000 * (time.perf_counter() - start), "ms")
     await again.close()
-    print(f"one endpoint replaced: {await one_change(proxy, table, endpoints)}")
+    report.spread("one endpoint changed, in process", await one_change(proxy, table, endpoints), "ms", "<= 1")
     await proxy.close()
-    print(f"peak RSS: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    report.figure("service table, peak RSS", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
 
 
-async def one_change(proxy: NftablesProxy, table: dict[Key, ServiceEntry], endpoints: int) -> str:
-    """Replace one endpoint 200 times and return the statistics."""
+async def one_change(proxy: NftablesProxy, table: dict[Key, ServiceEntry], endpoints: int) -> list[float]:
+    """Replace one endpoint 200 times and return the milliseconds of each."""
     took = []
     for n in range(200):
         name = Key("d", f"s{n % len(table)}")
@@ -64,8 +76,45 @@ async def one_change(proxy: NftablesProxy, table: dict[Key, ServiceEntry], endpo
         start = time.perf_counter()
         await proxy.change({name: entry})
         took.append(1000 * (time.perf_counter() - start))
-    took.sort()
-    return f"p50 {statistics.median(took):.3f} ms, p99 {took[-3]:.3f} ms, most {took[-1]:.3f} ms"
+    return took
+
+
+async def event_to_rule(netns: str, services: int, endpoints: int) -> list[float]:
+    """Change one EndpointSlice 50 times; return the milliseconds from each write to the kernel's word that the table changed."""
+    client = MemoryClient()
+    for service, piece in (objects(n, endpoints) for n in range(services)):
+        labels = {SERVICE_NAME: service["metadata"]["name"]}
+        piece["metadata"] |= {"namespace": "d", "labels": labels}
+        await client.create(SERVICES, service)
+        await client.create(ENDPOINT_SLICES, piece)
+    context = NodeContext("n1", (), client, CONFIG, Path("/nowhere"), Path("/nowhere"))
+    follower = asyncio.create_task(Follower(context, lambda settings: NftablesProxy(replace(settings, netns=netns))).run())
+    monitor = Monitor(netns=netns)
+    try:
+        await quiet(monitor)
+        return [await one_event(client, monitor, f"s{n}", f"10.66.0.{n}") for n in range(50)]
+    finally:
+        monitor.close()
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+
+
+async def quiet(monitor: Monitor) -> None:
+    """Return when the table has been made and nothing has changed it for a second."""
+    await monitor.changes()
+    with contextlib.suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(1):
+                await monitor.changes()
+
+
+async def one_event(client: MemoryClient, monitor: Monitor, name: str, address: str) -> float:
+    piece = await client.get(ENDPOINT_SLICES, name, "d")
+    piece["endpoints"][0]["addresses"] = [address]
+    start = time.perf_counter()
+    await client.update(ENDPOINT_SLICES, piece)
+    await monitor.changes()
+    return 1000 * (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -76,6 +125,8 @@ def main() -> None:
     try:
         settings = ProxySettings(("10.64.0.0/15",), ("10.96.0.0/12",), netns=f"/run/netns/{name}")
         asyncio.run(measure(settings, services, endpoints))
+        took = asyncio.run(event_to_rule(f"/run/netns/{name}", services, endpoints))
+        report.spread("one endpoint changed, event to rule", took, "ms", "<= 15")
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
 
