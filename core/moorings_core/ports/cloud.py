@@ -2,7 +2,7 @@
 
 A backend is one object (what an entry point of `moorings.cloud` names is that object, not a factory) with two optional halves: a
 controller beside the API server, and a component on every node. The parts that a cloud has are read, planned and applied:
-`plan` is pure, `plan(desired, desired)` is empty, and applying an operation twice does it once. Contract: tests/unit/cloud.
+`plan` is pure, `plan(desired, desired)` is empty, and applying an operation twice does it once. Contract suite: tests/contracts/cloud.
 """
 
 from __future__ import annotations
