@@ -32,7 +32,7 @@ def _message(pod: Object, run: ObservedContainer, files: Path, logs: Path) -> st
     container = container_named(pod, run.state.name) or {}
     if text or run.detail.exit_code == 0 or container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
         return text.decode(errors="replace")
-    lines = [p[2] for line in _end_of(logs / f"{place}.log", 4 * LOG_MOST).splitlines() if (p := parse_line(line))]
+    lines = [p[2] for line in _end_of(logs / f"{place}.log", 4 * LOG_MOST).split(b"\n") if (p := parse_line(line))]
     return b"".join(line + b"\n" for line in lines[-LOG_LINES:])[-LOG_MOST:].decode(errors="replace")
 
 

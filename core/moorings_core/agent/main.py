@@ -38,7 +38,7 @@ from .volumes.manager import VolumeManager
 log = get_logger(__name__)
 TLS_BUFFER = 32 * 1024
 """Bytes of a TLS connection's read buffer: asyncio's own is 256 KiB, and an agent has some twenty connections."""
-RELEASE_SECONDS = 30.0
+RELEASE_SECONDS = 10.0
 WAIT_SECONDS = 0.1
 PORT = 10250
 

@@ -98,7 +98,8 @@ async def read(path: Path, options: LogOptions, running: Callable[[], Awaitable[
 def _existing(path: Path, tail: int) -> list[bytes]:
     if not path.exists() or tail == 0:
         return []
-    lines = path.read_bytes().splitlines(keepends=True)
+    lines = path.read_bytes().split(b"\n")  # not splitlines: a program's carriage return ends no line of the file
+    lines = [*(line + b"\n" for line in lines[:-1]), *filter(None, lines[-1:])]
     if tail < 0:
         return lines
     starts = [i for i, line in enumerate(lines) if i == 0 or _ends(lines[i - 1])]
