@@ -97,7 +97,9 @@ def upstream(directory: Path) -> Peer:
     peer = Peer("upstream", directory)
     client, member = free_port(), free_port()
     urls = ("--listen-client-urls", "--advertise-client-urls"), ("--listen-peer-urls", "--initial-advertise-peer-urls")
-    flags = [word for names, port in zip(urls, (client, member), strict=True) for name in names for word in (name, f"http://127.0.0.1:{port}")]
+    flags = [
+        word for names, port in zip(urls, (client, member), strict=True) for name in names for word in (name, f"http://127.0.0.1:{port}")
+    ]
     cluster = ("--initial-cluster", f"default=http://127.0.0.1:{member}")
     peer.start(UPSTREAM / "etcd", "--data-dir", directory / "etcd", "--log-level", "error", *flags, *cluster)
     key = directory / "sa.key"
