@@ -19,22 +19,23 @@ from moorings_core.ports.store import Store, StoreEvent
 
 HISTORY = 10_000
 """How many changes of a collection a watch can go back to."""
+_HEAD = b'{"metadata":{'
 
 
 @dataclass(slots=True)
 class Stored:
-    """An object as stored; `body` is its JSON, made when first asked for."""
+    """An object as stored; `body` is its JSON: what the store keeps, with the version put in."""
 
     object: Object
     revision: int
-    _body: bytes = b""
+    value: bytes
 
     @property
     def body(self) -> bytes:
         """The object as JSON."""
-        if not self._body:
-            self._body = orjson.dumps(self.object)
-        return self._body
+        if self.value.startswith(_HEAD):
+            return b'%b"resourceVersion":"%d",%b' % (_HEAD, self.revision, self.value[len(_HEAD) :])
+        return orjson.dumps(self.object)
 
 
 @dataclass(slots=True)
@@ -115,8 +116,7 @@ class Cache:
         self.revision = self._started = page.revision
         for record in page.records:
             group, plural, key = parse_key(record.key)
-            stored = _stored(record.value, record.revision)
-            self.collection(group, plural).items[key] = stored
+            self.collection(group, plural).items[key] = stored(record.value, record.revision)
 
     async def follow(self) -> None:
         """Take in every change until the store closes."""
@@ -137,7 +137,7 @@ class Cache:
         group, plural, key = parse_key(event.key)
         collection = self.collection(group, plural)
         old = collection.get(key)
-        new = None if event.value is None else _stored(event.value, event.revision)
+        new = None if event.value is None else stored(event.value, event.revision)
         last = None
         if new is None:
             if old is None:
@@ -167,12 +167,16 @@ def parse_key(text: str) -> tuple[str, str, Key]:
 
 
 def encode(obj: Object) -> bytes:
-    """Return what is stored of an object: everything but its resourceVersion, which is the store's own revision."""
+    """Return what is stored of an object: everything but its resourceVersion, which is the store's own revision.
+
+    The metadata comes first, so that the version can be put in without decoding the rest.
+    """
     metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
-    return orjson.dumps({**obj, "metadata": metadata})
+    return orjson.dumps({"metadata": metadata, **{k: v for k, v in obj.items() if k != "metadata"}})
 
 
-def _stored(value: bytes, revision: int) -> Stored:
+def stored(value: bytes, revision: int) -> Stored:
+    """Return an object from what the store holds of it."""
     obj = orjson.loads(value)
     obj["metadata"]["resourceVersion"] = str(revision)
-    return Stored(obj, revision)
+    return Stored(obj, revision, value)

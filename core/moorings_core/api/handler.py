@@ -63,7 +63,8 @@ class Handler:
             if target is None:
                 response = await self._statics.answer(request)
             else:
-                context.options = _options(request)
+                if request.method not in ("GET", "HEAD"):
+                    context.options = _options(request)
                 response = await self._resource(request, target, action, context)
         except ApiError as error:
             response = _status(error)
@@ -125,7 +126,7 @@ class Handler:
             query.get("resourceVersionMatch", ""),
         )
         listing = await self._core.reader.list(resource, options)
-        return Response(200, codec.many(resource, listing.items, listing.metadata(), how), dict(JSON_HEADERS))
+        return Response(200, await codec.many(resource, listing.items, listing.metadata(), how), dict(JSON_HEADERS))
 
     async def _watch(self, request: Request, resource: Resource, target: Target) -> Response:
         query, how = request.query, codec.accepted(request)
@@ -188,7 +189,7 @@ class Handler:
                 await self._core.writer.delete(kind, Key(metadata.get("namespace", ""), metadata["name"]), context)
             except NotFound:
                 continue  # somebody else deleted it meanwhile
-        body = codec.many(kind.resource, listing.items, listing.metadata(), Accepted())
+        body = await codec.many(kind.resource, listing.items, listing.metadata(), Accepted())
         return Response(200, body, dict(JSON_HEADERS))
 
     async def _subresource(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:

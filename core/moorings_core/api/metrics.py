@@ -22,6 +22,8 @@ class Metrics:
         self._seconds = Histogram(
             "apiserver_request_duration_seconds", "Request durations", LABELS, registry=self._registry, buckets=BUCKETS
         )
+        self._counters: dict[tuple[str, ...], Counter] = {}
+        self._timers: dict[tuple[str, ...], Histogram] = {}
         self.loop_lag = Gauge("moorings_event_loop_lag_seconds", "Longest recent stall of the event loop", registry=self._registry)
 
     def started(self) -> Callable[[str, Target | None, int], None]:
@@ -34,11 +36,24 @@ class Metrics:
             else:
                 scope = "resource" if target.name else "namespace" if target.namespace else "cluster"
                 labels = (verb.upper(), target.group, target.version, target.plural, target.subresource, scope)
-            self._total.labels(*labels, str(status)).inc()
+            self._counter((*labels, str(status))).inc()
             if verb not in ("watch", "connect"):
-                self._seconds.labels(*labels).observe(time.perf_counter() - start)
+                self._timer(labels).observe(time.perf_counter() - start)
 
         return done
+
+    def _counter(self, labels: tuple[str, ...]) -> Counter:
+        """Looking a child up in the library costs more than counting."""
+        found = self._counters.get(labels)
+        if found is None:
+            found = self._counters[labels] = self._total.labels(*labels)
+        return found
+
+    def _timer(self, labels: tuple[str, ...]) -> Histogram:
+        found = self._timers.get(labels)
+        if found is None:
+            found = self._timers[labels] = self._seconds.labels(*labels)
+        return found
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -14,7 +14,8 @@ from moorings_core.ports.store import Compacted, Store
 from moorings_core.registry import selectors
 
 from . import problems
-from .cache import Cache, Stored, store_key
+from .cache import Cache, Stored, store_key, stored
+from .turns import Turns
 
 NEWEST_WAIT = 3.0
 
@@ -95,8 +96,8 @@ class Reader:
             return await self._page(resource, options, selection, number(options.version), "")
         await self.reach(options.version)
         collection = self._cache.collection(resource.group, resource.plural)
-        items = [s for s in collection.select(options.namespace) if selection.matches(s.object)]
-        return self._cut(resource, items, options, selection, self._cache.revision)
+        items, at = list(collection.select(options.namespace)), self._cache.revision
+        return self._cut(resource, await _selected(items, selection), options, selection, at)
 
     async def reach(self, version: str) -> None:
         """Wait a little for a version that somebody else has seen. Raises ServerTimeout, BadRequest."""
@@ -123,8 +124,8 @@ class Reader:
             page = await self._store.list(prefix, at=at if at != self._cache.revision else 0, after=after)
         except Compacted as error:
             raise problems.page_expired(_token(0, after)) from error
-        items = [_with_version(r.value, r.revision) for r in page.records]
-        return self._cut(resource, [s for s in items if selection.matches(s.object)], options, selection, at)
+        items = [stored(r.value, r.revision) for r in page.records]
+        return self._cut(resource, await _selected(items, selection), options, selection, at)
 
     def _cut(self, resource: Resource, items: Sequence[Stored], options: ListOptions, selection: Selection, at: int) -> Listing:
         if not options.limit or len(items) <= options.limit:
@@ -134,6 +135,17 @@ class Reader:
         token = _token(at, place)
         remaining = len(items) - len(page) if selection.all else None
         return Listing(page, str(at), token, remaining)
+
+
+async def _selected(items: Sequence[Stored], selection: Selection) -> Sequence[Stored]:
+    if selection.all:
+        return items
+    turns, found = Turns(), []
+    for one in items:
+        if selection.matches(one.object):
+            found.append(one)
+        await turns.give()
+    return found
 
 
 def _token(at: int, place: str) -> str:
@@ -146,9 +158,3 @@ def number(version: str) -> int:
     if not version.isdigit():
         raise problems.bad_version(version)
     return int(version)
-
-
-def _with_version(value: bytes, revision: int) -> Stored:
-    obj = orjson.loads(value)
-    obj["metadata"]["resourceVersion"] = str(revision)
-    return Stored(obj, revision)

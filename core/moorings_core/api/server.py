@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorings_core.client.local import LocalClient
+from moorings_core.log import get_logger
 from moorings_core.pki.tokens import TokenSigner
 from moorings_core.ports.cluster import ClusterConfig
-from moorings_core.ports.store import Store
+from moorings_core.ports.store import Store, StoreError
 
 from .authentication import Authenticator
 from .authorization import AuthenticatedOnly
@@ -25,8 +27,11 @@ from .nodes import NodeRelay
 from .reviews import Reviews
 from .statics import Statics
 
+log = get_logger(__name__)
 AUDIENCE = "https://kubernetes.default.svc.cluster.local"
 LAG_SECONDS = 0.5
+HISTORY_STEP, HISTORY_STEPS = 60.0, 5
+"""Every minute the store forgets what is older than five: lists that are paged, and watches that begin again, have so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class ApiServer:
         self.core = ApiCore(options.config, store)
         self._metrics = Metrics()
         self._follower: asyncio.Task[None] | None = None
+        self._lag: asyncio.Task[None] | None = None
+        self._compactor: asyncio.Task[None] | None = None
         self._ready = False
         authenticator = Authenticator(self.core.cache, options.signer, (AUDIENCE,), options.tokens)
         reviews = Reviews(self.core.cache, authenticator, options.signer, AUDIENCE)
@@ -64,6 +71,7 @@ class ApiServer:
         await self.core.cache.load()
         self._follower = asyncio.create_task(self.core.cache.follow())
         self._lag = asyncio.create_task(self._measure_lag())
+        self._compactor = asyncio.create_task(self._compact())
         bound = await self._http.start(host, port, self._options.tls)
         wanted = objects(self._options.config, self._options.cluster_file, self._options.advertise, bound)
         await create_missing(self.client("system:apiserver"), wanted)
@@ -78,7 +86,7 @@ class ApiServer:
         """Stop serving and close the store."""
         await self._http.close()
         await self.core.store.close()
-        for task in (self._follower, self._lag):
+        for task in (self._follower, self._lag, self._compactor):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -88,6 +96,18 @@ class ApiServer:
             before = time.monotonic()
             await asyncio.sleep(LAG_SECONDS)
             self._metrics.loop_lag.set(time.monotonic() - before - LAG_SECONDS)
+
+    async def _compact(self) -> None:
+        """Let the store forget old history for ever, minute by minute."""
+        marks: deque[int] = deque(maxlen=HISTORY_STEPS + 1)
+        while True:
+            marks.append(self.core.store.revision)
+            if len(marks) > HISTORY_STEPS:
+                try:
+                    await self.core.store.compact(marks[0])
+                except StoreError as error:
+                    log.warning("history not compacted", error=str(error))
+            await asyncio.sleep(HISTORY_STEP)
 
     def _store_problem(self) -> str:
         if self._follower is None or not self._follower.done():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import datetime
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
 from moorings_core.registry import defaults, strategy
 from moorings_core.registry.kinds import Kind
-from moorings_core.registry.schema import Schema, check_types, find_unknown, prune
+from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
 
 from . import problems
@@ -62,10 +63,10 @@ class Writer:
         self._cache, self._store, self._admission, self._services = cache, store, admission, services
 
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
-        """Create an object and return it as stored."""
+        """Create an object and return it as stored; body becomes part of it."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
         for attempt in range(NAME_TRIES):
-            pending = self.plan_create(kind, namespace, copy.deepcopy(body), context)
+            pending = self.plan_create(kind, namespace, copy.deepcopy(body) if generated else body, context)
             try:
                 return await self.commit(pending, context)
             except AlreadyExists:
@@ -88,7 +89,7 @@ class Writer:
             metadata["name"] = _generate(metadata["generateName"])
         for field in (*strategy.OWNED, "resourceVersion"):
             metadata.pop(field, None)
-        metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), _now()
+        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
         defaults.apply(resource, obj)
         strategy.prepare_create(resource, obj)
         self._admission.create(resource, obj)
@@ -257,7 +258,7 @@ class Writer:
             given = f"{obj['apiVersion']}, Kind={obj['kind']}"
             raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): got {given}")
         schema = kind.schema
-        if schema is None:
+        if schema is None or is_clean(obj, schema):
             return
         wrong = check_types(obj, schema)
         if wrong:
@@ -342,8 +343,13 @@ def _generate(base: str) -> str:
     return base[:NAME_BASE_MOST] + "".join(random.choices(NAME_LETTERS, k=NAME_RANDOM))
 
 
+def _uid() -> str:
+    """A random UUID; it must be new, not secret, so the kernel need not be asked."""
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+
+
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _is_service(resource: Resource) -> bool:

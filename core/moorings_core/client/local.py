@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from moorings_core.api.context import Context, User, WriteOptions
 from moorings_core.api.core import ApiCore
 from moorings_core.api.reads import ListOptions
+from moorings_core.api.turns import Turns
 from moorings_core.api.watches import Watcher, WatchOptions
 from moorings_core.api.writes import Pending
 from moorings_core.ports.client import Create, Delete, ObjectList, Patch, PatchType, Propagation, Update, WatchEvent, Write
@@ -56,7 +57,7 @@ class LocalClient:
         namespace = obj.get("metadata", {}).get("namespace", "")
         if subresource:
             return await self._core.create_subresource(resource, Key(namespace, name), subresource, obj, self._context())
-        return await self._core.writer.create(self._core.kind(resource), namespace, obj, self._context())
+        return await self._core.writer.create(self._core.kind(resource), namespace, copy.deepcopy(obj), self._context())
 
     async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
         """Replace an object."""
@@ -96,6 +97,7 @@ class LocalClient:
         planned: builtins.list[tuple[int, Pending]] = []
         touched: set[tuple[str, Key]] = set()
         later: builtins.list[int] = []
+        turns = Turns()
         for index, write in enumerate(writes):
             place = (write.resource.plural, _key(write))
             if place in touched and place[1].name:
@@ -106,6 +108,7 @@ class LocalClient:
                 planned.append((index, self._plan(write)))
             except ApiError as error:
                 results[index] = error
+            await turns.give()
         await self._commit_all(planned, results)
         for index in later:
             results[index] = await self._one(writes[index])

@@ -137,8 +137,11 @@ class SqliteStore:
         return self._followers.follow(prefix, missed)
 
     async def compact(self, revision: int) -> None:
-        """Forget the history up to revision; it takes turns with the writes."""
-        await asyncio.to_thread(self._compact, min(revision, self._committed))
+        """Forget the history up to revision; it takes turns with the writes. Raises StoreUnavailable."""
+        try:
+            await asyncio.to_thread(self._compact, min(revision, self._committed))
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"history is kept: {error}") from error
 
     async def close(self) -> None:
         """Finish queued writes, end watches, close the file."""

@@ -11,10 +11,13 @@ from moorings_core.api import cache as caches
 from moorings_core.api.context import Context, WriteOptions
 from moorings_core.api.core import ApiCore
 from moorings_core.api.reads import ListOptions
+from moorings_core.api.server import ApiServer, ServerOptions
 from moorings_core.api.watches import INITIAL_END, Watcher, WatchOptions
+from moorings_core.pki.tokens import TokenSigner
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import AlreadyExists, ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
 from moorings_core.ports.objects import Key, Resource
+from moorings_core.ports.store import Compacted
 from moorings_core.store.memory import MemoryStore
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False)
@@ -325,3 +328,22 @@ async def test_a_dry_run_tells_and_stores_nothing(api):
     assert changed["data"] == {"n": "new"}
     await api.core.writer.delete(kind, Key("d", "a"), context)
     assert api.core.reader.get(MAPS, Key("d", "a")).object["data"] == {"n": "a"}
+
+
+async def test_the_server_lets_the_store_forget_old_history(tmp_path, monkeypatch):
+    monkeypatch.setattr("moorings_core.api.server.HISTORY_STEP", 0.01)
+    store = await MemoryStore.open(tmp_path, {})
+    signer = TokenSigner.load_or_create(tmp_path / "sa.key", "test")
+    server = ApiServer(ServerOptions(ClusterConfig(), "", signer, "127.0.0.1"), store)
+    await server.start("127.0.0.1", 0)
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await store.list("", at=1)
+                except Compacted:
+                    break
+                await asyncio.sleep(0.01)
+        assert (await store.list("core/namespaces/")).records, "what is there stays"
+    finally:
+        await server.close()

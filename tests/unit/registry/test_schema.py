@@ -1,8 +1,10 @@
 """Schema walks: unknown fields, pruning, wrong types."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from moorings_core.registry.schema import check_types, find_unknown, named, prune
+from moorings_core.registry.schema import check_types, find_unknown, is_clean, named, prune
 
 DEPLOYMENT = named("io.k8s.api.apps.v1.Deployment")
 
@@ -63,3 +65,15 @@ def test_patch_facts_are_on_the_nodes():
 )
 def test_empty_optional_maps_and_lists_are_none_and_empty_objects_are_something(given, kept):
     assert prune(given, named("io.k8s.api.core.v1.Pod")) == kept
+
+
+@given(st.data())
+def test_the_quick_walk_passes_what_the_three_walks_pass_and_nothing_else(data):
+    leaf = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a"])
+    names = st.sampled_from(["metadata", "labels", "name", "spec", "replicas", "template", "containers", "emptyDir", "volumes", "nope"])
+    tree = data.draw(
+        st.recursive(leaf, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3), max_leaves=8)
+    )
+    body = {"spec": tree}
+    dirty = check_types(body, DEPLOYMENT) or find_unknown(body, DEPLOYMENT) or prune(body, DEPLOYMENT) is not body
+    assert is_clean(body, DEPLOYMENT) is not bool(dirty)

@@ -56,6 +56,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     peer: Peer
+    _query: dict[str, str] | None = None
 
     @property
     def path(self) -> str:
@@ -65,10 +66,13 @@ class Request:
     @property
     def query(self) -> dict[str, str]:
         """Query parameters; of a repeated one the first counts."""
-        found: dict[str, str] = {}
-        for name, value in parse_qsl(self.target.partition("?")[2], keep_blank_values=True):
-            found.setdefault(name, value)
-        return found
+        if self._query is None:
+            found: dict[str, str] = {}
+            text = self.target.partition("?")[2]
+            for name, value in parse_qsl(text, keep_blank_values=True) if text else ():
+                found.setdefault(name, value)
+            self._query = found
+        return self._query
 
 
 @dataclass(slots=True)

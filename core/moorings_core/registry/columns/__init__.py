@@ -29,16 +29,22 @@ def table(
     now: datetime.datetime | None = None,
 ) -> Object:
     """Return a Table of objects; metadata is the list's. Columns with a priority above 0 are for `-o wide`."""
-    moment = now or datetime.datetime.now(datetime.UTC)
-    columns = columns_of(resource)
-    rows = [{"cells": [c.cell(obj, moment) for c in columns], **_row_object(obj, include)} for obj in objects]
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": [c.definition() for c in columns],
-        "rows": rows,
+        "columnDefinitions": [c.definition() for c in columns_of(resource)],
+        "rows": rows(resource, objects, include=include, now=now),
     }
+
+
+def rows(
+    resource: Resource, objects: Sequence[Object], *, include: Include = "Metadata", now: datetime.datetime | None = None
+) -> list[Object]:
+    """Return the rows of a Table."""
+    moment = now or datetime.datetime.now(datetime.UTC)
+    columns = columns_of(resource)
+    return [{"cells": [c.cell(obj, moment) for c in columns], **_row_object(obj, include)} for obj in objects]
 
 
 def columns_of(resource: Resource) -> Sequence[Column]:
@@ -54,4 +60,4 @@ def _row_object(obj: Object, include: Include) -> Object:
     return {"object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}}
 
 
-__all__ = ["AGE", "NAME", "Column", "Include", "columns_of", "table"]
+__all__ = ["AGE", "NAME", "Column", "Include", "columns_of", "rows", "table"]
