@@ -2,7 +2,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/.venv/bin:$(CURDIR)/build/go/bin:$(PATH)
 SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench facts clean
+.PHONY: help setup demo test lint bench differential conformance facts clean
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,16 @@ lint:  ## ruff, mypy --strict, import-linter
 
 bench: setup  ## print the figures of README's table, measured here
 	@python -m tests.bench
+
+differential: setup  ## the same requests to upstream's kube-apiserver and to ours, compared
+	@labs/setup.sh tests
+	@labs/upstream.sh etcd kube-apiserver
+	@python -m tests.differential
+
+conformance: setup  ## upstream's conformance specs that tests/conformance/passing.txt lists
+	@labs/setup.sh tests
+	@labs/upstream.sh e2e.test agnhost ginkgo
+	@python -m tests.conformance
 
 facts:  ## make the facts about Kubernetes' kinds again from upstream's Go modules
 	@labs/setup.sh tests

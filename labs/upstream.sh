@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 KUBERNETES=v1.37.2
 STAGING=v0.37.2
 ETCD=v3.6.16
+GINKGO=v2.32.0
 PATH="$PWD/build/go/bin:$PATH"
 export PATH GOFLAGS=-mod=mod CGO_ENABLED=0
 
@@ -47,6 +48,9 @@ build() {
     agnhost)
         kubernetes_module
         (cd build/upstream/kubernetes && go build -ldflags "$(version_flags)" -o "$target" k8s.io/kubernetes/test/images/agnhost)
+        ;;
+    ginkgo)
+        GOBIN="$PWD/build/upstream" go install "github.com/onsi/ginkgo/v2/ginkgo@$GINKGO"
         ;;
     *)
         kubernetes_module

@@ -7,6 +7,8 @@ import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from moorings_core.ports.errors import MooringsError
@@ -21,21 +23,37 @@ class ImageError(MooringsError):
     """An image cannot be made or imported."""
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image on busybox. files: what is added, as path below / and the file that goes there (executable)."""
+
+    names: tuple[str, ...]
+    command: tuple[str, ...] = ("/bin/sleep", "2147483647")
+    entrypoint: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
 def busybox_archive(path: Path, names: tuple[str, ...] = (PAUSE, DEMO)) -> None:
     """Write a docker archive with busybox and a link for each of its applets, under all of the names. Raises ImageError."""
+    write_archive(path, Image(names))
+
+
+def write_archive(path: Path, image: Image) -> None:
+    """Write an image as a docker archive. Raises ImageError, OSError."""
     fingerprint()
-    layer = _layer()
+    layer = _layer(image.files)
     digest = hashlib.sha256(layer).hexdigest()
+    settings = {"Cmd": list(image.command), "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"], "WorkingDir": "/"}
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": ["/bin/sleep", "2147483647"], "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"], "WorkingDir": "/"},
+        "config": {**settings, "Entrypoint": list(image.entrypoint)} if image.entrypoint else settings,
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         "history": [{"created_by": "moorings"}],
     }
     body = json.dumps(config, sort_keys=True).encode()
     config_name = f"{hashlib.sha256(body).hexdigest()}.json"
-    manifest = [{"Config": config_name, "RepoTags": list(names), "Layers": [f"{digest}/layer.tar"]}]
+    manifest = [{"Config": config_name, "RepoTags": list(image.names), "Layers": [f"{digest}/layer.tar"]}]
     temporary = path.with_suffix(".tmp")
     with tarfile.open(temporary, "w") as archive:
         _add(archive, config_name, body)
@@ -51,7 +69,7 @@ def fingerprint() -> bytes:
     return hashlib.sha256(BUSYBOX.read_bytes() + Path(__file__).read_bytes()).digest()
 
 
-def _layer() -> bytes:
+def _layer(files: Mapping[str, Path]) -> bytes:
     applets = subprocess.run([str(BUSYBOX), "--list-full"], capture_output=True, text=True, check=True).stdout.split()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as layer:
@@ -68,6 +86,8 @@ def _layer() -> bytes:
             layer.addfile(entry)
         _add(layer, "etc/passwd", USERS.encode())
         _add(layer, "etc/group", GROUPS.encode())
+        for name, source in files.items():
+            _add(layer, name, source.read_bytes(), 0o755)
     return buffer.getvalue()
 
 
