@@ -174,6 +174,9 @@ def test_a_retained_volume_is_kept_and_can_be_claimed_again_with_its_data(lab, n
     lab.exec("writer", "sh", "-c", "echo kept > /data/file && sync", namespace=namespace)
     made = volume(lab, namespace, "data")
     name = made["metadata"]["name"]
+    assert made["spec"]["capacity"] == {"storage": "32Mi"}
+    told = lab.get("events", "-n", namespace, "--field-selector=reason=ProvisioningSucceeded")["items"]
+    assert [event.get("count", 1) for event in told] == [1], "it was made once"
     lab.kubectl("delete", "pod/writer", "pvc/data", "-n", namespace)
     lab.kubectl("wait", "--for=jsonpath={.status.phase}=Released", f"pv/{name}", "--timeout=30s")
     lab.kubectl("patch", "pv", name, "--type=json", "-p", '[{"op": "remove", "path": "/spec/claimRef"}]')

@@ -18,10 +18,10 @@ from moorings_core.client.keyed import KeyedWorker
 from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
-from moorings_core.ports.errors import AlreadyExists, NotFound
+from moorings_core.ports.errors import AlreadyExists, Conflict, NotFound
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.protos import csi_pb2 as csi
-from moorings_core.registry.quantity import to_int
+from moorings_core.registry.quantity import canonical, to_int
 
 from .capability import volume_capability
 from .client import CsiError
@@ -59,6 +59,12 @@ class Provisioner:
             tasks.create_task(self._volume_work.run())
 
     async def _claim(self, key: Key) -> float | None:
+        try:
+            return await self._claim_as_seen(key)
+        except Conflict:
+            return None  # the version that was in the way is on its way here, and brings the key back at once
+
+    async def _claim_as_seen(self, key: Key) -> float | None:
         claim = self.claims.get(key.name, key.namespace)
         if claim is None:
             return None
@@ -83,6 +89,8 @@ class Provisioner:
             if storage_class.get("volumeBindingMode", "Immediate") == "Immediate":
                 await self._take(claim)
             return
+        if self.volumes.get(f"pvc-{claim['metadata']['uid']}") is not None:
+            return  # the binder has the next word
         if not _has(claim, INTENT):
             claim = await _set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, [*claim["metadata"].get("finalizers", ()), INTENT])
         try:
@@ -93,14 +101,12 @@ class Provisioner:
                 await self._give_back(claim)
                 return
             raise
-        await self._write_volume(_persistent_volume(claim, storage_class, driver, answer.volume))
-        self._events.event(claim, "Normal", "ProvisioningSucceeded", f"provisioned volume pvc-{claim['metadata']['uid']}")
-
-    async def _write_volume(self, volume: Object) -> None:
+        volume = _persistent_volume(claim, storage_class, driver, answer.volume)
         try:
             await self._client.create(PERSISTENT_VOLUMES, volume)
         except AlreadyExists:
-            log.debug("volume written before", volume=volume["metadata"]["name"])
+            return
+        self._events.event(claim, "Normal", "ProvisioningSucceeded", f"provisioned volume {volume['metadata']['name']}")
 
     async def _take(self, claim: Object) -> None:
         """Choose this node for a claim that waits for none; of several nodes that try, the API lets one win."""
@@ -200,7 +206,7 @@ def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, vol
     claim_ref = {"kind": "PersistentVolumeClaim", "apiVersion": "v1"}
     claim_ref |= {k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion")}
     body: Object = {
-        "capacity": {"storage": str(volume.capacity_bytes)},
+        "capacity": {"storage": _size(volume.capacity_bytes)},
         "accessModes": spec["accessModes"],
         "volumeMode": spec.get("volumeMode", "Filesystem"),
         "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy", "Delete"),
@@ -222,6 +228,11 @@ def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, vol
         },
         "spec": body,
     }
+
+
+def _size(size: int) -> str:
+    """Return bytes as a quantity of the kind that users write."""
+    return canonical(f"{size // 1024}Ki") if size % 1024 == 0 else str(size)
 
 
 def _term(segments: Mapping[str, str]) -> Object:
