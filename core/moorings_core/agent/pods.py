@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 
 from moorings_core.client.events import EventRecorder
 from moorings_core.client.informer import Informer
@@ -163,6 +164,10 @@ class PodManager:
             left = await asyncio.to_thread(lambda: set(self._volumes.leftovers()) | self._cgroups.leftovers())
             for uid in left - self._by_uid.keys():
                 self._work.add(uid)
+            try:
+                await self._runtime.reap()
+            except (RuntimeFailure, OSError, SubprocessError) as error:
+                log.warning("orphans not ended", error=str(error))
             await asyncio.sleep(LEFTOVER_SECONDS)
 
     async def _sync(self, uid: str) -> float | None:

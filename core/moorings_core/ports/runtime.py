@@ -215,6 +215,9 @@ class Runtime(Protocol):
     async def sandboxes(self, uid: str = "") -> Sequence[SandboxState]:
         """Return all sandboxes, or those of one pod."""
 
+    async def reap(self) -> Sequence[str]:
+        """End what runs and the runtime has lost track of, if it was so the last time too; return its ids. Raises also OSError."""
+
     async def sandbox_addresses(self, sandbox: str) -> tuple[str, ...]:
         """Return the sandbox's IP addresses."""
 

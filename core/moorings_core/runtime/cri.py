@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from moorings_core.ports.runtime import (
 )
 from moorings_core.protos import cri_pb2 as cri
 
+from . import orphans
 from .messages import container_config, sandbox_config
 
 RUNTIME, IMAGES = "runtime.v1.RuntimeService", "runtime.v1.ImageService"
@@ -43,6 +45,7 @@ class CriRuntime:
 
     def __init__(self, socket: Path) -> None:
         options = [("grpc.max_receive_message_length", MESSAGE_MOST), ("grpc.enable_http_proxy", 0)]
+        self._socket, self._starting, self._suspects = socket, 0, set[str]()
         self._channel = grpc.aio.insecure_channel(f"unix://{socket}", options=options)
 
     async def close(self) -> None:
@@ -65,7 +68,11 @@ class CriRuntime:
     async def run_sandbox(self, spec: SandboxSpec) -> str:
         """Make a sandbox."""
         request = cri.RunPodSandboxRequest(config=sandbox_config(spec))
-        answer = await self._call("RunPodSandbox", request, cri.RunPodSandboxResponse, timeout=SANDBOX_SECONDS)
+        self._starting += 1
+        try:
+            answer = await self._call("RunPodSandbox", request, cri.RunPodSandboxResponse, timeout=SANDBOX_SECONDS)
+        finally:
+            self._starting -= 1
         return str(answer.pod_sandbox_id)
 
     async def stop_sandbox(self, sandbox: str) -> None:
@@ -83,6 +90,16 @@ class CriRuntime:
         request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(label_selector=_of_pod(uid)))
         answer = await self._call("ListPodSandbox", request, cri.ListPodSandboxResponse)
         return [_sandbox(item) for item in answer.items]
+
+    async def reap(self) -> Sequence[str]:
+        """End sandboxes that containerd lists no more; one that is being made is not listed yet, so none may be."""
+        running = await asyncio.to_thread(orphans.shims, self._socket)
+        known = {sandbox.id for sandbox in await self.sandboxes()}
+        found = [] if self._starting else orphans.lost(running, known, self._suspects)
+        self._suspects = set() if self._starting else {shim.id for shim in running} - known
+        for shim in found:
+            await asyncio.to_thread(orphans.end, shim)
+        return [shim.id for shim in found]
 
     async def sandbox_addresses(self, sandbox: str) -> tuple[str, ...]:
         """Return the sandbox's addresses."""

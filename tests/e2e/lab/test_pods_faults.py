@@ -6,7 +6,7 @@ import pytest
 
 from moorings_labs import layout as layouts
 
-from .pods_support import config_map, container, pod, room
+from .pods_support import IMAGE, config_map, container, pod, room
 
 pytestmark = pytest.mark.lab
 SERVE = "mkdir /www; cat /proc/sys/kernel/random/uuid > /www/id; httpd -p 8080 -h /www; exec sleep 3600"
@@ -116,3 +116,16 @@ def test_pods_of_a_node_that_lost_its_power_come_back_in_new_sandboxes_and_nothi
     assert pods.phase("done", "Succeeded")["status"]["containerStatuses"][0]["restartCount"] == 0
     lab.wait_for("nothing is left of the deleted one", lambda: lost not in traces(lab, node))
     lab.kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=30s")
+
+
+@pytest.mark.timeout(90)
+def test_a_sandbox_that_containerd_lost_track_of_is_ended(lab, node):
+    """Made by hand: what a containerd that is killed while it makes a sandbox leaves behind now and then."""
+    name, annotation = "moorings-test-lost", "io.kubernetes.cri.container-type=sandbox"
+    socket = layouts.Layout(lab.name, layouts.load(lab.name).number).node_run(node) / "containerd.sock"
+    ctr = ("ctr", "-a", str(socket), "-n", "k8s.io")
+    lab.node(node, *ctr, "run", "-d", "--annotation", annotation, IMAGE, name, "sleep", "7654321")
+    assert "7654321" in lab.node(node, "ps", "axww").split()
+    lab.wait_for("its end", lambda: not {"7654321", name} & set(lab.node(node, "ps", "axww").split()), 60)
+    lab.node(node, *ctr, "task", "rm", name, check=False)
+    lab.node(node, *ctr, "containers", "rm", name)
