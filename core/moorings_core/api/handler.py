@@ -108,6 +108,9 @@ class Handler:
                 return _encoded(request, resource, await self._core.writer.update(kind, key, obj, context))
             case "patch":
                 patch, how_ = codec.decode_patch(request, context)
+                if how_ == "apply":
+                    applied, new = await self._core.writer.apply(kind, key, patch, context)
+                    return _encoded(request, resource, applied, 201 if new else 200)
                 return _encoded(request, resource, await self._core.writer.patch(kind, key, patch, how_, context))
             case "delete":
                 return await self._delete(request, kind, key, context)
@@ -297,11 +300,17 @@ def _options(request: Request) -> WriteOptions:
     return WriteOptions(
         dry_run=dry_run == "All",
         field_validation=validation,
-        field_manager=query.get("fieldManager", ""),
+        field_manager=query.get("fieldManager", "") or _agent(request),
         force=query.get("force") == "true",
         grace=_number(grace, "gracePeriodSeconds") if grace else None,
         propagation=query.get("propagationPolicy", ""),
     )
+
+
+def _agent(request: Request) -> str:
+    """The program that asks, where it does not name a field manager; an apply must name one."""
+    applying = request.method == "PATCH" and "apply-patch" in request.headers.get("content-type", "")
+    return "" if applying else request.headers.get("user-agent", "").partition("/")[0]
 
 
 def _flag(request: Request, name: str) -> bool:

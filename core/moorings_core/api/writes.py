@@ -24,7 +24,6 @@ from moorings_core.ports.errors import (
     Conflict,
     Invalid,
     ServiceUnavailable,
-    UnsupportedMediaType,
 )
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
@@ -35,6 +34,7 @@ from moorings_core.registry.validation import FieldError, to_invalid, validate_c
 
 from . import problems
 from .admission import Admission
+from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, encode, store_key
 from .context import Context
 from .services import ServiceAllocator
@@ -130,10 +130,33 @@ class Writer:
     async def patch(self, kind: Kind, key: Key, patch: Any, patch_type: PatchType, context: Context, subresource: str = "") -> Object:
         """Change part of an object."""
         if patch_type == "apply":
-            raise UnsupportedMediaType("server-side apply is not served by this version")
+            return (await self.apply(kind, key, patch, context, subresource))[0]
         conditional = isinstance(patch, Mapping) and bool((patch.get("metadata") or {}).get("resourceVersion"))
         change = self.patching(kind, key, patch, patch_type)
         return await self._change(kind, key, change, context, subresource, conditional=conditional)
+
+    async def apply(self, kind: Kind, key: Key, config: Any, context: Context, subresource: str = "") -> tuple[Object, bool]:
+        """Apply a configuration server-side; return (object, whether it is new). Raises BadRequest, Conflict."""
+        if not context.options.field_manager:
+            raise BadRequest("fieldManager: Required value: is required for apply patch")
+        if not isinstance(config, dict) or not isinstance(config.get("metadata", {}), dict):
+            raise BadRequest("the configuration is not an object")
+        manager = Manager(context.options.field_manager, APPLY, kind.resource.api_version, subresource)
+        config = copy.deepcopy(config)
+        config.setdefault("metadata", {}).setdefault("name", key.name)
+        self._prepare_body(kind, config, context)
+        if not subresource and self._collection(kind.resource).get(key) is None:
+            empty: Object = {"metadata": {}}
+            new = applied(empty, config, kind.schema, manager, force=True, now=_now())
+            return await self.create(kind, key.namespace, new, context), True
+
+        def change(old: Object) -> Object:
+            version = config["metadata"].get("resourceVersion")
+            if version and version != old["metadata"]["resourceVersion"]:
+                raise problems.conflict(kind.resource, key.name)
+            return copy.deepcopy(applied(old, config, kind.schema, manager, force=context.options.force, now=_now()))
+
+        return await self._change(kind, key, change, context, subresource, conditional=False, applying=True), False
 
     def patching(self, kind: Kind, key: Key, patch: Any, patch_type: PatchType) -> Change:
         """Return the change that a patch makes."""
@@ -204,8 +227,10 @@ class Writer:
         metadata = {**pending.result["metadata"], "resourceVersion": str(revision)}
         return {**pending.result, "metadata": metadata}
 
-    def plan_change(self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "") -> Pending:
-        """Decide on an update or patch of the stored object."""
+    def plan_change(
+        self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "", *, applying: bool = False
+    ) -> Pending:
+        """Decide on an update or patch of the stored object; applying: the change keeps the managers itself."""
         resource = kind.resource
         stored = self._stored(resource, key)
         old = stored.object
@@ -221,6 +246,8 @@ class Writer:
         if subresource not in ("status", "binding", "resize", "ephemeralcontainers"):
             self._check(resource, new, validate_update(resource, new, old))
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if "managedFields" in old["metadata"] and not applying:
+            self._manage(kind, new, old, context, subresource)
         place = store_key(resource.group, resource.plural, key)
         if _finished(resource, new, subresource):
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
@@ -228,9 +255,20 @@ class Writer:
             return Pending(resource, old, None)
         return Pending(resource, new, PutRecord(place, encode(new), stored.revision))
 
-    async def _change(self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool) -> Object:
+    def _manage(self, kind: Kind, new: Object, old: Object, context: Context, subresource: str) -> None:
+        """Note who has written what, on objects that somebody applies."""
+        name = context.options.field_manager or context.user.name
+        managed = updated(old, new, kind.schema, Manager(name, UPDATE, kind.resource.api_version, subresource), _now())
+        if managed is None:
+            new["metadata"].pop("managedFields", None)
+        else:
+            new["metadata"]["managedFields"] = managed
+
+    async def _change(
+        self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool, applying: bool = False
+    ) -> Object:
         async def attempt() -> Object:
-            return await self.commit(self.plan_change(kind, key, change, context, subresource), context)
+            return await self.commit(self.plan_change(kind, key, change, context, subresource, applying=applying), context)
 
         return await self._retrying(attempt, once=conditional)
 

@@ -350,3 +350,44 @@ def test_an_update_that_changes_nothing_leaves_the_version_alone(lab, namespace)
     assert int(after["resourceVersion"]) > int(before["resourceVersion"])
     lab.kubectl("apply", "-f", "-", "-n", namespace, stdin=yaml.safe_dump(WEB | {"spec": {**WEB["spec"], "replicas": 0}}))
     assert lab.get("deployment", "web", "-n", namespace)["metadata"]["resourceVersion"] == after["resourceVersion"]
+
+
+def test_server_side_apply_owns_conflicts_is_forced_and_takes_over_from_client_side(lab, namespace):
+    def settings(**data):
+        return {**SETTINGS, "data": data}
+
+    def web(replicas=0, **container):
+        changed = json.loads(json.dumps(WEB))
+        changed["spec"]["replicas"] = replicas
+        changed["spec"]["template"]["spec"]["containers"][0].update(container)
+        return changed
+
+    play(
+        lab,
+        namespace,
+        [
+            ("apply --server-side -f -", "configmap/settings serverside-applied", settings(a="1", b="2")),
+            ("apply --server-side -f -", "configmap/settings serverside-applied", settings(a="1", b="2")),
+            ("apply --server-side -f - --field-manager=other", r'!conflict with "kubectl": \.data\.a', settings(a="9")),
+            ("apply --server-side -f - --field-manager=other --force-conflicts", "serverside-applied", settings(a="9", c="3")),
+            ("get configmap settings -o jsonpath={.data}", r'^{"a":"9","b":"2","c":"3"}$'),
+            ("apply --server-side -f -", "serverside-applied", settings(b="2")),
+            ("get configmap settings -o jsonpath={.data}", r'^{"a":"9","b":"2","c":"3"}$'),
+            ("apply --server-side -f - --field-manager=other", "serverside-applied", settings(a="9")),
+            ("get configmap settings -o jsonpath={.data}", r'^{"a":"9","b":"2"}$'),
+            ("get configmap settings -o yaml --show-managed-fields", r"operation: Apply"),
+            ("diff --server-side -f -", r"!\+  b: \"7\"", settings(b="7")),
+            ("apply --server-side -f - --dry-run=server", "serverside-applied .server dry run.", settings(b="7")),
+            ("get configmap settings -o jsonpath={.data.b}", "^2$"),
+            ("apply --server-side -f -", '!unknown field "dat"', {**SETTINGS, "dat": {}}),
+            ("apply -f -", "deployment.apps/web created", web()),
+            ("apply --server-side -f -", '!conflict with "kubectl-client-side-apply"', web(image="other:1")),
+            ("apply --server-side -f -", "deployment.apps/web serverside-applied", web()),
+            ("apply --server-side -f -", "deployment.apps/web serverside-applied", web(image="other:1")),
+            ("get deployment web -o jsonpath={..image}", "^other:1$"),
+            ("scale deployment web --replicas=1", "scaled"),
+            ("apply --server-side -f -", r"!conflict with .*\.spec\.replicas", web(image="other:1")),
+            ("apply --server-side -f - --force-conflicts", "serverside-applied", web(image="other:1")),
+            ("get deployment web -o jsonpath={.spec.replicas}", "^0$"),
+        ],
+    )
