@@ -111,7 +111,7 @@ def lives() -> Iterator[Case]:
 
 
 def _pod(**spec: Any) -> Request:
-    return Request("POST", path("v1", "pods"), obj("v1", "Pod", "wrong", spec={**POD, **spec}))
+    return Request("POST", f"{path('v1', 'pods')}?dryRun=All", obj("v1", "Pod", "wrong", spec={**POD, **spec}))
 
 
 def _container(**fields: Any) -> Request:
@@ -120,20 +120,22 @@ def _container(**fields: Any) -> Request:
 
 def _deployment(**spec: Any) -> Request:
     body = obj("apps/v1", "Deployment", "wrong", spec={"selector": SELECTOR, "template": TEMPLATE, **spec})
-    return Request("POST", path("apps/v1", "deployments"), body)
+    return Request("POST", f"{path('apps/v1', 'deployments')}?dryRun=All", body)
 
 
 def _service(**spec: Any) -> Request:
-    return Request("POST", path("v1", "services"), obj("v1", "Service", "wrong", spec={"ports": [{"port": 80}], **spec}))
+    return Request("POST", f"{path('v1', 'services')}?dryRun=All", obj("v1", "Service", "wrong", spec={"ports": [{"port": 80}], **spec}))
 
 
 def _claim(**spec: Any) -> Request:
-    return Request("POST", path("v1", "persistentvolumeclaims"), obj("v1", "PersistentVolumeClaim", "wrong", spec={**CLAIM, **spec}))
+    return Request(
+        "POST", f"{path('v1', 'persistentvolumeclaims')}?dryRun=All", obj("v1", "PersistentVolumeClaim", "wrong", spec={**CLAIM, **spec})
+    )
 
 
 def _job(**spec: Any) -> Request:
     template = {"spec": {**POD, "restartPolicy": "Never"}}
-    return Request("POST", path("batch/v1", "jobs"), obj("batch/v1", "Job", "wrong", spec={"template": template, **spec}))
+    return Request("POST", f"{path('batch/v1', 'jobs')}?dryRun=All", obj("batch/v1", "Job", "wrong", spec={"template": template, **spec}))
 
 
 INVALID: dict[str, Request] = {
@@ -310,5 +312,6 @@ PATHS = {
 
 def cases() -> list[Case]:
     """Return every case."""
+    account = ("the default service account", [Request("POST", path("v1", "serviceaccounts"), obj("v1", "ServiceAccount", "default"))])
     single = [(name, [request]) for name, request in {**PATHS, **INVALID}.items()]
-    return [*single, *lives(), *changes()]
+    return [account, *single, *lives(), *changes()]

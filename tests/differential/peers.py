@@ -108,7 +108,6 @@ def upstream(directory: Path) -> Peer:
         f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
-        "--disable-admission-plugins=ServiceAccount",
     )  # fmt: skip
     peer.wait_ready()
     return peer
