@@ -17,6 +17,8 @@ from sortedcontainers import SortedDict
 from moorings_core.ports.objects import Key, Object
 from moorings_core.ports.store import Store, StoreEvent
 
+from .turns import Turns
+
 HISTORY = 10_000
 """How many changes of a collection a watch can go back to."""
 _HEAD = b'{"metadata":{'
@@ -120,9 +122,11 @@ class Cache:
 
     async def follow(self) -> None:
         """Take in every change until the store closes."""
+        turns = Turns()
         async for batch in self._store.watch("", self.revision):
             for event in batch:
                 self._take_in(event)
+                await turns.give()
             self._wake()
 
     async def wait_for(self, revision: int, timeout: float = 10) -> None:

@@ -110,7 +110,8 @@ class Watcher:
             await self._ready.wait()
             return True
         try:
-            await asyncio.wait_for(self._ready.wait(), BOOKMARK_SECONDS)
+            async with asyncio.timeout(BOOKMARK_SECONDS):  # wait_for would make a task for each event of each watcher
+                await self._ready.wait()
         except TimeoutError:
             return False
         return True

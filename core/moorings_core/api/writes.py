@@ -297,6 +297,7 @@ class Writer:
             raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): got {given}")
         schema = kind.schema
         if schema is None or is_clean(obj, schema):
+            obj.setdefault("metadata", {})
             return
         wrong = check_types(obj, schema)
         if wrong:

@@ -153,6 +153,23 @@ def test_the_life_of_an_applied_object(lab, namespace):
     )
 
 
+def test_pruning_takes_away_what_is_no_longer_in_the_set(lab, namespace):
+    def member(name):
+        return {**SETTINGS, "metadata": {"name": name, "labels": {"set": "x"}}}
+
+    play(
+        lab,
+        namespace,
+        [
+            ("apply -f -", "configmap/b created", member("a"), member("b")),
+            ("create configmap bystander", "created"),
+            ("label configmap bystander set=x", "labeled"),
+            ("apply --prune -l set=x --prune-allowlist=core/v1/ConfigMap -f -", "configmap/b pruned", member("a")),
+            ("get configmaps -l set=x -o name", r"^configmap/a\nconfigmap/bystander\n$"),
+        ],
+    )
+
+
 def test_edit_changes_what_the_editor_changed_and_refuses_what_is_invalid(lab, namespace):
     lab.apply(yaml.safe_dump(SETTINGS), namespace)
     lab.kubectl("label", "configmap", "settings", "keep=yes", "-n", namespace)
