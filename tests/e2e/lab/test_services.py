@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 import pytest
 
@@ -59,6 +60,15 @@ spec:
   - {name: tcp, port: 7, targetPort: 7777}
   - {name: udp, port: 7, targetPort: 7777, protocol: UDP}
 """
+MOVING = """
+apiVersion: v1
+kind: Service
+metadata: {name: moving}
+spec:
+  selector: {app: nobody}
+  ports: [{port: 7, targetPort: 7777, protocol: UDP}]
+---
+"""
 ROLLING = """
 apiVersion: apps/v1
 kind: Deployment
@@ -69,7 +79,7 @@ spec:
   template:
     metadata: {labels: {app: rolling}}
     spec:
-      terminationGracePeriodSeconds: 5
+      terminationGracePeriodSeconds: 2
       containers:
       - name: main
         image: moorings.dev/busybox:1
@@ -88,13 +98,31 @@ spec:
 """
 
 
-@pytest.fixture
-def world(lab, namespace):
+@contextlib.contextmanager
+def made(lab, namespace: str):
     """Pods one, two, three, each on its own node, all Services of them, somebody outside."""
-    lab.apply(SERVICES + "---" + places.web("echo", one="node-1", two="node-2", three="node-3"), namespace)
+    lab.apply(SERVICES + "---" + MOVING + places.web("echo", one="node-1", two="node-2", three="node-3"), namespace)
     found = places.pods(lab, namespace, "one", "two", "three")
     with places.outside(lab) as outside, places.echoing(found):
         yield lab, namespace, found, outside
+
+
+@pytest.fixture
+def world(lab, namespace):
+    """A world of the test's own, whose pods it may take away."""
+    with made(lab, namespace) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared(lab):
+    """A world for tests that leave its pods as they are."""
+    namespace = f"services-{os.getpid()}"
+    lab.kubectl("create", "namespace", namespace)
+    lab.wait_for("default service account", lambda: lab.get("serviceaccount", "default", "-n", namespace))
+    with made(lab, namespace) as found:
+        yield found
+    lab.kubectl("delete", "namespace", namespace, "--wait=true", "--timeout=60s")
 
 
 def spec(lab, namespace: str, name: str) -> dict:
@@ -144,8 +172,8 @@ def test_a_virtual_address_leads_to_every_endpoint_and_to_no_other(world):
     wait_until_refused(lab, ask_tcp, one.netns, address, 7)
 
 
-def test_an_address_without_endpoints_and_a_port_that_no_service_has_are_refused_at_once(world):
-    lab, namespace, (one, *_), outside = world
+def test_an_address_without_endpoints_and_a_port_that_no_service_has_are_refused_at_once(shared):
+    lab, namespace, (one, *_), outside = shared
     for name, port in (("nobody", 7), ("plain", 9)):
         address = spec(lab, namespace, name)["clusterIP"]
         for netns in (one.netns, places.node(lab, "node-1").netns):
@@ -156,8 +184,8 @@ def test_an_address_without_endpoints_and_a_port_that_no_service_has_are_refused
     wait_until_refused(lab, ask_tcp, outside.netns, places.node(lab, "node-2").address, opened)
 
 
-def test_a_node_port_serves_from_outside_on_every_node(world):
-    lab, namespace, (one, *_), outside = world
+def test_a_node_port_serves_from_outside_on_every_node(shared):
+    lab, namespace, (one, *_), outside = shared
     port = node_port(lab, namespace, "opened")
     for name in ("node-1", "node-2", "node-3"):
         node = places.node(lab, name)
@@ -168,8 +196,8 @@ def test_a_node_port_serves_from_outside_on_every_node(world):
         assert names(ask_tcp, node.netns, node.address, port) == {"one", "two", "three"}, "and from the node itself"
 
 
-def test_policy_local_keeps_the_clients_address_and_answers_only_where_an_endpoint_is(world):
-    lab, namespace, (_, two, _), outside = world
+def test_policy_local_keeps_the_clients_address_and_answers_only_where_an_endpoint_is(shared):
+    lab, namespace, (_, two, _), outside = shared
     port, near, far = node_port(lab, namespace, "local"), places.node(lab, "node-1"), places.node(lab, "node-2")
     wait_for_names(lab, {"one"}, ask_tcp, outside.netns, near.address, port)
     assert ask_tcp(outside.netns, near.address, port) == f"{outside.address}/one", "the client's own address is seen"
@@ -194,14 +222,14 @@ def test_affinity_keeps_a_client_at_one_endpoint_until_that_is_gone(world):
     assert names(ask_tcp, clients[client], address, 7) == {other}
 
 
-def test_a_udp_client_that_keeps_its_port_follows_the_service_to_the_next_pod(world):
-    lab, namespace, (one, *_), _ = world
-    address = spec(lab, namespace, "nobody")["clusterIP"]
+def test_a_udp_client_that_keeps_its_port_follows_the_service_to_the_next_pod(shared):
+    lab, namespace, (one, *_), _ = shared
+    address = spec(lab, namespace, "moving")["clusterIP"]
     wait_until_refused(lab, ask_udp, one.netns, address, 7)
     with contextlib.closing(places.UdpClient(one, (address, 7))) as client:
         for name in ("two", "three", "two"):
             selector = json.dumps({"spec": {"selector": {"app": "echo", "name": name}}})
-            lab.kubectl("patch", "service", "nobody", "-n", namespace, "-p", selector)
+            lab.kubectl("patch", "service", "moving", "-n", namespace, "-p", selector)
             lab.wait_for(f"{name} to answer", lambda name=name: client.ask() == name)
 
 
