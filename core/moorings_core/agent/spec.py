@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import (
@@ -27,9 +27,18 @@ from .observed import CONTAINER, NAME, NAMESPACE
 from .pod_state import containers_of
 from .resolv import Dns, hostname
 
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What of its node goes into a container: the directory of local seccomp profiles, and the memory in bytes."""
+
+    seccomp_profiles: str = "/var/lib/kubelet/seccomp"
+    memory: int = 0
+
+
 CPU_PERIOD = 100_000
 SHARES_PER_CPU, SHARES_LEAST = 1024, 2
-OOM_SCORES = {"Guaranteed": -997, "BestEffort": 1000}
+OOM_GUARANTEED, OOM_MOST = -997, 1000
 
 
 def sandbox_spec(pod: Object, attempt: int, dns: Dns, log_directory: str, cgroup_parent: str) -> SandboxSpec:
@@ -50,7 +59,7 @@ def sandbox_spec(pod: Object, attempt: int, dns: Dns, log_directory: str, cgroup
         annotations=dict(metadata.get("annotations") or {}),
         cgroup_parent=cgroup_parent,
         namespaces=namespaces(spec),
-        security=Security(privileged=any(map(_privileged, containers_of(pod))), seccomp=_seccomp(security) or "RuntimeDefault"),
+        security=Security(privileged=any(map(_privileged, containers_of(pod))), seccomp="RuntimeDefault"),
         sysctls={s["name"]: s["value"] for s in security.get("sysctls", ())},
         ports=tuple(_host_ports(spec)) if not spec.get("hostNetwork") else (),
     )
@@ -65,6 +74,7 @@ def container_spec(
     mounts: Sequence[MountSpec],
     devices: Sequence[tuple[str, str]] = (),
     target: str = "",
+    place: Place = Place(),
 ) -> ContainerSpec:
     """Return one run of a container; target: the container whose processes it shall see.
 
@@ -84,8 +94,8 @@ def container_spec(
         labels={NAME: metadata["name"], NAMESPACE: metadata["namespace"], POD_UID: metadata["uid"], CONTAINER: name},
         annotations={"io.kubernetes.container.hash": _digest(container), "io.kubernetes.container.image": container["image"]},
         log_path=f"{name}/{attempt}.log",
-        resources=resources(pod, container),
-        security=security(pod, container, image),
+        resources=resources(pod, container, place.memory),
+        security=security(pod, container, image, place.seccomp_profiles),
         namespaces=replace(namespaces(spec), pid="target", target=target) if target else namespaces(spec),
         devices=tuple(devices),
         stdin=bool(container.get("stdin")),
@@ -104,8 +114,8 @@ def namespaces(spec: Object) -> Namespaces:
     )
 
 
-def resources(pod: Object, container: Object) -> Resources:
-    """Return the limits of a container's cgroup."""
+def resources(pod: Object, container: Object, capacity: int = 0) -> Resources:
+    """Return the limits of a container's cgroup on a node with that many bytes of memory."""
     given = container.get("resources") or {}
     requests, limits = given.get("requests") or {}, given.get("limits") or {}
     milli = to_milli(requests.get("cpu", limits.get("cpu", "0")))
@@ -116,11 +126,19 @@ def resources(pod: Object, container: Object) -> Resources:
         cpu_quota=max(quota, 1000) if quota else 0,
         cpu_period=CPU_PERIOD,
         memory=memory,
-        oom_score_adj=OOM_SCORES.get(qos_class(pod), 500),
+        oom_score_adj=_oom_score(qos_class(pod), to_int(requests.get("memory", limits.get("memory", "0"))), capacity),
     )
 
 
-def security(pod: Object, container: Object, image: ImageInfo) -> Security:
+def _oom_score(quality: str, request: int, capacity: int) -> int:
+    """The less of the node a burstable container has asked for, the sooner it is killed when memory ends. Source: upstream's qos policy."""
+    if quality != "Burstable":
+        return OOM_GUARANTEED if quality == "Guaranteed" else OOM_MOST
+    score = OOM_MOST - (OOM_MOST * request // capacity if capacity else 0)
+    return min(max(score, OOM_MOST + OOM_GUARANTEED), OOM_MOST - 1)
+
+
+def security(pod: Object, container: Object, image: ImageInfo, profiles: str = "") -> Security:
     """Return what a container's process may do, the container's own rules over the pod's. Raises MissingSource."""
     of_pod, own = pod["spec"].get("securityContext") or {}, container.get("securityContext") or {}
     user = own.get("runAsUser", of_pod.get("runAsUser"))
@@ -143,13 +161,15 @@ def security(pod: Object, container: Object, image: ImageInfo) -> Security:
         no_new_privileges=own.get("allowPrivilegeEscalation") is False,
         add_capabilities=tuple(capabilities.get("add", ())),
         drop_capabilities=tuple(capabilities.get("drop", ())),
-        seccomp=_seccomp(own) or _seccomp(of_pod) or "RuntimeDefault",
+        seccomp=_seccomp(own, profiles) or _seccomp(of_pod, profiles) or "Unconfined",
     )
 
 
-def _seccomp(context: Object) -> str:
+def _seccomp(context: Object, profiles: str) -> str:
     profile = context.get("seccompProfile") or {}
-    return str(profile.get("localhostProfile" if profile.get("type") == "Localhost" else "type", ""))
+    if profile.get("type") == "Localhost":
+        return f"{profiles}/{profile.get('localhostProfile', '')}"
+    return str(profile.get("type", ""))
 
 
 def _privileged(container: Object) -> bool:

@@ -13,6 +13,7 @@ from moorings_core.client.informer import Informer
 from moorings_core.ports.errors import MooringsError
 from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import ImageInfo, MountSpec, Runtime, RuntimeFailure, SandboxSpec
+from moorings_core.registry.quantity import to_int
 
 from .cgroups import PodCgroups
 from .environment import environment, service_variables
@@ -22,7 +23,7 @@ from .observed import Observed
 from .plan import StartContainer
 from .pod_state import PodSettings, PodState, container_named
 from .resolv import hosts_file, pod_dns
-from .spec import container_spec, sandbox_spec
+from .spec import Place, container_spec, sandbox_spec
 from .volumes.manager import VolumeManager, container_mounts
 from .volumes.sources import Snapshot
 
@@ -64,6 +65,7 @@ class Starter:
         self._runtime, self._handlers, self._images = runtime, handlers, images
         self._volumes, self._cgroups, self._services = volumes, cgroups, services
         self._settings, self._events = settings, events
+        self._place = Place(str(settings.root / "seccomp"), to_int(settings.allocatable.get("memory", "0")))
 
     async def sandbox(self, pod: Object, observed: Observed, attempt: int) -> float | None:
         """Make the pod's sandbox. What an earlier one still holds, its address above all, is given back first."""
@@ -130,7 +132,8 @@ class Starter:
         mounts, devices = container_mounts(container, prepared.paths, variables)
         mounts += await asyncio.to_thread(self._own_files, pod, container, attempt, observed.addresses)
         target = observed.latest(container.get("targetContainerName", ""))
-        wanted = container_spec(pod, container, attempt, image, variables, mounts, devices, target.state.id if target else "")
+        known = target.state.id if target else ""
+        wanted = container_spec(pod, container, attempt, image, variables, mounts, devices, known, self._place)
         logs = self._settings.log_directory(pod) / container["name"]
         await asyncio.to_thread(logs.mkdir, parents=True, exist_ok=True)
         return await self._runtime.create_container(sandbox.id, wanted, self._sandbox_spec(pod, sandbox.attempt))

@@ -33,13 +33,16 @@ def test_shares_come_from_requests_and_quota_from_limits(requests, limits, expec
     assert (found.cpu_shares, found.cpu_quota, found.memory) == expected
 
 
+@pytest.mark.parametrize(("request_", "score"), [("0", 999), ("1Ki", 999), ("256Mi", 750), ("1023Mi", 3), ("2Gi", 3)])
+def test_a_burstable_container_is_killed_the_sooner_the_less_it_asked_for(request_, score):
+    one = container(resources={"requests": {"memory": request_}, "limits": {"memory": "4Gi"}})
+    assert resources(pod(one), one, 1 << 30).oom_score_adj == score
+
+
 def test_the_kernel_kills_best_effort_pods_first_and_guaranteed_ones_last():
     limits = {"cpu": "1", "memory": "1Gi"}
     guaranteed = container(resources={"requests": limits, "limits": limits})
-    burstable = container(resources={"requests": {"cpu": "1"}})
-    scores = [resources(pod(one), one).oom_score_adj for one in (guaranteed, burstable, container())]
-    assert scores == sorted(scores)
-    assert scores[0] < 0 < scores[1] < scores[2]
+    assert [resources(pod(one), one, 1 << 30).oom_score_adj for one in (guaranteed, container())] == [-997, 1000]
 
 
 @pytest.mark.parametrize(
@@ -59,11 +62,15 @@ def test_the_containers_own_rules_go_before_the_pods():
     assert (found.user, found.group, set(found.groups)) == (5, 2, {3, 4})
 
 
-def test_seccomp_is_the_runtimes_default_unless_asked_otherwise():
-    assert secured().seccomp == "RuntimeDefault"
-    assert secured({"seccompProfile": {"type": "Unconfined"}}).seccomp == "Unconfined"
-    local = {"type": "Localhost", "localhostProfile": "audit.json"}
-    assert secured({"seccompProfile": {"type": "Unconfined"}}, seccompProfile=local).seccomp == "audit.json"
+def test_seccomp_is_off_unless_asked_for_and_a_local_profile_is_the_nodes():
+    """As upstream's kubelet has it; a sandbox always has the runtime's profile, since its process is ours."""
+    assert secured().seccomp == "Unconfined"
+    assert secured({"seccompProfile": {"type": "RuntimeDefault"}}).seccomp == "RuntimeDefault"
+    local = {"type": "Localhost", "localhostProfile": "deep/audit.json"}
+    one = container(securityContext={"seccompProfile": local})
+    found = security(pod(one, securityContext={"seccompProfile": {"type": "RuntimeDefault"}}), one, ROOT_IMAGE, "/profiles")
+    assert found.seccomp == "/profiles/deep/audit.json"
+    assert sandbox_spec(pod(), 0, DNS, "/logs", "").security.seccomp == "RuntimeDefault"
 
 
 def test_privilege_escalation_is_forbidden_only_by_an_explicit_false():
