@@ -6,7 +6,7 @@ StorageObjectInUseProtection.
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from .cache import Cache
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 ALWAYS_THERE = ("default", "kube-system", "kube-public", "kube-node-lease")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False)
 
@@ -139,7 +140,7 @@ def _mount_token(spec: Object) -> None:
     missing = [c for c in containers if not any(m.get("mountPath") == TOKEN_MOUNT for m in c.get("volumeMounts", ()))]
     if not missing:
         return
-    name = f"kube-api-access-{secrets.token_hex(3)[:5]}"
+    name = f"kube-api-access-{''.join(random.choices(NAME_LETTERS, k=5))}"
     for container in missing:
         container.setdefault("volumeMounts", []).append({"name": name, "readOnly": True, "mountPath": TOKEN_MOUNT})
     token = {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 
 from moorings_core.ports.cluster import ClusterConfig
@@ -87,10 +86,13 @@ def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object
     if pod["spec"].get("nodeName"):
         text = f"pod {key.name} is already assigned to node {pod['spec']['nodeName']!r}"
         raise problems.conflict(resource, key.name, text)
-    new = copy.deepcopy(pod)
-    new["spec"]["nodeName"] = node
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    others = [c for c in new["status"].get("conditions", ()) if c["type"] != "PodScheduled"]
-    new["status"]["conditions"] = [*others, condition]
-    return new
+    status = pod.get("status") or {}
+    others = [c for c in status.get("conditions", ()) if c["type"] != "PodScheduled"]
+    conditions = [*others, {"type": "PodScheduled", "status": "True", "lastTransitionTime": now}]
+    return {
+        **pod,
+        "metadata": dict(pod["metadata"]),
+        "spec": {**pod["spec"], "nodeName": node},
+        "status": {**status, "conditions": conditions},
+    }

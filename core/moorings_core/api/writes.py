@@ -6,7 +6,6 @@ write starts over and a conditional one answers Conflict.
 
 from __future__ import annotations
 
-import copy
 import datetime
 import random
 import time
@@ -33,13 +32,12 @@ from moorings_core.registry.schema import Schema, check_types, find_unknown, is_
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
 
 from . import problems
-from .admission import Admission
+from .admission import NAME_LETTERS, Admission
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
-from .cache import Cache, Collection, Stored, encode, store_key
+from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import Context
 from .services import ServiceAllocator
 
-NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
 NAME_TRIES, TRIES = 5, 1000
 Change = Callable[[Object], Object]
@@ -66,7 +64,7 @@ class Writer:
         """Create an object and return it as stored; body becomes part of it."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
         for attempt in range(NAME_TRIES):
-            pending = self.plan_create(kind, namespace, copy.deepcopy(body) if generated else body, context)
+            pending = self.plan_create(kind, namespace, copied(body) if generated else body, context)
             try:
                 return await self.commit(pending, context)
             except AlreadyExists:
@@ -123,7 +121,7 @@ class Writer:
             if uid and uid != old["metadata"]["uid"]:
                 text = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata']['uid']}"
                 raise problems.conflict(kind.resource, key.name, text)
-            return copy.deepcopy(body)
+            return copied(body)
 
         return change
 
@@ -142,7 +140,7 @@ class Writer:
         if not isinstance(config, dict) or not isinstance(config.get("metadata", {}), dict):
             raise BadRequest("the configuration is not an object")
         manager = Manager(context.options.field_manager, APPLY, kind.resource.api_version, subresource)
-        config = copy.deepcopy(config)
+        config = copied(config)
         config.setdefault("metadata", {}).setdefault("name", key.name)
         self._prepare_body(kind, config, context)
         if not subresource and self._collection(kind.resource).get(key) is None:
@@ -154,7 +152,7 @@ class Writer:
             version = config["metadata"].get("resourceVersion")
             if version and version != old["metadata"]["resourceVersion"]:
                 raise problems.conflict(kind.resource, key.name)
-            return copy.deepcopy(applied(old, config, kind.schema, manager, force=context.options.force, now=_now()))
+            return copied(applied(old, config, kind.schema, manager, force=context.options.force, now=_now()))
 
         return await self._change(kind, key, change, context, subresource, conditional=False, applying=True), False
 
@@ -235,11 +233,12 @@ class Writer:
         stored = self._stored(resource, key)
         old = stored.object
         new = change(old)
-        self._prepare_body(kind, new, context)
-        new["metadata"].setdefault("name", key.name)
-        if resource.namespaced:
-            _match_namespace(new["metadata"], key.namespace)
-        defaults.apply(resource, new)
+        if subresource != "binding":  # that is made here, of what is stored
+            self._prepare_body(kind, new, context)
+            new["metadata"].setdefault("name", key.name)
+            if resource.namespaced:
+                _match_namespace(new["metadata"], key.namespace)
+            defaults.apply(resource, new)
         strategy.prepare_update(resource, new, old, subresource)
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
@@ -349,8 +348,8 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
             case "json":
                 return json_patch(document, patch)
             case "merge":
-                return copy.deepcopy(merge_patch(document, patch))
-        return copy.deepcopy(strategic_patch(document, patch, schema))
+                return copied(merge_patch(document, patch))
+        return copied(strategic_patch(document, patch, schema))
     except PatchDoesNotFit as error:
         raise Invalid(f"the server rejected our request due to an error in our request: {error}") from error
     except PatchError as error:

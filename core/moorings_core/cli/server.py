@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import signal
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from moorings_core.supervise import Run, run_all
 
 log = get_logger(__name__)
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+SWITCH_SECONDS = 0.0005
+"""How long the store's writer thread may hold the interpreter when the event loop wants it back (5 ms is Python's default)"""
 SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 
 
@@ -69,7 +72,7 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     options = ServerOptions(config, text, signer, advertise, _server_tls(paths.pki), _agent_tls(paths.pki), static_tokens(paths.pki))
     server = ApiServer(options, store)
     port = await server.start(bind or None, config.server.port)
-    _calm_collector()
+    _keep_loop_quick()
     log.info("serving", address=advertise, port=port, store=config.server.store.backend)
     running = asyncio.create_task(run_all(components(server, config, (paths.pki / "ca.crt").read_text())))
     stop = asyncio.Event()
@@ -81,11 +84,13 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     await server.close()
 
 
-def _calm_collector() -> None:
-    """Keep Python's cycle collector from walking the cache: 10,000 pods are a million objects, a second of standing still.
+def _keep_loop_quick() -> None:
+    """Keep Python's cycle collector and its other threads from holding up the event loop.
 
-    JSON trees hold no cycles; the cycles of tracebacks and tasks die in the young generations, which are still collected.
+    10,000 pods are a million objects, to walk them is a second of standing still. JSON trees hold no cycles; the cycles of
+    tracebacks and tasks die in the young generations, which are still collected.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 5, 1_000_000)

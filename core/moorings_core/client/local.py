@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import copy
 from collections.abc import AsyncIterator, Sequence
 
+from moorings_core.api.cache import copied
 from moorings_core.api.context import Context, User, WriteOptions
 from moorings_core.api.core import ApiCore
 from moorings_core.api.reads import ListOptions
@@ -57,7 +57,7 @@ class LocalClient:
         namespace = obj.get("metadata", {}).get("namespace", "")
         if subresource:
             return await self._core.create_subresource(resource, Key(namespace, name), subresource, obj, self._context())
-        return await self._core.writer.create(self._core.kind(resource), namespace, copy.deepcopy(obj), self._context())
+        return await self._core.writer.create(self._core.kind(resource), namespace, copied(obj), self._context())
 
     async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
         """Replace an object."""
@@ -144,7 +144,7 @@ class LocalClient:
                     namespace = write.object.get("metadata", {}).get("namespace", "")
                     key = Key(namespace, write.name)
                     return core.plan_subresource(write.resource, key, write.subresource, write.object, context)
-                obj = copy.deepcopy(write.object)
+                obj = copied(write.object)
                 return core.writer.plan_create(kind, obj.get("metadata", {}).get("namespace", ""), obj, context)
             case Update():
                 change = core.writer.replacement(kind, key_of(write.object), write.object)

@@ -170,7 +170,7 @@ def _gated(pod: Object) -> Object:
         return {}
     text = "Scheduling is blocked due to non-empty scheduling gates"
     condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": text}
-    return {"conditions": [{**condition, "lastProbeTime": None, "lastTransitionTime": pod["metadata"].get("creationTimestamp")}]}
+    return {"conditions": [{**condition, "lastTransitionTime": pod["metadata"].get("creationTimestamp")}]}
 
 
 def qos_class(pod: Object) -> str:

@@ -15,4 +15,4 @@ def unschedulable_patch(pod: Object, message: str) -> Object | None:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     changed = now if known is None or known["status"] != "False" else known.get("lastTransitionTime", now)
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    return {"status": {"conditions": [{**condition, "lastProbeTime": None, "lastTransitionTime": changed}]}}
+    return {"status": {"conditions": [{**condition, "lastTransitionTime": changed}]}}

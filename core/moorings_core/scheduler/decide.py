@@ -55,19 +55,34 @@ class Decision:
 
 
 class Sieve:
-    """The nodes still feasible while filters run, with why the others are not; of each node only the first filter's word counts."""
+    """The nodes still feasible while filters run, with why the others are not; of each node only the first filter's word counts.
+
+    Reasons are counted when asked for: most pods fit, and then nobody asks.
+    """
 
     def __init__(self, columns: Columns, row: Row) -> None:
+        self._present, self._row = columns.present, row
+        self._dropped: list[tuple[str, Booleans]] = []
         self.feasible: Booleans = columns.present & row.fits
         self.resolvable: Booleans = np.zeros(columns.capacity, bool)
-        self.reasons: Counter[str] = Counter(row.reasons[p] for p in np.flatnonzero(columns.present & ~row.fits))
 
     def drop(self, against: Booleans, reason: str, *, resolvable: bool | Booleans) -> None:
         """Take nodes out; resolvable says of which the reason would go if other pods left."""
         hit = self.feasible & against
-        self.reasons[reason] += int(hit.sum())
+        self.note(hit, reason)
         self.resolvable |= hit & resolvable
         self.feasible = self.feasible & ~hit
+
+    def note(self, hit: Booleans, reason: str) -> None:
+        """Remember why nodes are out."""
+        self._dropped.append((reason, hit))
+
+    def reasons(self) -> Counter[str]:
+        """Return how many nodes are out for which reason."""
+        found = Counter(self._row.reasons[p] for p in np.flatnonzero(self._present & ~self._row.fits))
+        for reason, hit in self._dropped:
+            found[reason] += int(hit.sum())
+        return +found
 
 
 def decide(columns: Columns, row: Row, tie: Random, against: Mapping[int, str] = NOTHING) -> Decision:
@@ -82,7 +97,7 @@ def decide(columns: Columns, row: Row, tie: Random, against: Mapping[int, str] =
         sieve.drop(broken, reason, resolvable=reason == NOT_SPREAD)
     if not sieve.feasible.any():
         resolvable = None if columns.lowest_priority() < pods.priority else int(sieve.resolvable.sum())
-        return Decision("", len(columns.index), +sieve.reasons, resolvable, pods.never_preempts)
+        return Decision("", len(columns.index), sieve.reasons(), resolvable, pods.never_preempts)
     best = _best(scores(columns, row, eligible, sieve.feasible), sieve.feasible, tie)
     node = columns.nodes[best]
     return Decision(node["metadata"]["name"] if node else "")
@@ -120,7 +135,7 @@ def _enough(columns: Columns, pods: PodClass, sieve: Sieve) -> None:
             continue
         row = columns.resource(name)
         lacking = before & (columns.requested[row] + amount > columns.allocatable[row])
-        sieve.reasons["Too many pods" if name == PODS else f"Insufficient {name}"] += int(lacking.sum())
+        sieve.note(lacking, "Too many pods" if name == PODS else f"Insufficient {name}")
         short |= lacking
         if name != PODS:
             hopeless |= lacking & (amount > columns.allocatable[row])
