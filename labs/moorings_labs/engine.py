@@ -229,7 +229,7 @@ def _prepare(name: str, text: str, config: ClusterConfig) -> Lab:
     """Write down what is to be made; a lab that is there keeps what it has."""
     if layouts.load(name) is None:
         with _numbering():
-            state = layouts.choose(name, config.lab.nodes)
+            state = layouts.choose(name, config.lab.nodes, network.used())
             layout = Layout(state.name, state.number)
             layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             layout.cluster_file.write_text(with_pools(text, layout))

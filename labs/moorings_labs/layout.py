@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from moorings_core.pki.authority import write_private
 from moorings_core.ports.cluster import LabNode
+from moorings_core.ports.errors import MooringsError
 
 ROOT = "MOORINGS_LAB_ROOT"
 PREFIX = "moor"
 SUBNETS = 200
+
+
+class NoSubnet(MooringsError):
+    """Every subnet for labs is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,11 @@ class Layout:
         """Return the directory of a node's sockets."""
         return self.run / hashlib.sha256(node.encode()).hexdigest()[:4]
 
+    @property
+    def subnet(self) -> IPv4Network:
+        """The lab's underlay."""
+        return IPv4Network((self.address(0), 24))
+
     def address(self, position: int) -> str:
         """Return the address at a position: 1 the switch, 254 the machine, nodes from 10 on."""
         return f"100.64.{self.number}.{position}"
@@ -120,10 +132,17 @@ def find(name: str) -> Layout:
     return Layout(state.name, state.number)
 
 
-def choose(name: str, nodes: tuple[LabNode, ...]) -> State:
-    """Return the state of a new lab on a subnet that no other lab here has."""
+def choose(name: str, nodes: tuple[LabNode, ...], used: Collection[IPv4Network] = ()) -> State:
+    """Return the state of a new lab on a subnet that no other lab here has, nor anything else that uses networks of this machine.
+
+    Raises NoSubnet.
+    """
     taken = {s.number for d in root().glob("*") if (s := load(d.name)) is not None}
     start = int(hashlib.sha256(name.encode()).hexdigest(), 16) % SUBNETS
-    number = next(n for i in range(SUBNETS) if (n := (start + i) % SUBNETS + 1) not in taken)
+    numbers = ((start + i) % SUBNETS + 1 for i in range(SUBNETS))
+    free = (n for n in numbers if n not in taken and not any(Layout(name, n).subnet.overlaps(other) for other in used))
+    number = next(free, None)
+    if number is None:
+        raise NoSubnet("no subnet of 100.64.0.0/16 is free: take a lab down, or look at `ip route`")
     layout = Layout(name, number)
     return State(name, number, tuple((n.name, layout.address(10 + i)) for i, n in enumerate(nodes)))

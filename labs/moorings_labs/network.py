@@ -7,9 +7,11 @@ lab costs. A lab whose `up` was killed anywhere is finished by the next one.
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from moorings_core.kernel.rtnetlink import connect
@@ -61,6 +63,12 @@ async def remove_namespace(name: str) -> None:
     """Remove a network namespace if it is there."""
     if (NETNS / name).exists():
         await _apply(Batch(MACHINE, (f"netns delete {name}",)))
+
+
+def used() -> list[IPv4Network]:
+    """Return the networks that this machine has routes to, the default route left out."""
+    with connect() as connection:
+        return [d for r in connection.routes(socket.AF_INET) if isinstance(d := r.destination, IPv4Network) and d.prefixlen]
 
 
 def read(layout: Layout, state: State) -> dict[str, View]:

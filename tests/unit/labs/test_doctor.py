@@ -1,0 +1,26 @@
+"""What the doctor says of checks that hold and checks that do not."""
+
+import pytest
+
+from moorings_labs.doctor import Check, Lacking, examine, need
+
+GOOD = Check("good", lambda: "", "nothing")
+NEEDED = Check("bad", lambda: "the thing is not there (apt-get install thing)", "pods", needed=True)
+OPTIONAL = Check("rare", lambda: "this kernel has no rare", "rare volumes")
+
+
+def test_verdicts_come_in_the_order_of_the_checks():
+    assert [(f.name, f.verdict) for f in examine([GOOD, NEEDED, OPTIONAL])] == [("good", "ok"), ("bad", "FAILED"), ("rare", "missing")]
+
+
+def test_what_is_needed_and_missing_is_told_in_one_sentence():
+    with pytest.raises(Lacking) as error:
+        need([GOOD, OPTIONAL, NEEDED])
+    assert str(error.value) == (
+        "the thing is not there (apt-get install thing); without it there are no pods (`moorings doctor` tells all)"
+    )
+
+
+def test_what_is_only_nice_to_have_stops_nothing():
+    need([GOOD, OPTIONAL])
+    assert OPTIONAL.probe()
