@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from moorings_core.kernel.namespaces import call_in
 from moorings_labs import layout as layouts
@@ -142,3 +145,26 @@ class UdpClient:
 
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, timeout=10)
+
+
+def kill_agent(lab, node: str) -> None:
+    """Kill -9 the agent of a node and wait until another has taken its place."""
+    pid = agent_pid(lab, node)
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while agent_pid(lab, node) in (0, pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert agent_pid(lab, node) not in (0, pid)
+
+
+def agent_pid(lab, node: str) -> int:
+    """Return the machine's id of a node's agent, 0 when there is none."""
+    root = str(layout(lab).node_root(node) / "agent").encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"agent" in words and root in words:
+            return int(entry.name)
+    return 0

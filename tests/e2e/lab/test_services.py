@@ -60,6 +60,14 @@ spec:
   - {name: tcp, port: 7, targetPort: 7777}
   - {name: udp, port: 7, targetPort: 7777, protocol: UDP}
 """
+ALIKE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: alike-{number}}}
+spec:
+  selector: {{app: echo}}
+  ports: [{{port: 7, targetPort: 7777}}]
+"""
 MOVING = """
 apiVersion: v1
 kind: Service
@@ -231,6 +239,60 @@ def test_a_udp_client_that_keeps_its_port_follows_the_service_to_the_next_pod(sh
             selector = json.dumps({"spec": {"selector": {"app": "echo", "name": name}}})
             lab.kubectl("patch", "service", "moving", "-n", namespace, "-p", selector)
             lab.wait_for(f"{name} to answer", lambda name=name: client.ask() == name)
+
+
+def test_services_are_elements_of_maps_and_no_rules(shared):
+    lab, namespace, *_ = shared
+    many = 20
+    before = rules(lab, "node-1")
+    lab.apply("---".join(ALIKE.format(number=number) for number in range(many)), namespace)
+    items = lab.get("services", "-n", namespace)["items"]
+    added = {s["spec"]["clusterIP"] for s in items if s["metadata"]["name"].startswith("alike-")}
+    assert len(added) == many
+    lab.wait_for("all to be served", lambda: added <= served(lab, "node-1"))
+    assert rules(lab, "node-1") == before, "the same rules, whatever the number of Services"
+    lab.kubectl("delete", "services", "-n", namespace, *(f"alike-{number}" for number in range(many)))
+    lab.wait_for("all to be gone", lambda: not added & served(lab, "node-1"))
+
+
+def table(lab, node: str) -> list[dict]:
+    return json.loads(lab.node(node, "nft", "-j", "list", "table", "ip", "moorings_proxy"))["nftables"]
+
+
+def rules(lab, node: str) -> list[str]:
+    return [json.dumps(part["rule"]["expr"]) for part in table(lab, node) if "rule" in part]
+
+
+def served(lab, node: str) -> set[str]:
+    """Return the addresses that lead to endpoints."""
+    (verdicts,) = (part["map"] for part in table(lab, node) if part.get("map", {}).get("name") == "svc")
+    return {key["concat"][0] for key, _ in verdicts.get("elem", [])}
+
+
+def test_rules_that_somebody_flushes_are_put_back(shared):
+    lab, namespace, (one, *_), outside = shared
+    address, node = spec(lab, namespace, "plain")["clusterIP"], places.node(lab, "node-1")
+    wait_for_names(lab, {"one", "two", "three"}, ask_tcp, one.netns, address, 7)
+    lab.node("node-1", "nft", "flush", "ruleset")
+    wait_for_names(lab, {"one", "two", "three"}, ask_tcp, one.netns, address, 7)
+    with places.echoing([outside]):
+        lab.wait_for("masquerade", lambda: names(ask_tcp, one.netns, outside.address, 7777, 1) == {"outside"})
+        assert ask_tcp(one.netns, outside.address) == f"{node.address}/outside"
+
+
+def test_services_and_pods_are_served_without_a_gap_while_agents_are_killed_and_start_again(shared):
+    lab, namespace, (one, *_), _ = shared
+    address = spec(lab, namespace, "plain")["clusterIP"]
+    wait_for_names(lab, {"one", "two", "three"}, ask_tcp, one.netns, address, 7)
+    with load(one, RATE, f"http://{address}/name", f"echo://{address}:7") as report:
+        for number, node in enumerate(("node-1", "node-2"), 100):
+            places.kill_agent(lab, node)
+            lab.apply(ALIKE.format(number=number), namespace)
+            fresh = spec(lab, namespace, f"alike-{number}")["clusterIP"]
+            lab.wait_for("the new agent to serve what is new", lambda node=node, fresh=fresh: fresh in served(lab, node))
+    assert report["failures"] == [], f"of {report['requests']} requests"
+    (stream,) = report["streams"].values()
+    assert stream["error"] == "" and stream["echoed"] > 0
 
 
 def test_a_rolling_update_under_load_fails_no_request(lab, namespace):

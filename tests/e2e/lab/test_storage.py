@@ -1,8 +1,5 @@
 """Volumes on a real lab: claims, limits, data that outlives its pod, reclaim policies, faults in the middle."""
 
-import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -218,7 +215,7 @@ def test_an_agent_killed_again_and_again_while_it_provisions_makes_exactly_one_v
     lab.apply("".join(claim(name, more=wanted) + pod(f"user-{name}", name, more=more) for name in claims), namespace)
     for name, moment in (("data0", asked), ("data0", made), ("data1", made), ("data2", made)):
         lab.wait_for(f"{name} to be {moment.__name__}", lambda name=name, moment=moment: moment(lab, namespace, name))
-        kill_agent(lab, node)
+        places.kill_agent(lab, node)
     lab.wait_ready(*(f"user-{name}" for name in claims), namespace=namespace)
     handles = {volume(lab, namespace, name)["spec"]["csi"]["volumeHandle"] for name in claims}
     assert len(handles) == len(images(lab, node) - before) == len(claims), "one file for each claim"
@@ -232,26 +229,3 @@ def asked(lab, namespace: str, name: str) -> bool:
 
 def made(lab, namespace: str, name: str) -> bool:
     return bool(lab.get("pvc", name, "-n", namespace)["spec"].get("volumeName"))
-
-
-def kill_agent(lab, node: str) -> None:
-    """Kill -9 the agent of a node and wait until another has taken its place."""
-    pid = agent_pid(lab, node)
-    os.kill(pid, signal.SIGKILL)
-    end = time.monotonic() + 20
-    while agent_pid(lab, node) in (0, pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert agent_pid(lab, node) not in (0, pid)
-
-
-def agent_pid(lab, node: str) -> int:
-    """Return the machine's id of a node's agent, 0 when there is none."""
-    root = str(places.layout(lab).node_root(node) / "agent").encode()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"agent" in words and root in words:
-            return int(entry.name)
-    return 0
