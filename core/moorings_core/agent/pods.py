@@ -307,11 +307,12 @@ class PodManager:
         self._statuses.want(pod, self._status(pod, observed, terminated=terminated))
 
     async def _refresh(self, pod: Object, state: PodState) -> None:
-        if not _has_live_volumes(pod) or time.monotonic() - state.refreshed < self._settings.timing.volume_refresh * 0.9:
+        age = self._settings.timing.volume_refresh * 0.9
+        if not _has_live_volumes(pod) or time.monotonic() - state.refreshed < age:
             return
         state.refreshed = time.monotonic()
         try:
-            await self._volumes.refresh(pod, await self._sources.fetch(pod), self._settings.allocatable)
+            await self._volumes.refresh(pod, await self._sources.fetch(pod, age), self._settings.allocatable)
         except (MissingSource, ApiError, OSError) as error:
             log.warning("volumes not refreshed", pod=pod["metadata"]["name"], error=str(error))
 

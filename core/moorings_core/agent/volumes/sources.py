@@ -7,6 +7,7 @@ import datetime
 import time
 from collections.abc import Mapping
 
+from moorings_core.agent.pod_state import containers_of
 from moorings_core.client.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
 from moorings_core.ports.client import Client
 from moorings_core.ports.errors import NotFound
@@ -24,20 +25,28 @@ class Sources:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
+        self._known: dict[tuple[str, str, str], tuple[float, Object | None]] = {}
 
-    async def fetch(self, pod: Object) -> Snapshot:
-        """Return everything a pod refers to, as it is now."""
+    async def fetch(self, pod: Object, age: float = 0) -> Snapshot:
+        """Return everything a pod refers to, as it was at most `age` seconds ago: what pods share is then fetched once for all."""
         namespace = pod["metadata"]["namespace"]
         names = _references(pod)
-        found = await asyncio.gather(*(self._get(kind, name, namespace) for kind, name in names))
+        oldest = time.monotonic() - age
+        self._known = {key: known for key, known in self._known.items() if known[0] >= oldest} if age else self._known
+        found = await asyncio.gather(*(self._get(kind, name, namespace, oldest) for kind, name in names))
         tokens = {_token_key(s): await self._token(pod, s) for s in _token_sources(pod)}
         return Snapshot(dict(zip(names, found, strict=True)), tokens)
 
-    async def _get(self, kind: str, name: str, namespace: str) -> Object | None:
+    async def _get(self, kind: str, name: str, namespace: str, oldest: float) -> Object | None:
+        asked, known = time.monotonic(), self._known.get((kind, namespace, name))
+        if known is not None and known[0] >= oldest:
+            return known[1]
         try:
-            return await self._client.get(RESOURCES[kind], name, namespace)
+            found = await self._client.get(RESOURCES[kind], name, namespace)
         except NotFound:
-            return None
+            found = None
+        self._known[kind, namespace, name] = (asked, found)
+        return found
 
     async def _token(self, pod: Object, source: Object) -> str:
         metadata, account = pod["metadata"], pod["spec"].get("serviceAccountName", "default")
@@ -114,7 +123,7 @@ def _references(pod: Object) -> list[tuple[str, str]]:
                 found["ConfigMap", source["configMap"]["name"]] = None
             if source.get("secret"):
                 found["Secret", source["secret"]["name"]] = None
-    for container in [*spec["containers"], *(spec.get("initContainers") or ())]:
+    for container in containers_of(pod):
         for reference in container.get("envFrom") or ():
             for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
                 if reference.get(field):
