@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-
 from moorings_core.ports.errors import BadRequest
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry.columns.column import NONE, selector
+from moorings_core.registry.validation import to_invalid
+from moorings_core.registry.validation.errors import invalid
+
+from .cache import copied
+
+SCALES = Resource("autoscaling", "v1", "scales", "Scale", True)
 
 
 def scale_of(resource: Resource, obj: Object) -> Object:
@@ -25,10 +29,13 @@ def scale_of(resource: Resource, obj: Object) -> Object:
 
 
 def apply_scale(obj: Object, scale: Object) -> Object:
-    """Return the workload with the replicas of a scale. Raises BadRequest."""
+    """Return the workload with the replicas of a scale. Raises BadRequest, Invalid."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or replicas < 0:
-        raise BadRequest("spec.replicas: must be greater than or equal to 0")
-    new = copy.deepcopy(obj)
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise BadRequest('Scale in version "v1" cannot be handled as a Scale: spec.replicas is not a number')
+    if replicas < 0:
+        error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise to_invalid(SCALES, obj["metadata"]["name"], [error])
+    new: Object = copied(obj)
     new["spec"]["replicas"] = replicas
     return new

@@ -185,7 +185,8 @@ class Writer:
         if options.version and options.version != obj["metadata"]["resourceVersion"]:
             raise problems.conflict(resource, key.name)
         place = store_key(resource.group, resource.plural, key)
-        finalizers = _finalizers(obj, options.propagation)
+        orphans = strategy.default_propagation(resource) == "Orphan"
+        finalizers = _finalizers(obj, options.propagation or ("Orphan" if orphans else ""))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
         if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
             return Pending(resource, obj, DeleteRecord(place, stored.revision), removed=True)

@@ -317,6 +317,21 @@ async def test_status_and_spec_are_written_apart_and_generation_counts_specs(api
     assert after["metadata"]["generation"] == 2
 
 
+async def test_a_scale_is_read_written_and_checked(api):
+    kind, key = api.core.kind(DEPLOYMENTS), Key("d", "w")
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    await api.core.writer.create(kind, "d", {"metadata": {"name": "w"}, "spec": spec}, Context())
+    scale = await api.core.get(DEPLOYMENTS, key, "scale")
+    assert (scale["kind"], scale["spec"], scale["status"]["selector"]) == ("Scale", {"replicas": 2}, "a=b")
+    after = await api.core.update_scale(DEPLOYMENTS, key, {**scale, "spec": {"replicas": 5}}, Context())
+    assert after["spec"]["replicas"] == 5
+    with pytest.raises(Conflict):
+        await api.core.update_scale(DEPLOYMENTS, key, {**scale, "spec": {"replicas": 6}}, Context())
+    with pytest.raises(Invalid, match=r'Scale\.autoscaling "w" is invalid: spec\.replicas: Invalid value: -1'):
+        await api.core.update_scale(DEPLOYMENTS, key, {"spec": {"replicas": -1}}, Context())
+
+
 async def test_a_dry_run_tells_and_stores_nothing(api):
     context = Context(options=WriteOptions(dry_run=True))
     kind = api.core.kind(MAPS)
