@@ -66,6 +66,17 @@ def make(name: str, file: Path) -> Watchdog:
     return watchdog
 
 
+def take_down(name: str) -> None:
+    """Take a lab down and fail the test where anything of it is left."""
+    from . import audit, layout
+
+    own = layout.find(name).id
+    run([*MOORINGS, "down", name], timeout=60)
+    left = [f"{r.kind} {r.name}" for r in audit.leftovers(audit.read(), audit.living()) if r.lab == own]
+    if left:
+        pytest.fail(f"lab {name} is down and has left: {'; '.join(left)}")
+
+
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Return the session's cluster."""
@@ -83,7 +94,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     yield Cluster(name)
     watchdog.dismiss()
     if not request.config.getoption("--lab-keep"):
-        run([*MOORINGS, "down", name], timeout=60)
+        take_down(name)
 
 
 @pytest.fixture
@@ -111,4 +122,4 @@ def make_lab(tmp_path: Path) -> Iterator[Callable[[str], Cluster]]:
     yield build
     for name, watchdog in made:
         watchdog.dismiss()
-        run([*MOORINGS, "down", name], timeout=60, check=False)
+        take_down(name)
