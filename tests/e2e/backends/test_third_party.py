@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moorings_labs.cluster import Cluster, run
-from moorings_labs.pytest_plugin import Watchdog
+from moorings_labs.cluster import run
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
@@ -66,19 +65,8 @@ def test_without_the_package_the_name_is_unknown(file):
     assert "no network backend 'ferry'; installed: routed, vxlan" in refused.stderr
 
 
-def test_with_the_package_it_carries_pods_and_can_be_exchanged(installed, file):
-    name = f"f{os.getpid()}"
-    watchdog = Watchdog(name)
-    try:
-        run([*MOORINGS, "up", "-f", str(file), "--name", name], timeout=120)
-        ferried(Cluster(name))
-    finally:
-        run([*MOORINGS, "down", name], check=False)
-        watchdog.dismiss()
-
-
-def ferried(lab: Cluster) -> None:
-    """Pods reach each other by the backend's own routes, and after an exchange by ours."""
+def test_with_the_package_it_carries_pods_by_its_own_routes_and_can_be_exchanged(installed, make_lab):
+    lab = make_lab(FILE)
     lab.apply(PODS)
     lab.wait_ready("west", "east")
     url = f"http://{lab.pod_ip('west')}:8080/"
