@@ -53,7 +53,8 @@ class Connection:
 class Load:
     """The client process's work against one server."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, server: int) -> None:
+        self._server = server
         self._tls = ssl.create_default_context(cafile=str(folder / "pki/ca.crt"))
         self._tls.load_cert_chain(folder / "admin.crt", folder / "admin.key")
         self._port = port
@@ -62,8 +63,8 @@ class Load:
         """Open a connection."""
         return Connection(*await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls, limit=1 << 20))
 
-    async def rate(self, count: int, one: Callable[[Connection, int, int], Awaitable[None]]) -> tuple[float, list[float]]:
-        """Return (requests a second, latencies) of `count` connections that go on for SECONDS."""
+    async def rate(self, count: int, one: Callable[[Connection, int, int], Awaitable[None]]) -> tuple[float, list[float], float]:
+        """Return (requests a second, latencies, CPU seconds of the server for one) of `count` connections that go on for SECONDS."""
         connections = [await self.connect() for _ in range(count)]
         end, latencies = time.perf_counter() + SECONDS, list[float]()
 
@@ -74,12 +75,12 @@ class Load:
                 latencies.append(time.perf_counter() - start)
                 number += 1
 
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), cpu_seconds(self._server)
         await asyncio.gather(*(run(i) for i in range(count)))
-        elapsed = time.perf_counter() - begun
+        elapsed, spent = time.perf_counter() - begun, cpu_seconds(self._server) - spent
         for connection in connections:
             connection.close()
-        return len(latencies) / elapsed, latencies
+        return len(latencies) / elapsed, latencies, spent / len(latencies)
 
     async def creates(self) -> None:
         """2 KB ConfigMaps."""
@@ -114,8 +115,9 @@ class Load:
     async def fan_out(self) -> None:
         """One event to many watchers: from the write to each having it."""
         watchers = [await self.connect() for _ in range(WATCHERS)]
+        query = "watch=true&allowWatchBookmarks=true&fieldSelector=metadata.name%3Dnews"
         for watcher in watchers:
-            watcher.send("GET", "/api/v1/namespaces/kube-public/configmaps?watch=true&allowWatchBookmarks=true")
+            watcher.send("GET", f"/api/v1/namespaces/kube-public/configmaps?{query}")
             await watcher.reader.readuntil(b"\r\n\r\n")
         writer = await self.connect()
         body = {"metadata": {"name": "news"}, "data": {"v": "x" * 1900}}
@@ -127,7 +129,7 @@ class Load:
             begun = time.perf_counter()
             body["data"] = {"v": f"{round_}" + "x" * 1900}
             writer.send("PUT", "/api/v1/namespaces/kube-public/configmaps/news", json.dumps(body).encode())
-            times = await asyncio.gather(*(arrival(w, begun) for w in watchers))
+            times = await asyncio.gather(*(arrival(w, begun, f'"{round_}x'.encode()) for w in watchers))
             await writer.answer()
             medians.append(statistics.median(times))
             lasts.append(max(times))
@@ -137,22 +139,25 @@ class Load:
             connection.close()
 
 
-async def arrival(watcher: Connection, begun: float) -> float:
+async def arrival(watcher: Connection, begun: float, mark: bytes) -> float:
     """Return the seconds until a watcher has its event."""
-    await watcher.reader.readuntil(b"}\n\r\n")
-    return time.perf_counter() - begun
+    event = await watcher.reader.readuntil(b"}\n\r\n")
+    elapsed = time.perf_counter() - begun
+    assert mark in event
+    return elapsed
 
 
-def tell(name: str, rate: float, latencies: list[float], budget: str = "") -> None:
-    """Print a rate and its latencies."""
+def tell(name: str, rate: float, latencies: list[float], cost: float, budget: str = "") -> None:
+    """Print a rate, its latencies, and what one costs the server: the figure that other load on the machine moves least."""
     figure(name, rate, "/s", budget)
     figure(f"{name}, p50", statistics.median(latencies) * 1000, "ms")
     figure(f"{name}, p99", statistics.quantiles(latencies, n=100)[98] * 1000, "ms")
+    figure(f"{name}, CPU of the server for one", cost * 1e6, "us")
 
 
-async def work(folder: Path, port: int) -> None:
+async def work(folder: Path, port: int, server: int) -> None:
     """The client process."""
-    load = Load(folder, port)
+    load = Load(folder, port, server)
     await load.creates()
     await load.reads()
     await load.lists()
@@ -163,6 +168,12 @@ def resident(pid: int) -> float:
     """Return a process's resident memory in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -188,10 +199,10 @@ def main() -> None:
         folder = Path(name)
         process = serve(folder, port)
         try:
-            figure("server, RSS after its start", resident(process.pid), "MB", "<= 150")
+            figure("server, idle, no node, RSS", resident(process.pid), "MB", "<= 150")
             authority = Authority.load_or_create(folder / "pki", "moorings")
             authority.issue("admin", organizations=["system:masters"]).write(folder, "admin")
-            subprocess.run([sys.executable, "-m", __spec__.name, str(folder), str(port)], check=True)
+            subprocess.run([sys.executable, "-m", __spec__.name, str(folder), str(port), str(process.pid)], check=True)
             figure("server, RSS after all that", resident(process.pid), "MB")
         finally:
             process.terminate()
@@ -200,6 +211,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        uvloop.run(work(Path(sys.argv[1]), int(sys.argv[2])))
+        uvloop.run(work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
     else:
         main()

@@ -52,6 +52,14 @@ class Change:
     last: Object | None = None
     encoded: dict[str, bytes] = field(default_factory=dict)
     """Event bytes by form, filled in by watchers"""
+    _nodes: tuple[Any, ...] | None = None
+
+    @property
+    def nodes(self) -> tuple[Any, ...]:
+        """spec.nodeName before and after: every agent watches the pods of one node, and most changes are not its own."""
+        if self._nodes is None:
+            self._nodes = tuple((s.object.get("spec") or {}).get("nodeName", "") for s in (self.old, self.new) if s is not None)
+        return self._nodes
 
 
 Listener = Callable[[Change], None]

@@ -56,13 +56,14 @@ class Selection:
     """Label and field selectors of a request, parsed and checked. Raises BadRequest."""
 
     def __init__(self, resource: Resource, labels: str, fields: str) -> None:
-        self._resource = resource
         try:
             self._labels, self._fields = selectors.parse_labels(labels), selectors.parse_fields(fields)
             selectors.check_fields(resource, self._fields)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        self.name = self._fields.requires("metadata.name")
+        self.name, self.node = self._fields.requires("metadata.name"), self._fields.requires("spec.nodeName")
+        """The one name, and the one node, that can be selected; None where the selector leaves them open"""
+        self._tests = [(selectors.field_reader(resource, name), value, equal) for name, value, equal in self._fields.terms]
         self.all = not self._labels and not self._fields
 
     def matches(self, obj: Object) -> bool:
@@ -71,7 +72,7 @@ class Selection:
             return True
         if self._labels and not self._labels.matches(obj["metadata"].get("labels") or {}):
             return False
-        return not self._fields or self._fields.matches(selectors.field_values(self._resource, obj))
+        return all((read(obj) == value) is equal for read, value, equal in self._tests)
 
 
 class Reader:

@@ -98,11 +98,22 @@ class Watcher:
         return [e for c in self._collection.since(since) if (e := self._event(c)) is not None]
 
     def _offer(self, change: Change) -> None:
+        if not self._concerns(change):
+            return
         if len(self._backlog) >= BACKLOG_MOST:
             self._overflown = True
         else:
             self._backlog.append(change)
         self._ready.set()
+
+    def _concerns(self, change: Change) -> bool:
+        """Refuse at a glance what can't be selected: a thousand watchers are not to be woken for a change that is for one."""
+        if self._options.namespace and change.key.namespace != self._options.namespace:
+            return False
+        chosen = self._selection
+        if chosen.name is not None and change.key.name != chosen.name:
+            return False
+        return chosen.node is None or chosen.node in change.nodes
 
     async def _changed(self) -> bool:
         """Wait for a change; return False when it is time for a bookmark."""
@@ -117,7 +128,7 @@ class Watcher:
         return True
 
     def _event(self, change: Change) -> Event | None:
-        if self._options.namespace and change.key.namespace != self._options.namespace:
+        if not self._concerns(change):
             return None
         was, now = self._matches(change.old), self._matches(change.new)
         if now and change.new is not None:

@@ -170,6 +170,11 @@ def check_fields(resource: Resource, selector: FieldSelector) -> None:
             raise ValueError(f"field label not supported: {name}")
 
 
+def field_reader(resource: Resource, name: str) -> Callable[[Object], str]:
+    """Return the function that reads a supported field. Raises KeyError."""
+    return _FIELDS.get((resource.group, resource.plural), {}).get(name) or _METADATA[name]
+
+
 def field_values(resource: Resource, obj: Object) -> Mapping[str, str]:
     """Return the selectable fields of an object."""
     readers = _METADATA | _FIELDS.get((resource.group, resource.plural), {})

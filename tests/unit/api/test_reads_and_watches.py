@@ -183,6 +183,29 @@ async def test_a_watch_with_a_selector_sees_things_come_and_go(api):
     assert events[4][2] == api.core.cache.revision
 
 
+async def test_an_agent_is_told_of_the_pods_of_its_node_and_woken_for_no_other(api):
+    accounts = Resource("", "v1", "serviceaccounts", "ServiceAccount", True)
+    await api.core.writer.create(api.core.kind(accounts), "d", {"metadata": {"name": "default"}}, Context())
+    pods = api.core.kind(Resource("", "v1", "pods", "Pod", True))
+    watcher = Watcher(api.core.cache, pods.resource, WatchOptions(fields="spec.nodeName=n1", version=str(api.core.cache.revision)))
+    stream = watcher.events(api.core.reader)
+    first = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    for name in ("a", "b"):
+        body = {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        await api.core.writer.create(pods, "d", body, Context())
+    for name, node in (("b", "n2"), ("a", "n1")):
+        target = {"metadata": {"name": name}, "target": {"name": node}}
+        await api.core.create_subresource(pods.resource, Key("d", name), "binding", target, Context())
+    bound = await first
+    assert (bound.type, bound.object["metadata"]["name"]) == ("ADDED", "a")
+    await api.core.writer.delete(pods, Key("d", "b"), Context(options=WriteOptions(grace=0)))
+    await api.core.writer.delete(pods, Key("d", "a"), Context(options=WriteOptions(grace=0)))
+    gone = await anext(stream)
+    assert (gone.type, gone.object["metadata"]["name"]) == ("DELETED", "a")
+    await stream.aclose()
+
+
 async def test_a_watch_from_nothing_or_zero_begins_with_what_is_there(api):
     await api.put("a")
     for version in ("", "0"):
