@@ -21,6 +21,7 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 ALWAYS_THERE = ("default", "kube-system", "kube-public", "kube-node-lease")
+NOT_READY = "node.kubernetes.io/not-ready"
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False)
 
 
@@ -79,6 +80,12 @@ class Admission:
             newest = max(defaults, key=lambda c: (c["metadata"]["creationTimestamp"], c["metadata"]["name"]))
             claim["spec"]["storageClassName"] = newest["metadata"]["name"]
 
+    def node(self, node: Object) -> None:
+        """Keep pods off a node that has never said that it is ready."""
+        taints = node.setdefault("spec", {}).setdefault("taints", [])
+        if not any(t.get("key") == NOT_READY and t.get("effect") == "NoSchedule" for t in taints):
+            taints.append({"key": NOT_READY, "effect": "NoSchedule"})
+
     def volume(self, volume: Object) -> None:
         """Protect a volume from deletion while bound."""
         _add_finalizer(volume, "kubernetes.io/pv-protection")
@@ -124,6 +131,7 @@ class Admission:
 
 _ON_CREATE: dict[tuple[str, str], Callable[[Admission, Object], None]] = {
     ("", "pods"): Admission.pod,
+    ("", "nodes"): Admission.node,
     ("", "persistentvolumeclaims"): Admission.claim,
     ("", "persistentvolumes"): Admission.volume,
 }

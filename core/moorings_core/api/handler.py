@@ -11,6 +11,7 @@ import orjson
 
 from moorings_core.ports.errors import ApiError, BadRequest, Invalid, NotFound
 from moorings_core.ports.objects import Key, Object, Resource
+from moorings_core.registry import strategy
 from moorings_core.registry.kinds import Kind
 
 from . import codec, problems
@@ -174,7 +175,7 @@ class Handler:
     async def _delete(self, request: Request, kind: Kind, key: Key, context: Context) -> Response:
         context.options = delete_options(codec.decode(request, context) if request.body else {}, context.options)
         obj, gone = await self._core.writer.delete(kind, key, context)
-        if not gone:
+        if not gone or strategy.returns_deleted(kind.resource):
             return _encoded(request, kind.resource, obj)
         details: Object = {"name": key.name, "kind": kind.resource.plural, "uid": obj["metadata"]["uid"]}
         if kind.resource.group:

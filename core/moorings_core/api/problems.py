@@ -33,6 +33,13 @@ def conflict(resource: Resource, name: str, why: str = "") -> Conflict:
     return Conflict(f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {reason}', details=_details(resource, name))
 
 
+def precondition(resource: Resource, name: str, why: str) -> Conflict:
+    """The object that a deletion meant is another one; upstream names the kind here, not the resource."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    details = _details(resource, name) | {"kind": resource.kind}
+    return Conflict(f'Operation cannot be fulfilled on {kind} "{name}": {why}', details=details)
+
+
 def method_not_allowed(resource: Resource, verb: str) -> MethodNotAllowed:
     """The resource has no such verb."""
     return MethodNotAllowed(f'{verb} is not supported on resources of kind "{_qualified(resource)}"', details=_details(resource, ""))

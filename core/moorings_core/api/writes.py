@@ -40,6 +40,7 @@ from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
 NAME_TRIES, TRIES = 5, 1000
+DEPENDENTS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 Change = Callable[[Object], Object]
 T = TypeVar("T")
 
@@ -181,15 +182,15 @@ class Writer:
         self._admission.delete(resource, key)
         if options.uid and options.uid != obj["metadata"]["uid"]:
             text = f"the UID in the precondition ({options.uid}) does not match the UID in record ({obj['metadata']['uid']}). "
-            raise problems.conflict(resource, key.name, text + "The object might have been deleted and then recreated")
-        if options.version and options.version != obj["metadata"]["resourceVersion"]:
-            raise problems.conflict(resource, key.name)
+            raise problems.precondition(resource, key.name, text + "The object might have been deleted and then recreated")
+        if options.version and options.version != (have := obj["metadata"]["resourceVersion"]):
+            text = f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in record ({have}). "
+            raise problems.precondition(resource, key.name, text + "The object might have been modified")
         place = store_key(resource.group, resource.plural, key)
-        orphans = strategy.default_propagation(resource) == "Orphan"
-        finalizers = _finalizers(obj, options.propagation or ("Orphan" if orphans else ""))
+        finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
         if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
-            return Pending(resource, obj, DeleteRecord(place, stored.revision), removed=True)
+            return Pending(resource, strategy.deleted(resource, obj), DeleteRecord(place, stored.revision), removed=True)
         marked = _marked(resource, obj, finalizers, grace)
         operation = None if marked == obj else PutRecord(place, encode(marked), stored.revision)
         return Pending(resource, marked, operation)
@@ -395,12 +396,14 @@ def _is_service(resource: Resource) -> bool:
     return (resource.group, resource.plural) == ("", "services")
 
 
-def _finalizers(obj: Object, propagation: str) -> list[str]:
-    found = [f for f in obj["metadata"].get("finalizers") or () if f not in ("foregroundDeletion", "orphan")]
-    extra = {"Foreground": ["foregroundDeletion"], "Orphan": ["orphan"]}.get(propagation, [])
-    if not propagation:
-        extra = [f for f in obj["metadata"].get("finalizers") or () if f in ("foregroundDeletion", "orphan")]
-    return [*found, *extra]
+def _finalizers(obj: Object, propagation: str, default: str) -> list[str]:
+    """Return the finalizers that keep an object: its own, and what the client, an earlier deletion or the kind says of dependents."""
+    given = obj["metadata"].get("finalizers") or ()
+    found = [f for f in given if f not in DEPENDENTS.values()]
+    earlier = [f for f in given if f in DEPENDENTS.values()]
+    if propagation or not earlier:
+        earlier = [DEPENDENTS[word] for word in (propagation or default,) if word in DEPENDENTS]
+    return [*found, *earlier]
 
 
 def _holds_namespace(resource: Resource, obj: Object) -> bool:
@@ -417,7 +420,8 @@ def _marked(resource: Resource, obj: Object, finalizers: list[str], grace: int) 
     if "deletionTimestamp" not in metadata or (known is not None and grace < known):
         moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=grace)
         metadata["deletionTimestamp"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-        metadata["deletionGracePeriodSeconds"] = grace
+        if (resource.group, resource.plural) != ("", "namespaces"):
+            metadata["deletionGracePeriodSeconds"] = grace
         if "generation" in metadata:
             metadata["generation"] += 1
     marked = {**obj, "metadata": metadata}

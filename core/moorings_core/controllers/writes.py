@@ -17,9 +17,10 @@ def status(resource: Resource, obj: Object, new: Object) -> list[Intent]:
 
 
 def delete(resource: Resource, obj: Object, *, done: Note | None = None, failed: Note | None = None, grace: int | None = None) -> Intent:
-    """Delete this incarnation of an object; that it is gone already is as good."""
+    """Delete this incarnation of an object, and what depends on it (Jobs would leave it behind); that it is gone is as good."""
     metadata = obj["metadata"]
-    write = Delete(resource, metadata.get("namespace", ""), metadata["name"], uid=metadata["uid"], grace=grace)
+    namespace, name, uid = metadata.get("namespace", ""), metadata["name"], metadata["uid"]
+    write = Delete(resource, namespace, name, uid=uid, grace=grace, propagation="Background")
     return Intent(write, done, failed, settled_by=(NotFound,))
 
 

@@ -5,34 +5,61 @@ Source: upstream's registry strategies. Functions change the object they are giv
 
 from __future__ import annotations
 
+import time
+
 from moorings_core.ports.objects import Object, Resource
 
+from .defaults.workloads import job_labels
 from .facts import definition, definition_of
 
 OWNED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 """Metadata that only the server writes."""
 
-_NO_GENERATION = {
-    ("", "configmaps"),
-    ("", "endpoints"),
-    ("", "events"),
-    ("", "limitranges"),
-    ("", "namespaces"),
-    ("", "nodes"),
-    ("", "persistentvolumeclaims"),
-    ("", "persistentvolumes"),
-    ("", "podtemplates"),
-    ("", "resourcequotas"),
-    ("", "secrets"),
-    ("", "serviceaccounts"),
-    ("", "services"),
-    ("autoscaling", "horizontalpodautoscalers"),
-    ("certificates.k8s.io", "certificatesigningrequests"),
-    ("coordination.k8s.io", "leases"),
-    ("events.k8s.io", "events"),
-    ("storage.k8s.io", "csinodes"),
-    ("storage.k8s.io", "volumeattachments"),
+_BUILT_IN_GROUPS = {"", "apps", "batch", "autoscaling", "policy", "extensions"}
+_GENERATION = {
+    "": {"pods", "podtemplates", "replicationcontrollers"},
+    "apps": {"daemonsets", "deployments", "replicasets", "statefulsets"},
+    "batch": {"cronjobs", "jobs"},
+    "autoscaling": {"horizontalpodautoscalers"},
+    "policy": {"poddisruptionbudgets"},
+    "networking.k8s.io": {"ingressclasses", "ingresses", "networkpolicies"},
+    "discovery.k8s.io": {"endpointslices"},
+    "scheduling.k8s.io": {"priorityclasses"},
+    "resource.k8s.io": {"deviceclasses", "devicetaintrules", "resourceslices"},
+    "flowcontrol.apiserver.k8s.io": {"flowschemas", "prioritylevelconfigurations"},
+    "admissionregistration.k8s.io": {
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+        "mutatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "validatingwebhookconfigurations",
+    },
 }
+"""Built-in kinds that count the versions of what is asked for; custom resources all do."""
+_RETURNED = {
+    "": {
+        "namespaces",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "podtemplates",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+    },
+    "storage.k8s.io": {"csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses"},
+    "resource.k8s.io": {
+        "deviceclasses",
+        "devicetaintrules",
+        "resourceclaims",
+        "resourceclaimtemplates",
+        "resourcepoolstatusrequests",
+        "resourceslices",
+    },
+}
+"""Kinds whose deletion is answered with the object; the others with a Status."""
+_ORPHANING = {("", "v1", "replicationcontrollers"), ("batch", "v1", "jobs")}
 _CONDITIONAL_ONLY = {
     ("scheduling.k8s.io", "priorityclasses"),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
@@ -42,6 +69,8 @@ _CONDITIONAL_ONLY = {
 """Kinds whose updates must carry a resourceVersion."""
 
 DEFAULT_GRACE = 30
+CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def has_status(resource: Resource) -> bool:
@@ -68,6 +97,9 @@ def prepare_create(resource: Resource, obj: Object) -> None:
         spec["finalizers"] = sorted({*(spec.get("finalizers") or ()), "kubernetes"})
     if (resource.group, resource.plural) == ("batch", "jobs"):
         _select_own_pods(obj)
+        job_labels(obj)
+    if (resource.group, resource.plural) == ("apps", "daemonsets"):
+        obj["metadata"].setdefault("annotations", {}).setdefault(TEMPLATE_GENERATION, "1")
 
 
 def prepare_update(resource: Resource, new: Object, old: Object, subresource: str = "") -> None:
@@ -88,7 +120,9 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
             new.pop("status", None)
     if (resource.group, resource.plural) == ("", "namespaces") and subresource != "finalize":
         new.setdefault("spec", {})["finalizers"] = old.get("spec", {}).get("finalizers", [])
-    if _has_generation(resource) and _content(new) != _content(old):
+    if (resource.group, resource.plural) == ("apps", "daemonsets"):
+        _count_templates(new, old)
+    if _counts(resource, new, old):
         metadata["generation"] = known.get("generation", 0) + 1
 
 
@@ -105,7 +139,20 @@ def graceful_seconds(resource: Resource, obj: Object, asked: int | None) -> int:
 
 def default_propagation(resource: Resource) -> str:
     """Return what happens to dependents where the client does not say."""
-    return "Orphan" if (resource.group, resource.plural) == ("", "replicationcontrollers") else "Background"
+    return "Orphan" if (resource.group, resource.version, resource.plural) in _ORPHANING else "Background"
+
+
+def returns_deleted(resource: Resource) -> bool:
+    """Whether the deletion of an object is answered with the object."""
+    return resource.plural in _RETURNED.get(resource.group, ())
+
+
+def deleted(resource: Resource, obj: Object) -> Object:
+    """Return how an object looks in the answer to its deletion: a pod was marked first, whatever its grace."""
+    if (resource.group, resource.plural) != ("", "pods") or "deletionTimestamp" in obj["metadata"]:
+        return obj
+    marks = {"deletionTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "deletionGracePeriodSeconds": 0}
+    return {**obj, "metadata": {**obj["metadata"], **marks, "generation": obj["metadata"].get("generation", 0) + 1}}
 
 
 def _select_own_pods(job: Object) -> None:
@@ -113,15 +160,40 @@ def _select_own_pods(job: Object) -> None:
     spec, metadata = job.setdefault("spec", {}), job["metadata"]
     if spec.get("manualSelector"):
         return
-    uid, name = metadata["uid"], metadata["name"]
+    uid, name = metadata["uid"], metadata.get("name", "")
     labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
     for prefix in ("", "batch.kubernetes.io/"):
-        labels[f"{prefix}controller-uid"], labels[f"{prefix}job-name"] = uid, name
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+        labels.setdefault(f"{prefix}controller-uid", uid)
+        labels.setdefault(f"{prefix}job-name", name)
+    selector = spec.setdefault("selector", {})
+    selector.setdefault("matchLabels", {}).setdefault(CONTROLLER_UID, uid)
 
 
 def _has_generation(resource: Resource) -> bool:
-    return (resource.group, resource.plural) not in _NO_GENERATION
+    if resource.group in _BUILT_IN_GROUPS or resource.group.endswith(".k8s.io"):
+        return resource.plural in _GENERATION.get(resource.group, ())
+    return True
+
+
+def _counts(resource: Resource, new: Object, old: Object) -> bool:
+    """Whether an update makes a new generation."""
+    match (resource.group, resource.plural):
+        case ("scheduling.k8s.io", "priorityclasses"):
+            return False
+        case ("storage.k8s.io", "csidrivers"):
+            return bool(new.get("spec") != old.get("spec"))
+        case ("discovery.k8s.io", "endpointslices") if new["metadata"].get("labels") != old["metadata"].get("labels"):
+            return True
+    return _has_generation(resource) and _content(new) != _content(old)
+
+
+def _count_templates(new: Object, old: Object) -> None:
+    """A DaemonSet's annotation counts its templates, as only the server may."""
+    annotations = {k: v for k, v in (new["metadata"].get("annotations") or {}).items() if k != TEMPLATE_GENERATION}
+    count = int((old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, 0))
+    if new["spec"].get("template") != old["spec"].get("template"):
+        count += 1
+    new["metadata"]["annotations"] = annotations | {TEMPLATE_GENERATION: str(count)}
 
 
 def _content(obj: Object) -> Object:
@@ -146,8 +218,10 @@ def _first_status(resource: Resource, obj: Object) -> Object:
             return {"phase": "Pending", "qosClass": qos_class(obj)} | _gated(obj)
         case ("", "namespaces"):
             return {"phase": "Active"}
-        case ("", "persistentvolumeclaims" | "persistentvolumes"):
+        case ("", "persistentvolumeclaims"):
             return {"phase": "Pending"}
+        case ("", "persistentvolumes"):
+            return {"phase": "Pending", "lastPhaseTransitionTime": obj["metadata"].get("creationTimestamp")}
         case ("", "services"):
             return {"loadBalancer": {}}
         case ("", "nodes"):
@@ -156,6 +230,10 @@ def _first_status(resource: Resource, obj: Object) -> Object:
             return {"replicas": 0}
         case ("apps", "statefulsets"):
             return {"replicas": 0, "availableReplicas": 0}
+        case ("autoscaling", "horizontalpodautoscalers"):
+            return {"desiredReplicas": 0, "currentMetrics": None}
+        case ("policy", "poddisruptionbudgets"):
+            return dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
         case ("apps", "daemonsets"):
             zero = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
             return dict.fromkeys(zero, 0)

@@ -61,10 +61,15 @@ STRATEGIC = {
         {"spec": {"securityContext": {"$patch": "merge", "runAsGroup": 2}}},
         pod(securityContext={"runAsUser": 1, "runAsGroup": 2}),
     ),
-    "$setElementOrder orders what is named and leaves the rest in place": (
+    "$setElementOrder orders what is named, and leaves the rest before what it preceded": (
         pod(containers=containers("a", "b", "c")),
         {"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}]}},
-        pod(containers=containers("c", "b", "a")),
+        pod(containers=containers("b", "c", "a")),
+    ),
+    "what a patch adds to a list comes first": (
+        pod(containers=containers("a", "b")),
+        {"spec": {"containers": containers("n", "b")}},
+        pod(containers=containers("n", "a", "b")),
     ),
     "$setElementOrder with an addition": (
         pod(containers=containers("a", "b")),
@@ -84,7 +89,7 @@ STRATEGIC = {
     "a set of primitives is united": (
         {"metadata": {"finalizers": ["a/a"]}},
         {"metadata": {"finalizers": ["b/b", "a/a"]}},
-        {"metadata": {"finalizers": ["a/a", "b/b"]}},
+        {"metadata": {"finalizers": ["b/b", "a/a"]}},
     ),
     "$setElementOrder orders primitives": (
         {"metadata": {"finalizers": ["a/a", "b/b"]}},

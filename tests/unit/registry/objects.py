@@ -66,6 +66,12 @@ BINDING = {"metadata": {"name": "b", "namespace": "d"}, "roleRef": {"kind": "Rol
 CLASS = {"metadata": {"name": "fast"}, "provisioner": "x"}
 PRIORITY = {"metadata": {"name": "high"}, "value": 10}
 SLICE = {"metadata": {"name": "e", "namespace": "d"}, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}
+SCALER = {
+    "metadata": {"name": "h", "namespace": "d"},
+    "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}},
+}
+BUDGET = {"metadata": {"name": "b", "namespace": "d"}, "spec": {"minAvailable": 1}}
+DRIVER = {"metadata": {"name": "csi.example.org"}, "spec": {}}
 NAMESPACE = {"metadata": {"name": "team"}, "spec": {}}
 
 KINDS: dict[str, tuple[str, str, Object]] = {
@@ -88,4 +94,7 @@ KINDS: dict[str, tuple[str, str, Object]] = {
     "priority": ("scheduling.k8s.io", "priorityclasses", PRIORITY),
     "slice": ("discovery.k8s.io", "endpointslices", SLICE),
     "namespace": ("", "namespaces", NAMESPACE),
+    "autoscaler": ("autoscaling", "horizontalpodautoscalers", SCALER),
+    "budget": ("policy", "poddisruptionbudgets", BUDGET),
+    "driver": ("storage.k8s.io", "csidrivers", DRIVER),
 }

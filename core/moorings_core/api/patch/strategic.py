@@ -52,6 +52,7 @@ def _object(document: Mapping[str, Any], patch: Mapping[str, Any], schema: Node 
         case other:
             raise PatchError(f"unknown patch directive {other!r}")
     result = _retained(document, patch)
+    before = dict(result)
     for name, value in patch.items():
         if name in (PATCH, RETAIN) or name.startswith((ORDER, DELETE_FROM)):
             continue
@@ -65,7 +66,7 @@ def _object(document: Mapping[str, Any], patch: Mapping[str, Any], schema: Node 
         else:
             result[name] = value
     _primitive_deletions(result, patch)
-    _element_order(result, patch, schema)
+    _element_order(result, patch, before, schema)
     return result
 
 
@@ -94,7 +95,8 @@ def _list(present: Any, patch: Sequence[Any], node: Node | None) -> list[Any]:
     if node is None or "merge" not in node.patch_strategy:
         return _without_directives(patch)
     if not node.merge_key:
-        return [*old, *(item for item in patch if item not in old)]
+        merged = [*old, *(item for item in patch if item not in old)]
+        return _ordered(merged, patch, old, "")
     return _keyed(old, patch, node)
 
 
@@ -105,17 +107,19 @@ def _keyed(old: list[Any], patch: Sequence[Any], node: Node) -> list[Any]:
     for item in patch:
         if not isinstance(item, dict):
             raise PatchError(f"an item of a list merged by {key!r} is not an object: {item!r}")
-        if item.get(PATCH) == "delete":
-            old = [o for o in old if o.get(key) != item.get(key)]
-            continue
         if key not in item:
             raise PatchError(f"an item has no {key!r}, by which its list is merged: {item!r}")
-        at = next((i for i, o in enumerate(old) if o.get(key) == item[key]), None)
+    gone = [item[key] for item in patch if item.get(PATCH) == "delete"]
+    given = [item for item in patch if item.get(PATCH) != "delete"]
+    old = [o for o in old if o.get(key) not in gone]
+    merged = list(old)
+    for item in given:
+        at = next((i for i, o in enumerate(merged) if o.get(key) == item[key]), None)
         if at is None:
-            old = [*old, _object({}, item, node.items)]
+            merged.append(_object({}, item, node.items))
         else:
-            old[at] = _object(old[at], item, node.items)
-    return old
+            merged[at] = _object(merged[at], item, node.items)
+    return _ordered(merged, given, old, key)
 
 
 def _without_directives(patch: Sequence[Any]) -> list[Any]:
@@ -129,31 +133,32 @@ def _primitive_deletions(result: dict[str, Any], patch: Mapping[str, Any]) -> No
             result[field] = [item for item in result[field] if item not in gone]
 
 
-def _element_order(result: dict[str, Any], patch: Mapping[str, Any], schema: Node | None) -> None:
+def _element_order(result: dict[str, Any], patch: Mapping[str, Any], before: Mapping[str, Any], schema: Node | None) -> None:
     for name, order in patch.items():
         field = name.removeprefix(ORDER)
         if field == name or not isinstance(result.get(field), list):
             continue
         node = _child(schema, field)
         key = node.merge_key if node is not None else ""
-        wanted = [item.get(key) if key and isinstance(item, dict) else item for item in order]
-        result[field] = _ordered(result[field], wanted, key)
+        present = before.get(field)
+        result[field] = _ordered(result[field], order, present if isinstance(present, list) else [], key)
 
 
-def _ordered(items: list[Any], wanted: Sequence[Any], key: str) -> list[Any]:
-    """Put the items that the order names into it; the others keep their place relative to the one before them."""
+def _ordered(items: list[Any], wanted: Sequence[Any], before: Sequence[Any], key: str) -> list[Any]:
+    """Put the items that are wanted into that order, and each other one before the first wanted item that it preceded before.
 
-    def rank(item: Any) -> int:
-        name = item.get(key) if key and isinstance(item, dict) else item
-        return wanted.index(name) if name in wanted else -1
+    So what a patch adds to a list comes first, as upstream has it.
+    """
 
-    named = sorted((i for i in items if rank(i) >= 0), key=rank)
+    def name(item: Any) -> Any:
+        return item.get(key) if key and isinstance(item, dict) else item
+
+    order, known = [name(item) for item in wanted], [name(item) for item in before]
+    named = sorted((i for i in items if name(i) in order), key=lambda i: order.index(name(i)))
+    others = [i for i in items if name(i) not in order]
     result: list[Any] = []
-    position = 0
-    for item in items:
-        if rank(item) >= 0:
-            result.append(named[position])
-            position += 1
-        else:
-            result.append(item)
-    return result
+    while named and others:
+        left, right = name(others[0]), name(named[0])
+        first = left in known and right in known and known.index(left) < known.index(right)
+        result.append((others if first else named).pop(0))
+    return [*result, *named, *others]

@@ -98,14 +98,23 @@ def _last_seen(event: Object, now: datetime.datetime) -> str:
     return age(last, now)
 
 
-def _count(name: str, *paths: str) -> Column:
+def _count(name: str, *paths: str, kind: str = "string") -> Column:
     readers = [field("", path, ()).cell for path in paths]
-    return Column(name, lambda o, now: sum(len(r(o, now)) for r in readers), type="integer")
+    return Column(name, lambda o, now: sum(len(r(o, now)) for r in readers), type=kind)
+
+
+def _subjects(name: str, kind: str) -> Column:
+    def read(binding: Object, _: datetime.datetime) -> str:
+        found = (s for s in binding.get("subjects") or () if s.get("kind") == kind)
+        return ", ".join(f"{s.get('namespace', '')}/{s['name']}" if kind == "ServiceAccount" else s["name"] for s in found)
+
+    return Column(name, read, priority=1)
 
 
 _RBAC = "rbac.authorization.k8s.io"
 _CREATED = Column("Created At", lambda o, _: o["metadata"].get("creationTimestamp") or UNKNOWN, type="date")
 _ROLE_REF = Column("Role", lambda o, _: f"{o['roleRef']['kind']}/{o['roleRef']['name']}")
+_SUBJECTS = (_subjects("Users", "User"), _subjects("Groups", "Group"), _subjects("ServiceAccounts", "ServiceAccount"))
 COLUMNS = {
     ("", "nodes"): (
         NAME,
@@ -139,7 +148,7 @@ COLUMNS = {
     ),
     ("", "configmaps"): (NAME, _count("Data", "data", "binaryData"), AGE),
     ("", "secrets"): (NAME, field("Type", "type"), _count("Data", "data"), AGE),
-    ("", "serviceaccounts"): (NAME, _count("Secrets", "secrets"), AGE),
+    ("", "serviceaccounts"): (NAME, AGE),
     ("", "persistentvolumeclaims"): (
         NAME,
         Column("Status", _claim_word),
@@ -169,10 +178,10 @@ COLUMNS = {
         field("Provisioner", "provisioner"),
         field("ReclaimPolicy", "reclaimPolicy"),
         field("VolumeBindingMode", "volumeBindingMode"),
-        Column("AllowVolumeExpansion", lambda o, _: bool(o.get("allowVolumeExpansion")), type="boolean"),
+        Column("AllowVolumeExpansion", lambda o, _: bool(o.get("allowVolumeExpansion"))),
         AGE,
     ),
-    ("storage.k8s.io", "csinodes"): (NAME, _count("Drivers", "spec.drivers"), AGE),
+    ("storage.k8s.io", "csinodes"): (NAME, _count("Drivers", "spec.drivers", kind="integer"), AGE),
     ("storage.k8s.io", "volumeattachments"): (
         NAME,
         field("Attacher", "spec.attacher"),
@@ -201,8 +210,8 @@ COLUMNS = {
     ),
     ("policy", "poddisruptionbudgets"): (
         NAME,
-        field("Min Available", "spec.minAvailable", "N/A"),
-        field("Max Unavailable", "spec.maxUnavailable", "N/A"),
+        Column("Min Available", lambda o, _: str(o["spec"].get("minAvailable", "N/A"))),
+        Column("Max Unavailable", lambda o, _: str(o["spec"].get("maxUnavailable", "N/A"))),
         field("Allowed Disruptions", "status.disruptionsAllowed", 0, type="integer"),
         AGE,
     ),
@@ -215,7 +224,7 @@ COLUMNS = {
     ),
     (_RBAC, "roles"): (NAME, _CREATED),
     (_RBAC, "clusterroles"): (NAME, _CREATED),
-    (_RBAC, "rolebindings"): (NAME, _ROLE_REF, AGE),
-    (_RBAC, "clusterrolebindings"): (NAME, _ROLE_REF, AGE),
+    (_RBAC, "rolebindings"): (NAME, _ROLE_REF, AGE, *_SUBJECTS),
+    (_RBAC, "clusterrolebindings"): (NAME, _ROLE_REF, AGE, *_SUBJECTS),
 }
 COLUMNS["events.k8s.io", "events"] = COLUMNS["", "events"]

@@ -89,8 +89,8 @@ _AUTOSCALER = (
     Column("Reference", _reference),
     Column("Targets", _targets),
     Column("MinPods", lambda o, _: str(o["spec"].get("minReplicas", UNSET))),
-    field("MaxPods", "spec.maxReplicas", 0, type="integer"),
-    field("Replicas", "status.currentReplicas", 0, type="integer"),
+    field("MaxPods", "spec.maxReplicas", 0),
+    field("Replicas", "status.currentReplicas", 0),
     AGE,
 )
 COLUMNS = {

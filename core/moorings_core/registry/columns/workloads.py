@@ -74,8 +74,8 @@ COLUMNS = {
     ("apps", "deployments"): (
         NAME,
         Column("Ready", _ratio),
-        _number("Up-to-date", "status.updatedReplicas"),
-        _number("Available", "status.availableReplicas"),
+        field("Up-to-date", "status.updatedReplicas", 0),
+        field("Available", "status.availableReplicas", 0),
         AGE,
         *_containers(_template),
         _SELECTOR,
@@ -116,6 +116,7 @@ COLUMNS = {
         Column("Last Schedule", lambda o, now: age(t, now) if (t := o.get("status", {}).get("lastScheduleTime")) else "<none>"),
         AGE,
         *_containers(lambda o: _template(o["spec"]["jobTemplate"])),
+        Column("Selector", lambda o, _: selector(o["spec"]["jobTemplate"]["spec"].get("selector")), priority=1),
     ),
     ("apps", "controllerrevisions"): (
         NAME,

@@ -47,7 +47,23 @@ def _limit_range(obj: Object) -> None:
                 item.setdefault("defaultRequest", {}).setdefault(name, value)
 
 
+_NODE_FACTS = (
+    "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion", "kubeProxyVersion",
+    "operatingSystem", "architecture",
+)  # fmt: skip
+
+
+def _node(obj: Object) -> None:
+    """What a node has not said yet is empty, not absent: typed clients print it."""
+    status = obj.setdefault("status", {})
+    status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {"Port": 0})
+    facts = status.setdefault("nodeInfo", {})
+    for name in _NODE_FACTS:
+        facts.setdefault(name, "")
+
+
 RULES = {
+    ("", "nodes"): _node,
     ("", "secrets"): _secret,
     ("", "namespaces"): _namespace,
     ("", "limitranges"): _limit_range,

@@ -33,6 +33,8 @@ def _endpoint_slice(obj: Object) -> None:
     for port in obj.get("ports") or ():
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")
+    for endpoint in obj.get("endpoints") or ():
+        endpoint.setdefault("conditions", {})
 
 
 def _network_policy(obj: Object) -> None:

@@ -17,7 +17,6 @@ def pod_spec(spec: Object) -> None:
     spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("securityContext", {})
     spec.setdefault("schedulerName", "default-scheduler")
-    spec.setdefault("enableServiceLinks", True)
     if spec.get("serviceAccount") and not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = spec["serviceAccount"]
     elif spec.get("serviceAccountName"):
@@ -25,7 +24,7 @@ def pod_spec(spec: Object) -> None:
     for volume in spec.get("volumes") or ():
         _volume(volume)
     for container in _containers(spec):
-        _container(container, bool(spec.get("hostNetwork")))
+        _container(container)
     for constraint in spec.get("topologySpreadConstraints") or ():
         constraint.setdefault("nodeAffinityPolicy", "Honor")
         constraint.setdefault("nodeTaintsPolicy", "Ignore")
@@ -38,11 +37,16 @@ def template(body: Object) -> None:
 
 
 def pod(obj: Object) -> None:
-    """Fill in a Pod."""
+    """Fill in a Pod: more than its template has, so that the template of a Deployment does not change with the server's version."""
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
+    spec.setdefault("enableServiceLinks", True)
+    if spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     for container in _containers(spec):
         _requests_from_limits(container)
+        if spec.get("hostNetwork"):
+            _host_ports(container)
 
 
 def _containers(spec: Object) -> Iterator[Object]:
@@ -50,7 +54,12 @@ def _containers(spec: Object) -> Iterator[Object]:
         yield from spec.get(field) or ()
 
 
-def _container(container: Object, host_network: bool) -> None:
+def _host_ports(container: Object) -> None:
+    for port in container.get("ports") or ():
+        port.setdefault("hostPort", port.get("containerPort"))
+
+
+def _container(container: Object) -> None:
     container.setdefault("resources", {})
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
@@ -58,8 +67,6 @@ def _container(container: Object, host_network: bool) -> None:
         container["imagePullPolicy"] = "Always" if _is_latest(container["image"]) else "IfNotPresent"
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
-        if host_network:
-            port.setdefault("hostPort", port.get("containerPort"))
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if probe in container:
             _probe(container[probe])

@@ -33,6 +33,7 @@ def _csi_driver(obj: Object) -> None:
     spec.setdefault("volumeLifecycleModes", ["Persistent"])
     spec.setdefault("requiresRepublish", False)
     spec.setdefault("seLinuxMount", False)
+    spec.setdefault("preventPodSchedulingIfMissing", False)
 
 
 RULES = {

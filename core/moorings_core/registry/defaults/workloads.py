@@ -43,7 +43,9 @@ def _stateful_set(obj: Object) -> None:
     update = spec.setdefault("updateStrategy", {})
     update.setdefault("type", "RollingUpdate")
     if update["type"] == "RollingUpdate":
-        update.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+        rolling = update.setdefault("rollingUpdate", {})
+        rolling.setdefault("partition", 0)
+        rolling.setdefault("maxUnavailable", 1)
     policy = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     policy.setdefault("whenDeleted", "Retain")
     policy.setdefault("whenScaled", "Retain")
@@ -84,6 +86,14 @@ def job_spec(spec: Object) -> None:
 
 def _job(obj: Object) -> None:
     job_spec(obj.setdefault("spec", {}))
+    job_labels(obj)
+
+
+def job_labels(obj: Object) -> None:
+    """Give a Job without labels those of its template."""
+    labels = obj["spec"]["template"]["metadata"].get("labels")
+    if labels and not obj["metadata"].get("labels"):
+        obj["metadata"]["labels"] = dict(labels)
 
 
 def _cron_job(obj: Object) -> None:
@@ -103,7 +113,31 @@ def _pod_template(obj: Object) -> None:
 
 
 def _autoscaler(obj: Object) -> None:
-    obj.setdefault("spec", {}).setdefault("minReplicas", 1)
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("minReplicas", 1)
+    if not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": 80}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    behavior = spec.get("behavior")
+    if behavior is not None:
+        up, down = behavior.get("scaleUp") or {}, behavior.get("scaleDown") or {}
+        behavior["scaleUp"] = {"stabilizationWindowSeconds": 0, **_scaling(("Pods", 4), ("Percent", 100)), **up}
+        behavior["scaleDown"] = {**_scaling(("Percent", 100)), **down}
+    status = obj.setdefault("status", {})
+    status.setdefault("desiredReplicas", 0)
+    status.setdefault("currentMetrics", None)
+
+
+def _scaling(*policies: tuple[str, int]) -> Object:
+    """Return the rules of scaling: the most that any policy allows in 15 s."""
+    listed = [{"type": kind, "value": value, "periodSeconds": 15} for kind, value in policies]
+    return {"selectPolicy": "Max", "policies": listed}
+
+
+def _disruption_budget(obj: Object) -> None:
+    status = obj.setdefault("status", {})
+    for field in ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"):
+        status.setdefault(field, 0)
 
 
 RULES = {
@@ -117,4 +151,5 @@ RULES = {
     ("batch", "jobs"): _job,
     ("batch", "cronjobs"): _cron_job,
     ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
+    ("policy", "poddisruptionbudgets"): _disruption_budget,
 }

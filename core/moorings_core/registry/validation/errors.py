@@ -70,4 +70,4 @@ def too_long(field: str, most: int) -> FieldError:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
