@@ -33,9 +33,10 @@ class Observer:
         sandboxes, containers = await asyncio.gather(self._runtime.sandboxes(), self._runtime.containers())
         of_pod: dict[str, tuple[list[SandboxState], list[ContainerState]]] = defaultdict(lambda: ([], []))
         for sandbox in sandboxes:
-            of_pod[sandbox.uid][0].append(sandbox)
+            of_pod[sandbox.labels.get(POD_UID, "")][0].append(sandbox)
         for container in containers:
             of_pod[container.labels.get(POD_UID, "")][1].append(container)
+        of_pod.pop("", None)  # made by somebody else than an agent: nobody's pod, and none of ours to clean up
         fresh = {uid: _marks(*found) for uid, found in of_pod.items()}
         changed = {uid for uid in self._marks.keys() | fresh.keys() if self._marks.get(uid) != fresh.get(uid)}
         self._marks = fresh

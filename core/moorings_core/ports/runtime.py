@@ -212,7 +212,7 @@ class Runtime(Protocol):
     async def remove_sandbox(self, sandbox: str) -> None:
         """Forget a sandbox and its containers."""
 
-    async def sandboxes(self, uid: str = "") -> Sequence[SandboxState]:
+    async def sandboxes(self, uid: str | None = None) -> Sequence[SandboxState]:
         """Return all sandboxes, or those of one pod."""
 
     async def reap(self) -> Sequence[str]:
@@ -233,7 +233,7 @@ class Runtime(Protocol):
     async def remove_container(self, container: str) -> None:
         """Forget a container."""
 
-    async def containers(self, uid: str = "") -> Sequence[ContainerState]:
+    async def containers(self, uid: str | None = None) -> Sequence[ContainerState]:
         """Return all containers, or those of one pod."""
 
     async def inspect(self, container: str) -> ContainerDetail:

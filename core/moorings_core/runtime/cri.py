@@ -85,7 +85,7 @@ class CriRuntime:
         request = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox)
         await self._call("RemovePodSandbox", request, cri.RemovePodSandboxResponse, gone=True, timeout=SANDBOX_SECONDS)
 
-    async def sandboxes(self, uid: str = "") -> Sequence[SandboxState]:
+    async def sandboxes(self, uid: str | None = None) -> Sequence[SandboxState]:
         """Return all sandboxes, or a pod's."""
         request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(label_selector=_of_pod(uid)))
         answer = await self._call("ListPodSandbox", request, cri.ListPodSandboxResponse)
@@ -129,7 +129,7 @@ class CriRuntime:
         request = cri.RemoveContainerRequest(container_id=container)
         await self._call("RemoveContainer", request, cri.RemoveContainerResponse, gone=True)
 
-    async def containers(self, uid: str = "") -> Sequence[ContainerState]:
+    async def containers(self, uid: str | None = None) -> Sequence[ContainerState]:
         """Return all containers, or a pod's."""
         request = cri.ListContainersRequest(filter=cri.ContainerFilter(label_selector=_of_pod(uid)))
         answer = await self._call("ListContainers", request, cri.ListContainersResponse)
@@ -213,8 +213,8 @@ class CriRuntime:
             raise RuntimeFailure(error.code().name, error.details() or "") from error
 
 
-def _of_pod(uid: str) -> dict[str, str]:
-    return {POD_UID: uid} if uid else {}
+def _of_pod(uid: str | None) -> dict[str, str]:
+    return {} if uid is None else {POD_UID: uid}
 
 
 def _sandbox(item: cri.PodSandbox) -> SandboxState:

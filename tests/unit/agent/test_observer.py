@@ -15,15 +15,18 @@ class Listed:
 
     def put(self, uid, name, ready=True, state="running", attempt=0):
         sandbox = f"{uid}-sandbox"
-        self.held[sandbox] = SandboxState(sandbox, uid, "n", uid, 0, ready, 0)
+        self.held[sandbox] = SandboxState(sandbox, uid, "n", uid, 0, ready, 0, {POD_UID: uid} if uid else {})
         identity = f"{uid}-{name}-{attempt}"
-        self.held[identity] = ContainerState(identity, sandbox, name, attempt, state, 0, {POD_UID: uid})
+        self.held[identity] = ContainerState(identity, sandbox, name, attempt, state, 0, {POD_UID: uid} if uid else {})
 
-    async def sandboxes(self, uid=""):
-        return [s for s in self.held.values() if isinstance(s, SandboxState) and uid in ("", s.uid)]
+    async def sandboxes(self, uid=None):
+        return self.of(SandboxState, uid)
 
-    async def containers(self, uid=""):
-        return [c for c in self.held.values() if isinstance(c, ContainerState) and uid in ("", c.labels[POD_UID])]
+    async def containers(self, uid=None):
+        return self.of(ContainerState, uid)
+
+    def of(self, kind, uid):
+        return [one for one in self.held.values() if isinstance(one, kind) and uid in (None, one.labels.get(POD_UID))]
 
     async def inspect(self, container):
         self.looks.append(container)
@@ -80,3 +83,12 @@ async def test_what_has_ended_is_looked_at_once_and_what_runs_each_time(runtime)
     assert runtime.looks.count("a-main-0") == 1
     assert runtime.looks.count("a-main-1") == 3
     assert runtime.looks.count("a-sandbox") == 1
+
+
+async def test_what_is_no_pods_is_left_alone(runtime):
+    """Somebody's sandbox without a pod's label, made by hand, must never be taken for a pod that is gone."""
+    observer = Observer(runtime)
+    runtime.put("", "by-hand")
+    runtime.put("a", "main")
+    assert await observer.relist() == {"a"}
+    assert observer.uids == {"a"}
