@@ -71,7 +71,7 @@ class ServiceAllocator:
         try:
             address = ipaddress.ip_address(asked)
         except ValueError:
-            raise _invalid(service, path, [asked], "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from None
+            raise _invalid(service, f"{path}[0]", asked, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from None
         if not any(address in network for network in self._networks):
             ranges = ", ".join(str(n) for n in self._networks)
             text = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {ranges}"
@@ -104,8 +104,8 @@ class ServiceAllocator:
         own = {port for port in before.values() if port}
         for i, port in enumerate(spec.get("ports") or ()):
             if not wanted:
-                if not (spec["type"] == "LoadBalancer" and port.get("nodePort")):
-                    port.pop("nodePort", None)
+                if spec["type"] != "LoadBalancer" and port.get("nodePort") in own:
+                    del port["nodePort"]  # the type changed; one that is asked for here is refused by validation
                 continue
             kept = before.get((port.get("protocol"), port["port"]))
             if not port.get("nodePort") and kept:

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from moorings_core.ports.objects import Resource
+
 Definition = dict[str, Any]
 PATH = Path(__file__).with_name("facts.json")
 
@@ -29,6 +31,11 @@ def definition(name: str) -> Definition:
 def definition_of(group: str, version: str, kind: str) -> str:
     """Return the name of the definition of a kind, or "" when it has none."""
     return _by_kind().get((group, version, kind), "")
+
+
+def is_built_in(resource: Resource) -> bool:
+    """Whether upstream itself has the kind, rather than a custom resource definition."""
+    return bool(definition_of(resource.group, resource.version, resource.kind))
 
 
 @functools.cache

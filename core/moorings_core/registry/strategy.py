@@ -10,12 +10,11 @@ import time
 from moorings_core.ports.objects import Object, Resource
 
 from .defaults.workloads import job_labels
-from .facts import definition, definition_of
+from .facts import definition, definition_of, is_built_in
 
 OWNED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 """Metadata that only the server writes."""
 
-_BUILT_IN_GROUPS = {"", "apps", "batch", "autoscaling", "policy", "extensions"}
 _GENERATION = {
     "": {"pods", "podtemplates", "replicationcontrollers"},
     "apps": {"daemonsets", "deployments", "replicasets", "statefulsets"},
@@ -170,9 +169,7 @@ def _select_own_pods(job: Object) -> None:
 
 
 def _has_generation(resource: Resource) -> bool:
-    if resource.group in _BUILT_IN_GROUPS or resource.group.endswith(".k8s.io"):
-        return resource.plural in _GENERATION.get(resource.group, ())
-    return True
+    return resource.plural in _GENERATION.get(resource.group, ()) if is_built_in(resource) else True
 
 
 def _counts(resource: Resource, new: Object, old: Object) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from moorings_core.registry import strategy
 from moorings_core.registry.validation import to_invalid, validate_create, validate_update
 
-from .objects import CONTAINER, KINDS, changed, defaulted, resource
+from . import objects
+from .objects import CONTAINER, KINDS, changed, resource
 
 C0 = "spec.containers.0"
 P0 = "spec.containers[0]"
@@ -17,6 +19,15 @@ SPREAD = {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedu
 SPREADS, ROLLING = "spec.topologySpreadConstraints", "spec.strategy.rollingUpdate"
 REQUIRED, INVALID, UNSUPPORTED = "FieldValueRequired", "FieldValueInvalid", "FieldValueNotSupported"
 FORBIDDEN, DUPLICATE, MISSING, LONG = "FieldValueForbidden", "FieldValueDuplicate", "FieldValueNotFound", "FieldValueTooLong"
+
+
+def defaulted(group, plural, obj):
+    """A copy as validation sees it: a Job's selector is made from its uid."""
+    made = objects.defaulted(group, plural, obj)
+    if plural == "jobs":
+        made["metadata"].setdefault("uid", "u")
+        strategy.prepare_create(resource(group, plural), made)
+    return made
 
 
 def term(**expression):
@@ -32,6 +43,58 @@ CREATE = [
     ("pod", {"metadata.annotations": {"a": "x" * 262145}}, LONG, "metadata.annotations", "262144"),
     ("pod", {"metadata.ownerReferences": [{"kind": "A", "name": "b"}]}, INVALID, "metadata.ownerReferences[0].uid", "must not be empty"),
     ("pod", {"metadata.finalizers": ["no good"]}, INVALID, "metadata.finalizers[0]", "name part"),
+    ("pod", {"metadata.finalizers": ["simple"]}, INVALID, "metadata.finalizers[0]", "neither a standard finalizer name nor"),
+    ("statefulset", {"metadata.name": "a.b"}, INVALID, "metadata.name", "a lowercase RFC 1123 label"),
+    (
+        "pod",
+        {"spec.initContainers": [{"name": "i", "image": "i", "readinessProbe": {"tcpSocket": {"port": 1}}}]},
+        FORBIDDEN,
+        "spec.initContainers[0].readinessProbe",
+        "without restartPolicy=Always",
+    ),
+    ("pod", {"spec.volumes": [{"name": "v", "hostPath": {"path": ""}}]}, REQUIRED, "spec.volumes[0].hostPath.path", ""),
+    (
+        "pod",
+        {"spec.volumes": [{"name": "v", "hostPath": {"path": "/a/../b"}}]},
+        INVALID,
+        "spec.volumes[0].hostPath.path",
+        "must not contain",
+    ),
+    (
+        "pod",
+        {"spec.volumes": [{"name": "v", "hostPath": {"path": "/a", "type": "Door"}}]},
+        UNSUPPORTED,
+        "spec.volumes[0].hostPath.type",
+        "DirectoryOrCreate",
+    ),
+    (
+        "pod",
+        {f"{C0}.env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.nothing"}}}]},
+        INVALID,
+        f"{P0}.env[0].valueFrom.fieldRef.fieldPath",
+        "error converting fieldPath: field label not supported: spec.nothing",
+    ),
+    (
+        "pod",
+        {f"{C0}.env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}]},
+        UNSUPPORTED,
+        f"{P0}.env[0].valueFrom.fieldRef.fieldPath",
+        "status.podIP",
+    ),
+    (
+        "pod",
+        {"spec.volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "a", "fieldRef": {"fieldPath": "status.podIP"}}]}}]},
+        UNSUPPORTED,
+        "spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath",
+        "metadata.labels",
+    ),
+    ("service", {"spec.selector": {"a b": "c"}}, INVALID, "spec.selector", "name part must consist of"),
+    ("service", {"spec.ports.0.nodePort": 30080}, FORBIDDEN, "spec.ports[0].nodePort", "may not be used when `type` is 'ClusterIP'"),
+    ("volume", {"spec.hostPath.path": ""}, REQUIRED, "spec.hostPath.path", ""),
+    ("deployment", {"spec.selector": None}, INVALID, f"{T}.metadata.labels", "`selector` does not match template `labels`"),
+    ("job", {"spec.selector": {"matchLabels": {"a": "b"}}}, INVALID, "spec.selector", "`selector` not auto-generated"),
+    ("job", {f"{T}.metadata": {"labels": {"job-name": "k"}}}, INVALID, f"{T}.metadata.labels[job-name]", "must be 'j'"),
+    ("job", {"spec.manualSelector": True, "spec.selector": {"matchLabels": {"a": "b"}}}, INVALID, f"{T}.metadata.labels", "does not match"),
     ("pod", {"spec.containers": []}, REQUIRED, "spec.containers", ""),
     ("pod", {f"{C0}.name": ""}, REQUIRED, f"{P0}.name", ""),
     ("pod", {f"{C0}.name": "a_b"}, INVALID, f"{P0}.name", "a lowercase RFC 1123 label"),

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry.facts import is_built_in
 
 from . import names
 from .errors import FieldError, Path, forbidden, invalid, required
 
 ANNOTATIONS_MOST = 256 * 1024
 METADATA = Path("metadata")
+STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("", "namespaces"): names.label,
     ("", "services"): names.label_1035,
+    ("apps", "statefulsets"): names.label,
+    ("policy", "poddisruptionbudgets"): names.path_segment,
     **{("rbac.authorization.k8s.io", p): names.path_segment for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")},
     ("certificates.k8s.io", "clustertrustbundles"): lambda name: names.path_segment(name),
     ("networking.k8s.io", "ipaddresses"): lambda name: "",
@@ -35,9 +39,16 @@ def check(resource: Resource, obj: Object) -> list[FieldError]:
     found += _annotations(metadata.get("annotations") or {})
     found += _owners(metadata.get("ownerReferences") or ())
     for i, finalizer in enumerate(metadata.get("finalizers") or ()):
-        if complaint := names.label_key(finalizer):
+        if complaint := names.label_key(finalizer) or _unqualified(resource, finalizer):
             found.append(invalid((METADATA / "finalizers").at(i), finalizer, complaint))
     return found
+
+
+def _unqualified(resource: Resource, finalizer: str) -> str:
+    """Built-in kinds know their plain finalizers; custom resources may have any."""
+    if "/" in finalizer or finalizer in STANDARD_FINALIZERS or not is_built_in(resource):
+        return ""
+    return "name is neither a standard finalizer name nor is it fully qualified"
 
 
 def check_update(new: Object, old: Object) -> list[FieldError]:

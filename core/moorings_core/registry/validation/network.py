@@ -7,7 +7,8 @@ import ipaddress
 from moorings_core.ports.objects import Object
 
 from . import names
-from .errors import FieldError, Path, duplicate, invalid, not_supported, required
+from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
+from .metadata import check_labels
 
 SPEC = Path("spec")
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -32,6 +33,13 @@ def _service(obj: Object) -> list[FieldError]:
         found.append(not_supported(SPEC / "sessionAffinity", spec.get("sessionAffinity", ""), ("ClientIP", "None")))
     for i, address in enumerate(spec.get("externalIPs") or ()):
         found += _address(address, (SPEC / "externalIPs").at(i))
+    found += check_labels(spec.get("selector") or {}, SPEC / "selector")
+    if kind == "ClusterIP":
+        found += [
+            forbidden((SPEC / "ports").at(i) / "nodePort", "may not be used when `type` is 'ClusterIP'")
+            for i, port in enumerate(spec.get("ports") or ())
+            if port.get("nodePort")
+        ]
     return found + _ports(spec.get("ports") or ())
 
 

@@ -15,7 +15,22 @@ RESTART_POLICIES = ("Always", "OnFailure", "Never")
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+FILE_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
+ENVIRONMENT_FIELDS = (
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+)
+OTHER_FIELDS = ("spec.restartPolicy", "spec.schedulerName", "status.phase", "spec.host")
+HOST_PATH_TYPES = ("BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 IMMUTABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -38,6 +53,8 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for i, container in enumerate(spec.get(field) or ()):
             found += _container(container, (path / field).at(i), volumes, seen)
+            if field == "initContainers":
+                found += _runs_to_an_end(container, (path / field).at(i))
     if spec.get("restartPolicy") not in restart_policies:
         found.append(not_supported(path / "restartPolicy", spec.get("restartPolicy", ""), restart_policies))
     if spec.get("dnsPolicy") not in DNS_POLICIES:
@@ -62,6 +79,14 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
     found += placement.affinity(spec.get("affinity") or {}, path / "affinity")
     found += placement.spread(spec.get("topologySpreadConstraints") or (), path / "topologySpreadConstraints")
     return found + check_labels(spec.get("nodeSelector") or {}, path / "nodeSelector")
+
+
+def _runs_to_an_end(container: Object, path: Path) -> list[FieldError]:
+    """An init container that is no sidecar ends by itself: nothing may probe it."""
+    if container.get("restartPolicy") == "Always":
+        return []
+    text = "may not be set for init containers without restartPolicy=Always"
+    return [forbidden(path / field, text) for field in ("lifecycle", *PROBES) if container.get(field)]
 
 
 def pod_update(new: Object, old: Object) -> list[FieldError]:
@@ -103,9 +128,51 @@ def _volumes(volumes: Sequence[Object], path: Path) -> tuple[set[str], list[Fiel
         sources = [k for k, v in volume.items() if k != "name" and v is not None]
         if len(sources) > 1:
             found.append(forbidden(where / sources[1], "may not specify more than 1 volume type"))
+        if volume.get("hostPath") is not None:
+            found += host_path(volume["hostPath"], where / "hostPath")
+        found += _downward(volume, where)
         if (volume.get("persistentVolumeClaim") or {"claimName": "-"}).get("claimName", "") == "":
             found.append(required(where / "persistentVolumeClaim" / "claimName"))
     return seen, found
+
+
+def host_path(source: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with a path of the node."""
+    if not source.get("path"):
+        return [required(path / "path")]
+    if ".." in source["path"].split("/"):
+        return [invalid(path / "path", source["path"], "must not contain '..'")]
+    kind = source.get("type") or ""
+    return [] if kind in ("", *HOST_PATH_TYPES) else [not_supported(path / "type", kind, HOST_PATH_TYPES)]
+
+
+def _downward(volume: Object, path: Path) -> list[FieldError]:
+    """Return which files of a volume show a field that no file can show."""
+    found: list[FieldError] = []
+    places = [(volume.get("downwardAPI"), path / "downwardAPI")]
+    sources = (volume.get("projected") or {}).get("sources") or ()
+    places += [(s.get("downwardAPI"), (path / "projected" / "sources").at(i) / "downwardAPI") for i, s in enumerate(sources)]
+    for source, where in places:
+        for i, item in enumerate((source or {}).get("items") or ()):
+            if item.get("fieldRef") is not None:
+                found += _field_ref(item["fieldRef"], FILE_FIELDS, (where / "items").at(i) / "fieldRef")
+    return found
+
+
+def _field_ref(reference: Object, allowed: Sequence[str], path: Path) -> list[FieldError]:
+    """Return what is wrong with a reference to a field of the pod."""
+    name = reference.get("fieldPath", "")
+    if not name:
+        return [required(path / "fieldPath")]
+    base, bracket, _ = name.partition("['")
+    if bracket and name.endswith("']"):
+        if base in ("metadata.annotations", "metadata.labels"):
+            return []
+        detail = f"error converting fieldPath: field label does not support subscript: {name}"
+        return [invalid(path / "fieldPath", name, detail)]
+    if name not in {*FILE_FIELDS, *ENVIRONMENT_FIELDS, *OTHER_FIELDS}:
+        return [invalid(path / "fieldPath", name, f"error converting fieldPath: field label not supported: {name}")]
+    return [] if name in allowed else [not_supported(path / "fieldPath", name, allowed)]
 
 
 def _container(container: Object, path: Path, volumes: set[str], seen: set[str]) -> list[FieldError]:
@@ -128,7 +195,7 @@ def _container(container: Object, path: Path, volumes: set[str], seen: set[str])
     found += _environment(container.get("env") or (), path / "env")
     found += _mounts(container.get("volumeMounts") or (), path / "volumeMounts", volumes)
     found += resources(container.get("resources") or {}, path / "resources")
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+    for probe in PROBES:
         if container.get(probe):
             found += _probe(container[probe], path / probe)
     return found
@@ -164,6 +231,8 @@ def _environment(variables: Sequence[Object], path: Path) -> list[FieldError]:
         elif complaint := names.variable(variable["name"]):
             found.append(invalid(path.at(i) / "name", variable["name"], complaint))
         source = variable.get("valueFrom")
+        if source is not None and source.get("fieldRef") is not None:
+            found += _field_ref(source["fieldRef"], ENVIRONMENT_FIELDS, path.at(i) / "valueFrom" / "fieldRef")
         if source is not None and variable.get("value"):
             found.append(invalid(path.at(i) / "valueFrom", "", "may not be specified when `value` is not empty"))
         if source is not None and len([v for v in source.values() if v is not None]) != 1:

@@ -6,6 +6,7 @@ from moorings_core.ports.objects import Object
 from moorings_core.registry.quantity import compare, parse
 
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
+from .pods import host_path
 
 SPEC = Path("spec")
 MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
@@ -73,6 +74,8 @@ def _volume(obj: Object) -> list[FieldError]:
         found.append(required(SPEC, "must specify a volume type"))
     elif len(sources) > 1:
         found.append(forbidden(SPEC / sources[1], "may not specify more than 1 volume type"))
+    if spec.get("hostPath") is not None:
+        found += host_path(spec["hostPath"], SPEC / "hostPath")
     if spec.get("persistentVolumeReclaimPolicy") not in POLICIES:
         found.append(not_supported(SPEC / "persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy", ""), POLICIES))
     return found

@@ -81,7 +81,36 @@ def _job(obj: Object) -> list[FieldError]:
         found.append(required(SPEC / "completions", "when completion mode is Indexed"))
     if spec.get("completionMode") not in ("Indexed", "NonIndexed"):
         found.append(not_supported(SPEC / "completionMode", spec.get("completionMode", ""), ("NonIndexed", "Indexed")))
-    return found + check_once(spec, SPEC)
+    return found + _own_pods(obj) + check_once(spec, SPEC)
+
+
+def _own_pods(job: Object) -> list[FieldError]:
+    """Return whether a Job's selector and labels are others than those that the server makes from its uid."""
+    spec, metadata = job.get("spec") or {}, job["metadata"]
+    path = SPEC / "template" / "metadata" / "labels"
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    found: list[FieldError] = []
+    expected = {
+        "controller-uid": metadata.get("uid", ""),
+        "job-name": metadata.get("name", ""),
+        "batch.kubernetes.io/controller-uid": metadata.get("uid", ""),
+        "batch.kubernetes.io/job-name": metadata.get("name", ""),
+    }
+    selector = spec.get("selector")
+    if selector is None:
+        return [required(SPEC / "selector")]
+    matcher = from_label_selector(selector)
+    if not spec.get("manualSelector"):
+        for key, value in expected.items():
+            if key not in labels:
+                found.append(required(path.at(key), f"must be '{value}'"))
+            elif labels[key] != value:
+                found.append(invalid(path.at(key), labels, f"must be '{value}'"))
+        if not matcher.matches(expected):
+            found.append(invalid(SPEC / "selector", selector, "`selector` not auto-generated"))
+    if not matcher.matches(labels):
+        found.append(invalid(path, labels, "`selector` does not match template `labels`"))
+    return found
 
 
 def check_once(spec: Object, path: Path) -> list[FieldError]:
@@ -152,20 +181,19 @@ def _not_negative(spec: Object, *fields: str) -> list[FieldError]:
 
 def _selector(spec: Object, word: str = "deployment") -> list[FieldError]:
     selector = spec.get("selector")
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    mismatch = invalid(SPEC / "template" / "metadata" / "labels", labels, "`selector` does not match template `labels`")
     if selector is None:
-        return [required(SPEC / "selector")]
+        return [required(SPEC / "selector"), mismatch]
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         return [invalid(SPEC / "selector", selector, f"empty selector is invalid for {word}")]
     if found := label_selector(selector, SPEC / "selector"):
         return found
     try:
-        matches = from_label_selector(selector).matches(((spec.get("template") or {}).get("metadata") or {}).get("labels") or {})
+        matches = from_label_selector(selector).matches(labels)
     except ValueError as error:
         return [invalid(SPEC / "selector", selector, str(error))]
-    if matches:
-        return []
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    return [invalid(SPEC / "template" / "metadata" / "labels", labels, "`selector` does not match template `labels`")]
+    return [] if matches else [mismatch]
 
 
 def _template(spec: Object, restart_policies: tuple[str, ...]) -> list[FieldError]:
