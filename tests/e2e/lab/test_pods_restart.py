@@ -138,7 +138,7 @@ def test_a_failing_init_container_is_tried_again_and_nothing_else_runs(pods):
     found = pods.get("stuck")
     assert found["status"]["phase"] == "Pending"
     assert found["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
-    assert "Init:CrashLoopBackOff" in pods.kubectl("get", "pod", "stuck")
+    pods.lab.wait_for("the word for it", lambda: "Init:CrashLoopBackOff" in pods.kubectl("get", "pod", "stuck"))
     pods.phase("failed-init", "Failed")
     assert "Init:Error" in pods.kubectl("get", "pod", "failed-init")
 
