@@ -9,13 +9,16 @@ from typing import Any
 from .peers import Answer
 
 VOLATILE = {"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink", "description"}
-"""What differs between any two servers, managedFields (which have tests of their own), and prose, which ours leaves out."""
+VOLATILE |= {"goVersion", "compiler", "buildDate", "gitCommit"}
+"""What differs between any two servers, managedFields (compared where a case asks for it), and prose, which ours leaves out."""
 AGE = re.compile(r"\d{1,2}s")
 MASKS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r"kube-api-access-[a-z0-9]{5}"), "kube-api-access-NAME"),
     (re.compile(r'(\\?"resourceVersion\\?":\\?")\d+'), r"\1VERSION"),
+    (re.compile(r' in scheme "pkg/runtime/scheme.go:\d+"'), ""),
+    (re.compile(r'Invalid value: "\{.*\}": json'), "Invalid value: OBJECT: json"),
     (re.compile(r"192\.0\.2\.1:\d+"), "ADDRESS"),
 )
 """What stands in texts and differs between two runs."""

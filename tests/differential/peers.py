@@ -117,7 +117,7 @@ def moorings(directory: Path) -> Peer:
     """Start `moorings server` with its API alone."""
     peer = Peer("moorings", directory)
     config = directory / "cluster.yaml"
-    config.write_text(f"server: {{run: [api], port: {peer.port}}}\n")
+    config.write_text(f"server: {{run: [api], port: {peer.port}}}\nstorage: []\n")  # no default class, as upstream without an installer
     pki = directory / "data" / "pki"
     pki.mkdir(parents=True)
     (pki / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")

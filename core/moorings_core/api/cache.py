@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import orjson
 from sortedcontainers import SortedDict
 
-from moorings_core.ports.objects import Key, Object
+from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.ports.store import Store, StoreEvent
 
 from .turns import Turns
@@ -39,6 +39,12 @@ class Stored:
         if self.value.startswith(_HEAD):
             return b'%b"resourceVersion":"%d",%b' % (_HEAD, self.revision, self.value[len(_HEAD) :])
         return orjson.dumps(self.object)
+
+    def item(self, tail: bytes) -> bytes:
+        """The object as JSON without its kind, as it stands in a list; tail is what `encode` ends its kind's objects with."""
+        if self.value.startswith(_HEAD) and self.value.endswith(tail):
+            return b'%b"resourceVersion":"%d",%b}' % (_HEAD, self.revision, self.value[len(_HEAD) : -len(tail)])
+        return orjson.dumps({k: v for k, v in self.object.items() if k not in ("apiVersion", "kind")})
 
 
 @dataclass(slots=True)
@@ -183,10 +189,17 @@ def parse_key(text: str) -> tuple[str, str, Key]:
 def encode(obj: Object) -> bytes:
     """Return what is stored of an object: everything but its resourceVersion, which is the store's own revision.
 
-    The metadata comes first, so that the version can be put in without decoding the rest.
+    The metadata comes first, so that the version can be put in without decoding the rest, and the kind last, so that a list can leave
+    it out in the same way.
     """
     metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
-    return orjson.dumps({"metadata": metadata, **{k: v for k, v in obj.items() if k != "metadata"}})
+    content = {k: v for k, v in obj.items() if k not in ("metadata", "apiVersion", "kind")}
+    return orjson.dumps({"metadata": metadata, **content, **{k: obj[k] for k in ("apiVersion", "kind") if k in obj}})
+
+
+def tail(resource: Resource) -> bytes:
+    """Return how `encode` ends the objects of a resource."""
+    return b',"apiVersion":"%b","kind":"%b"}' % (resource.api_version.encode(), resource.kind.encode())
 
 
 def copied(obj: Json) -> Json:

@@ -19,7 +19,7 @@ from moorings_core.ports.errors import BadRequest, NotAcceptable, UnsupportedMed
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry import columns, protobuf
 
-from .cache import Stored
+from .cache import Stored, tail
 from .context import Context
 from .http.message import Request
 from .turns import Turns
@@ -36,6 +36,10 @@ DEPTH_MOST = 200
 CHUNK = 50
 """How many objects are encoded before others may run"""
 JSON = "application/json"
+BODIES = f"{JSON}, application/yaml, application/vnd.kubernetes.protobuf"
+INVALID_PATCH = "invalid JSON patch"
+SUMMARY_MOST = 30
+"""How many bytes of a body an answer repeats"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +55,34 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", JSON).partition(";")[0].strip().lower() or JSON
 
 
-def decode(request: Request, context: Context) -> Object:
-    """Return the object in a body. Raises BadRequest, UnsupportedMediaType."""
+def decode(request: Request, context: Context, wanted: str = "") -> Object:
+    """Return the object in a body; wanted is the kind that it should be. Raises BadRequest, UnsupportedMediaType."""
     kind = media_type(request)
     if kind == "application/vnd.kubernetes.protobuf":
         try:
             return protobuf.decode(request.body)
         except protobuf.ProtobufError as error:
             raise BadRequest(str(error)) from error
-    if kind in ("application/yaml", "text/yaml"):
+    if kind == "application/yaml":
         return _object(_yaml(request.body))
-    if kind in (JSON, "application/x-www-form-urlencoded", "text/plain"):
+    if kind != JSON:
+        raise UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {BODIES}")
+    try:
         return _object(_json(request.body, context))
-    raise UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {JSON}")
+    except orjson.JSONDecodeError as error:
+        text = f"couldn't get version/kind; json parse error: {_words(error)} ({_summary(request.body)})"
+        raise BadRequest(f"the object provided is unrecognized (must be of type {wanted}): {text}") from error
 
 
 def decode_patch(request: Request, context: Context) -> tuple[Any, PatchType]:
     """Return a patch and its language. Raises BadRequest, UnsupportedMediaType."""
     kind = PATCH_TYPES.get(media_type(request))
     if kind is None:
-        listed = ", ".join(PATCH_TYPES)
-        text = f"the body of the request was in an unknown format - accepted media types include: {listed}"
-        raise UnsupportedMediaType(text)
-    return (_yaml(request.body) if kind == "apply" else _json(request.body, context)), kind
+        raise UnsupportedMediaType("415: Unsupported Media Type", details={})
+    try:
+        return (_yaml(request.body) if kind == "apply" else _json(request.body, context)), kind
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(INVALID_PATCH if kind == "merge" else f"json parse error: {_words(error)}") from error
 
 
 def accepted(request: Request) -> Accepted:
@@ -96,7 +105,7 @@ def accepted(request: Request) -> Accepted:
             return Accepted()
     if "protobuf" in given and JSON not in given:
         return Accepted()  # clients that ask for protobuf read JSON as well, by the answer's own type
-    raise NotAcceptable(f"only the following media types are accepted: {JSON}")
+    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {JSON}", details={})
 
 
 def one(resource: Resource, obj: Object, how: Accepted) -> bytes:
@@ -132,7 +141,8 @@ def _bodies(resource: Resource, items: Sequence[Stored], how: Accepted) -> list[
         return [orjson.dumps(rows)[1:-1]]
     if how.form == "metadata":
         return [orjson.dumps(_metadata_only(s.object)) for s in items]
-    return [s.body for s in items]
+    end = tail(resource)
+    return [s.item(end) for s in items]
 
 
 def event(resource: Resource, kind: str, obj: Object, body: bytes | None, how: Accepted) -> bytes:
@@ -167,13 +177,24 @@ def _object(value: Any) -> Object:
 
 
 def _json(body: bytes, context: Context) -> Any:
-    try:
-        value = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from error
+    value = orjson.loads(body)
     if context.options.field_validation != "Ignore" and _key_count(value) != body.count(b'":'):
-        _duplicates(body, context)
+        _duplicates(body, value, context)
     return value
+
+
+def _words(error: orjson.JSONDecodeError) -> str:
+    """Return what is wrong with a JSON text; that it just ends is said as Go says it."""
+    return "unexpected end of JSON input" if "unexpected end of data" in error.msg or not error.doc else str(error)
+
+
+def _summary(body: bytes) -> str:
+    """Return the beginning of a body, as text where it looks like an object."""
+    if not body:
+        return "<empty>"
+    more = " ..." if len(body) > SUMMARY_MOST else ""
+    begin = body[:SUMMARY_MOST]
+    return (begin.decode(errors="replace") if body.startswith(b"{") else begin.hex()) + more
 
 
 def _key_count(value: Any) -> int:
@@ -183,7 +204,7 @@ def _key_count(value: Any) -> int:
     return sum(_key_count(v) for v in value if isinstance(v, dict | list)) if isinstance(value, list) else 0
 
 
-def _duplicates(body: bytes, context: Context) -> None:
+def _duplicates(body: bytes, value: Any, context: Context) -> None:
     """Complain about keys that stand twice in one object: the decoder above silently keeps the last."""
     found: list[str] = []
 
@@ -199,7 +220,9 @@ def _duplicates(body: bytes, context: Context) -> None:
         return
     texts = [f'duplicate field "{name}"' for name in found]
     if context.options.field_validation == "Strict":
-        raise BadRequest(f"strict decoding error: {', '.join(texts)}")
+        kind, version = (str(value.get(f, "")) if isinstance(value, dict) else "" for f in ("kind", "apiVersion"))
+        about = f'{kind} in version "{version.rpartition("/")[2]}" cannot be handled as a {kind}: ' if kind else ""
+        raise BadRequest(f"{about}strict decoding error: {', '.join(texts)}")
     context.warnings.extend(texts)
 
 

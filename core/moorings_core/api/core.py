@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from moorings_core.ports.cluster import ClusterConfig
-from moorings_core.ports.errors import BadRequest, NotFound
+from moorings_core.ports.errors import BadRequest
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.ports.store import Store
 from moorings_core.registry.kinds import Kind, Registry, built_in
@@ -37,7 +37,7 @@ class ApiCore:
         """Return a kind by its resource. Raises NotFound."""
         found = self.registry.lookup(resource.group, resource.version, resource.plural)
         if found is None:
-            raise NotFound("the server could not find the requested resource")
+            raise problems.no_resource()
         return found
 
     async def get(self, resource: Resource, key: Key, subresource: str = "") -> Object:
@@ -60,7 +60,7 @@ class ApiCore:
             return self.writer.plan_change(kind, key, lambda pod: _bound(resource, key, pod, body), context, "binding")
         if resource.plural == "pods" and name == "eviction":
             return self.writer.plan_delete(kind, key, context)
-        raise problems.method_not_allowed(resource, "create")
+        raise problems.method_not_allowed()
 
     async def update_scale(self, resource: Resource, key: Key, scale: Object, context: Context) -> Object:
         """Set the replicas of a workload through its scale."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import orjson
 
-from moorings_core.ports.errors import ApiError, BadRequest, Invalid, NotFound
+from moorings_core.ports.errors import ApiError, BadRequest, NotFound
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.registry import strategy
 from moorings_core.registry.kinds import Kind
+from moorings_core.registry.validation import to_invalid
+from moorings_core.registry.validation.errors import invalid
 
 from . import codec, problems
 from .authentication import Authenticator
@@ -21,16 +24,18 @@ from .codec import Accepted
 from .context import Context, WriteOptions, delete_options
 from .core import ApiCore
 from .http.message import Request, Response
+from .listing import LIST_OPTIONS, list_errors, watch_errors
 from .metrics import Metrics
 from .nodes import Endpoint, NodeRelay, assigned_node, container_path, missing_node
 from .paths import Target, find, parse, verb
 from .reads import ListOptions
 from .reviews import Reviews
-from .statics import Statics
+from .statics import Statics, no_page
 from .watches import Watcher, WatchOptions
 from .writes import apply_patch
 
 WATCH_SECONDS = 1800
+NUMBER = re.compile(r"-?\d+")
 STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
 JSON_HEADERS = {"Content-Type": "application/json"}
 NOT_STORED = {"authentication.k8s.io", "authorization.k8s.io"}
@@ -76,14 +81,16 @@ class Handler:
     async def _resource(self, request: Request, target: Target, action: str, context: Context) -> Response:
         kind = find(self._core.registry, target)
         if kind is None:
-            raise NotFound("the server could not find the requested resource")
+            if not self._core.registry.of(target.group, target.version):
+                return no_page()
+            raise problems.no_resource()
         if target.subresource:
             return await self._subresource(request, kind, target, action, context)
         misplaced = action == "create" if target.name else action in ("update", "patch")
         if action not in kind.verbs or misplaced:
-            raise problems.method_not_allowed(kind.resource, action)
+            raise problems.method_not_allowed()
         if target.group in NOT_STORED:
-            return _json(self._reviews.review(target.plural, codec.decode(request, context), context.user), 201)
+            return _json(self._reviews.review(target.plural, codec.decode(request, context, kind.resource.kind), context.user), 201)
         return await self._object(request, kind, target, action, context)
 
     async def _object(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
@@ -100,12 +107,12 @@ class Handler:
                 return await self._watch(request, resource, target)
             case "create":
                 if kind.resource.plural == "bindings":
-                    body_ = codec.decode(request, context)
+                    body_ = codec.decode(request, context, "Binding")
                     return await self._bind(target.namespace, body_["metadata"].get("name", ""), body_, context)
-                made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context), context)
+                made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context, resource.kind), context)
                 return _encoded(request, resource, made, 201)
             case "update":
-                obj = codec.decode(request, context)
+                obj = codec.decode(request, context, resource.kind)
                 return _encoded(request, resource, await self._core.writer.update(kind, key, obj, context))
             case "patch":
                 patch, how_ = codec.decode_patch(request, context)
@@ -124,30 +131,33 @@ class Handler:
             target.namespace,
             query.get("labelSelector", ""),
             fields,
-            _number(query.get("limit", "0"), "limit"),
+            _number(query.get("limit", "0")),
             query.get("continue", ""),
             query.get("resourceVersion", ""),
             query.get("resourceVersionMatch", ""),
         )
+        if found := list_errors(query):
+            raise to_invalid(LIST_OPTIONS, "", found)
         listing = await self._core.reader.list(resource, options)
         return Response(200, await codec.many(resource, listing.items, listing.metadata(), how), dict(JSON_HEADERS))
 
     async def _watch(self, request: Request, resource: Resource, target: Target) -> Response:
         query, how = request.query, codec.accepted(request)
-        initial = _flag(request, "sendInitialEvents")
-        if initial and query.get("resourceVersionMatch") != "NotOlderThan":
-            text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: {text}')
+        if found := watch_errors(query):
+            raise to_invalid(LIST_OPTIONS, "", found)
         options = WatchOptions(
             target.namespace,
             query.get("labelSelector", ""),
             query.get("fieldSelector", ""),
             query.get("resourceVersion", ""),
             _flag(request, "allowWatchBookmarks"),
-            initial,
+            _flag(request, "sendInitialEvents"),
         )
+        if options.version and not NUMBER.fullmatch(options.version):
+            problem = invalid("resourceVersion", options.version, f'strconv.ParseUint: parsing "{options.version}": invalid syntax')
+            raise ApiError(str(problem), reason="")
         watcher = Watcher(self._core.cache, resource, options)
-        asked = _number(query.get("timeoutSeconds", "0"), "timeoutSeconds")
+        asked = _number(query.get("timeoutSeconds", "0"))
         seconds = asked or random.uniform(WATCH_SECONDS, 2 * WATCH_SECONDS)
         return Response(200, headers=dict(JSON_HEADERS), stream=self._events(watcher, resource, how, seconds))
 
@@ -173,7 +183,7 @@ class Handler:
             yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
 
     async def _delete(self, request: Request, kind: Kind, key: Key, context: Context) -> Response:
-        context.options = delete_options(codec.decode(request, context) if request.body else {}, context.options)
+        context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
         obj, gone = await self._core.writer.delete(kind, key, context)
         if not gone or strategy.returns_deleted(kind.resource):
             return _encoded(request, kind.resource, obj)
@@ -183,7 +193,7 @@ class Handler:
         return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 
     async def _delete_many(self, request: Request, kind: Kind, target: Target, context: Context) -> Response:
-        context.options = delete_options(codec.decode(request, context) if request.body else {}, context.options)
+        context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
         query = request.query
         options = ListOptions(target.namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         listing = await self._core.reader.list(kind.resource, options)
@@ -203,7 +213,7 @@ class Handler:
         if name == "proxy":
             return await self._proxy(request, resource, key, target.rest)
         if action not in kind.subresources[name].verbs:
-            raise problems.method_not_allowed(resource, action)
+            raise problems.method_not_allowed()
         if name == "scale":
             return await self._scale(request, kind, key, action, context)
         if action == "create":
@@ -211,13 +221,13 @@ class Handler:
         if action == "get":
             return _encoded(request, resource, self._core.reader.get(resource, key).object)
         if action == "update":
-            body = codec.decode(request, context)
+            body = codec.decode(request, context, resource.kind)
             return _encoded(request, resource, await self._core.writer.update(kind, key, body, context, name))
         patch, how = codec.decode_patch(request, context)
         return _encoded(request, resource, await self._core.writer.patch(kind, key, patch, how, context, name))
 
     async def _create_subresource(self, request: Request, kind: Kind, key: Key, name: str, context: Context) -> Response:
-        body = codec.decode(request, context)
+        body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
             return _json(self._reviews.token(key, body), 201)
         if name == "eviction":
@@ -243,7 +253,7 @@ class Handler:
         if action == "get":
             return _json(current)
         if action == "update":
-            return _json(await self._core.update_scale(resource, key, codec.decode(request, context), context))
+            return _json(await self._core.update_scale(resource, key, codec.decode(request, context, "Scale"), context))
         patch, how = codec.decode_patch(request, context)
         changed = apply_patch(current, patch, "json" if how == "json" else "merge", None)
         return _json(await self._core.update_scale(resource, key, changed, context))
@@ -303,7 +313,7 @@ def _options(request: Request) -> WriteOptions:
         field_validation=validation,
         field_manager=query.get("fieldManager", "") or _agent(request),
         force=query.get("force") == "true",
-        grace=_number(grace, "gracePeriodSeconds") if grace else None,
+        grace=_number(grace) if grace else None,
         propagation=query.get("propagationPolicy", ""),
     )
 
@@ -318,9 +328,9 @@ def _flag(request: Request, name: str) -> bool:
     return request.query.get(name, "").lower() in ("true", "1")
 
 
-def _number(text: str, name: str) -> int:
-    if not text.isdigit():
-        raise BadRequest(f"{name}: {text!r} is not a number")
+def _number(text: str) -> int:
+    if not NUMBER.fullmatch(text):
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return int(text)
 
 

@@ -7,10 +7,8 @@ from moorings_core.ports.objects import Object, Resource
 
 
 def _details(resource: Resource, name: str, uid: str = "") -> Object:
-    details: Object = {"name": name, "kind": resource.plural}
-    if resource.group:
-        details["group"] = resource.group
-    return details | ({"uid": uid} if uid else {})
+    details = {"name": name, "group": resource.group, "kind": resource.plural, "uid": uid}
+    return {k: v for k, v in details.items() if v}
 
 
 def _qualified(resource: Resource) -> str:
@@ -40,9 +38,14 @@ def precondition(resource: Resource, name: str, why: str) -> Conflict:
     return Conflict(f'Operation cannot be fulfilled on {kind} "{name}": {why}', details=details)
 
 
-def method_not_allowed(resource: Resource, verb: str) -> MethodNotAllowed:
+def method_not_allowed() -> MethodNotAllowed:
     """The resource has no such verb."""
-    return MethodNotAllowed(f'{verb} is not supported on resources of kind "{_qualified(resource)}"', details=_details(resource, ""))
+    return MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+
+
+def no_resource() -> NotFound:
+    """There is no such resource in a group that is there."""
+    return NotFound("the server could not find the requested resource", details={})
 
 
 def expired(asked: int, oldest: int) -> Expired:

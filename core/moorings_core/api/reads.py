@@ -12,6 +12,7 @@ from moorings_core.ports.errors import BadRequest
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import Compacted, Store
 from moorings_core.registry import selectors
+from moorings_core.registry.schema import base64_complaint
 
 from . import problems
 from .cache import Cache, Stored, store_key, stored
@@ -114,7 +115,8 @@ class Reader:
         try:
             at, after = orjson.loads(base64.urlsafe_b64decode(options.continue_))
         except ValueError as error:
-            raise BadRequest("continue key is not valid") from error
+            why = base64_complaint(options.continue_) or "illegal base64 data at input byte 0"
+            raise BadRequest(f"invalid continue token: continue key is not valid: {why}") from error
         return await self._page(resource, options, selection, at or self._cache.revision, after)
 
     async def _page(self, resource: Resource, options: ListOptions, selection: Selection, at: int, after: str) -> Listing:

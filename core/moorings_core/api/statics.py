@@ -64,7 +64,7 @@ class Statics:
                 return _json(self._issuer())
         found = self._document(request, path)
         if found is None:
-            raise NotFound("the server could not find the requested resource")
+            return no_page()
         return _conditional(request, found)
 
     def _document(self, request: Request, path: str) -> Document | None:
@@ -111,6 +111,11 @@ class Statics:
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
         }
+
+
+def no_page() -> Response:
+    """Return the answer for a path that no part of the API serves."""
+    return Response(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
 
 
 def _conditional(request: Request, document: Document) -> Response:

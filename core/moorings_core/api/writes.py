@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import orjson
+
 from moorings_core.api.patch import PatchDoesNotFit, PatchError, json_patch, merge_patch, strategic_patch
 from moorings_core.ports.client import PatchType
 from moorings_core.ports.errors import (
@@ -30,6 +32,7 @@ from moorings_core.registry import defaults, strategy
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
+from moorings_core.registry.validation.errors import invalid
 
 from . import problems
 from .admission import NAME_LETTERS, Admission
@@ -39,6 +42,8 @@ from .context import Context
 from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
+NO_KIND = Resource("", "", "", "", False)
+"""What upstream names in its answer to a patch that does not fit"""
 NAME_TRIES, TRIES = 5, 1000
 DEPENDENTS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 Change = Callable[[Object], Object]
@@ -83,7 +88,7 @@ class Writer:
         else:
             metadata.pop("namespace", None)
         if metadata.get("resourceVersion"):
-            raise BadRequest("resourceVersion should not be set on objects to be created")
+            raise ApiError("resourceVersion should not be set on objects to be created", reason="")
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = _generate(metadata["generateName"])
         for field in (*strategy.OWNED, "resourceVersion"):
@@ -214,8 +219,11 @@ class Writer:
 
     def settled(self, pending: Pending) -> None:
         """Give back what was reserved for a write that is now stored, or never will be."""
-        if _is_service(pending.resource):
-            self._services.release(pending.result)
+        self._give_back(pending.resource, pending.result)
+
+    def _give_back(self, resource: Resource, obj: Object) -> None:
+        if _is_service(resource):
+            self._services.release(obj)
 
     def settled_object(self, pending: Pending, revision: int) -> Object:
         """Return the stored object of a committed write."""
@@ -294,23 +302,19 @@ class Writer:
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
         if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
-            given = f"{obj['apiVersion']}, Kind={obj['kind']}"
-            raise BadRequest(f"the object provided is unrecognized (must be of type {resource.kind}): got {given}")
+            raise BadRequest(f"{_as(obj, resource)}: {self._strange(obj, resource)}")
         schema = kind.schema
         if schema is None or is_clean(obj, schema):
             obj.setdefault("metadata", {})
             return
         wrong = check_types(obj, schema)
         if wrong:
-            path, complaint = wrong[0]
-            raise BadRequest(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: {complaint} ({path})'
-            )
+            raise BadRequest(f"{_as(obj, resource)}: {wrong[0][1]}")
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
         unknown = find_unknown(obj, schema)
         if unknown:
-            _complain(unknown, context)
+            _complain(unknown, _as(obj, resource), context)
         clean = prune(obj, schema)
         if clean is not obj:
             obj.clear()
@@ -320,17 +324,33 @@ class Writer:
         new = apply_patch(old, patch, patch_type, kind.schema)
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise BadRequest("the patch leaves no object")
-        for field in ("resourceVersion", "uid"):
-            if new["metadata"].get(field) not in (None, "", old["metadata"][field]):
-                raise problems.conflict(kind.resource, key.name)
+        self._check_patched(kind, new)
+        if new["metadata"].get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
+            raise problems.conflict(kind.resource, key.name)
+        if new["metadata"].get("uid") not in (None, "", old["metadata"]["uid"]):
+            raise to_invalid(kind.resource, key.name, [invalid("metadata.uid", new["metadata"]["uid"], "field is immutable")])
         if new["metadata"].get("name") != key.name:
             raise BadRequest(f"the name of the object ({new['metadata'].get('name')}) does not match the name on the URL ({key.name})")
         return new
 
+    @staticmethod
+    def _check_patched(kind: Kind, new: Object) -> None:
+        """Refuse a patch that makes something that is no object of the kind: the patch is wrong then, not the request."""
+        wrong = check_types(new, kind.schema) if kind.schema is not None and not is_clean(new, kind.schema) else []
+        if wrong:
+            shown = orjson.dumps(new).decode()
+            raise to_invalid(NO_KIND, "", [invalid("patch", shown, wrong[0][1])])
+
+    @staticmethod
+    def _strange(obj: Object, resource: Resource) -> str:
+        given: str = obj["apiVersion"]
+        if given == resource.api_version or given.partition("/")[0] != resource.group:
+            return f'no kind "{obj["kind"]}" is registered for version "{given}"'
+        return f"the API version in the data ({given}) does not match the expected API version ({resource.api_version})"
+
     def _check(self, resource: Resource, obj: Object, errors: list[Any]) -> None:
         if errors:
-            if _is_service(resource):
-                self._services.release(obj)
+            self._give_back(resource, obj)
             raise to_invalid(resource, obj["metadata"].get("name", ""), errors)
 
     def _stored(self, resource: Resource, key: Key) -> Stored:
@@ -353,7 +373,7 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
                 return copied(merge_patch(document, patch))
         return copied(strategic_patch(document, patch, schema))
     except PatchDoesNotFit as error:
-        raise Invalid(f"the server rejected our request due to an error in our request: {error}") from error
+        raise Invalid(f"the server rejected our request due to an error in our request: {error}", details={}) from error
     except PatchError as error:
         raise BadRequest(str(error)) from error
 
@@ -365,10 +385,16 @@ def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
     return problems.not_found(pending.resource, name) if error.have == 0 else problems.conflict(pending.resource, name)
 
 
-def _complain(unknown: list[str], context: Context) -> None:
+def _as(obj: Object, resource: Resource) -> str:
+    """Return how an answer begins that says why a body is no object of a kind."""
+    version = str(obj["apiVersion"]).rpartition("/")[2]
+    return f'{obj["kind"]} in version "{version}" cannot be handled as a {resource.kind}'
+
+
+def _complain(unknown: list[str], about: str, context: Context) -> None:
     texts = [f'unknown field "{path}"' for path in unknown]
     if context.options.field_validation == "Strict":
-        raise BadRequest(f"strict decoding error: {', '.join(texts)}")
+        raise BadRequest(f"{about}: strict decoding error: {', '.join(texts)}")
     if context.options.field_validation == "Warn":
         context.warnings.extend(texts)
 
@@ -376,7 +402,7 @@ def _complain(unknown: list[str], context: Context) -> None:
 def _match_namespace(metadata: Object, namespace: str) -> None:
     given = metadata.setdefault("namespace", namespace)
     if given != namespace:
-        raise BadRequest(f"the namespace of the provided object does not match the namespace sent on the request ({given} != {namespace})")
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 
 def _generate(base: str) -> str:

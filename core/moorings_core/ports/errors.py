@@ -20,7 +20,10 @@ class MooringsError(Exception):
 
 
 class ApiError(MooringsError):
-    """An error Status from the API. Subclasses fix `code` and `reason`; `details` and `metadata` are those of the Status."""
+    """An error Status from the API. Subclasses fix `code` and `reason`; `details` and `metadata` are those of the Status.
+
+    Details that are given and empty are sent, as upstream does where it has nothing to say in them.
+    """
 
     code: int = 500
     reason: str = "InternalError"
@@ -29,6 +32,7 @@ class ApiError(MooringsError):
         super().__init__(message)
         self.message = message
         self.details: Object = details or {}
+        self._with_details = details is not None
         self.metadata: Object = {}
         if code is not None:
             self.code = code
@@ -38,8 +42,8 @@ class ApiError(MooringsError):
     def status(self) -> Object:
         """Return the error as the `Status` object that goes over the wire."""
         status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure"}
-        status |= {"message": self.message, "reason": self.reason, "code": self.code}
-        if self.details:
+        status |= {"message": self.message, "code": self.code} | ({"reason": self.reason} if self.reason else {})
+        if self.details or self._with_details:
             status["details"] = self.details
         return status
 

@@ -23,7 +23,7 @@ def parse(text: str) -> Fraction:
     """Return the exact value. Raises ValueError with upstream's rule."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError(f"quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$', got {text!r}")
+        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
     number, exponent, suffix = match.groups()
     scale = Fraction(10) ** int(exponent[1:]) if exponent else _SUFFIXES[suffix]
     return Fraction(number) * scale

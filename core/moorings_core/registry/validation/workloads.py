@@ -88,7 +88,7 @@ def _own_pods(job: Object) -> list[FieldError]:
     """Return whether a Job's selector and labels are others than those that the server makes from its uid."""
     spec, metadata = job.get("spec") or {}, job["metadata"]
     path = SPEC / "template" / "metadata" / "labels"
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    labels = _template_labels(spec)
     found: list[FieldError] = []
     expected = {
         "controller-uid": metadata.get("uid", ""),
@@ -181,7 +181,7 @@ def _not_negative(spec: Object, *fields: str) -> list[FieldError]:
 
 def _selector(spec: Object, word: str = "deployment") -> list[FieldError]:
     selector = spec.get("selector")
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    labels = _template_labels(spec)
     mismatch = invalid(SPEC / "template" / "metadata" / "labels", labels, "`selector` does not match template `labels`")
     if selector is None:
         return [required(SPEC / "selector"), mismatch]
@@ -194,6 +194,10 @@ def _selector(spec: Object, word: str = "deployment") -> list[FieldError]:
     except ValueError as error:
         return [invalid(SPEC / "selector", selector, str(error))]
     return [] if matches else [mismatch]
+
+
+def _template_labels(spec: Object) -> dict[str, str]:
+    return dict(sorted((((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}).items()))
 
 
 def _template(spec: Object, restart_policies: tuple[str, ...]) -> list[FieldError]:
