@@ -1,4 +1,5 @@
-"""Requests at a fixed rate and one long TCP stream to each echo server, until standard input ends; then a report as JSON.
+"""Requests at a fixed rate and one long TCP stream to each echo server, until standard input ends, for a second at least; then a
+report as JSON.
 
 Run inside a network namespace: python load.py RATE http://ADDRESS:PORT/PATH|echo://ADDRESS:PORT ... Prints "ready" once every
 target has answered. The rate is kept whether answers come or not: a request that is late is not made up for by waiting.
@@ -86,7 +87,7 @@ async def main(rate, urls):
     pages = cycle(url for url in urls if url.startswith("http://"))
     streams = [asyncio.create_task(report.stream(url)) for url in urls if url.startswith("echo://")]
     due, ready = time.monotonic(), False
-    while not end.done():
+    while not end.done() or report.requests < rate:  # what was done meanwhile may have taken less than a second
         task = asyncio.create_task(report.request(next(pages)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)

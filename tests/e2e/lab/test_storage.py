@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from moorings_core.kernel import loops as kernel_loops
+
 from . import places
 
 pytestmark = pytest.mark.lab
@@ -85,11 +87,10 @@ def images(lab, node: str) -> set[Path]:
     return set((places.layout(lab).node_root(node) / "agent/volumes/image/volumes").iterdir())
 
 
-def loops(lab, node: str) -> list[str]:
-    """Return the backing files of loop devices that are on this node's volumes."""
-    directory = str(places.layout(lab).node_root(node) / "agent/volumes/image/volumes")
-    backing = (file.read_text().strip() for file in Path("/sys/block").glob("loop*/loop/backing_file") if file.exists())
-    return [name for name in backing if name.startswith(directory)]
+def devices(lab, node: str) -> set[tuple[int, int]]:
+    """Return the inodes of this node's volumes that have a loop device (paths of a dead node's mounts read otherwise)."""
+    inodes = {kernel_loops.identity(file) for file in images(lab, node)}
+    return {loop.backing for loop in kernel_loops.attached()} & inodes
 
 
 def home(lab, namespace: str, name: str) -> str:
@@ -115,11 +116,14 @@ def test_the_default_class_makes_a_volume_for_the_first_consumer_that_outlives_p
     assert home(lab, namespace, "second") == node, "pods go where their data is"
     assert lab.exec("second", "cat", "/data/file", namespace=namespace).stdout == "kept\n"
     (file,) = (f for f in images(lab, node) if f.name.startswith(made["spec"]["csi"]["volumeHandle"]))
+    inode = kernel_loops.identity(file)
+    assert kernel_loops.find(inode)
     lab.kubectl("delete", "pvc", "data", "-n", namespace, "--wait=false")
     assert phase(lab, namespace, "data") == "Bound", "a claim in use is kept until its pod is gone"
     lab.kubectl("delete", "pod", "second", "-n", namespace)
     lab.kubectl("wait", "--for=delete", f"pv/{made['metadata']['name']}", "--timeout=30s")
-    assert not file.exists() and str(file) not in loops(lab, node)
+    assert not file.exists()
+    assert kernel_loops.find(inode) is None
 
 
 def test_a_full_volume_says_so_at_its_limit_and_its_neighbour_goes_on(lab, namespace, storage_class):
@@ -192,7 +196,8 @@ def test_a_volume_in_use_survives_a_power_off_and_no_device_is_leaked(lab, names
     lab.apply(claim("data", more=f"storageClassName: {storage_class()}") + pod("before", "data", more=more), namespace)
     lab.wait_ready("before", namespace=namespace)
     lab.exec("before", "sh", "-c", "echo kept > /data/file && sync", namespace=namespace)
-    assert len(loops(lab, node)) == 1
+    before = devices(lab, node)
+    assert len(before) == 1
     lab.moorings("node", "poweroff", node)
     try:
         lab.kubectl("wait", "--for=condition=Ready=Unknown", f"node/{node}", "--timeout=30s")
@@ -203,9 +208,9 @@ def test_a_volume_in_use_survives_a_power_off_and_no_device_is_leaked(lab, names
     lab.apply(pod("after", "data", more=more), namespace)
     lab.wait_ready("after", namespace=namespace)
     assert lab.exec("after", "cat", "/data/file", namespace=namespace).stdout == "kept\n"
-    assert len(loops(lab, node)) == 1
+    assert devices(lab, node) == before
     lab.kubectl("delete", "pod/after", "pvc/data", "-n", namespace)
-    lab.wait_for("the device to be given back", lambda: not loops(lab, node))
+    lab.wait_for("the device to be given back", lambda: all(kernel_loops.find(inode) is None for inode in before))
 
 
 def test_an_agent_killed_again_and_again_while_it_provisions_makes_exactly_one_volume_for_each_claim(lab, namespace, storage_class):

@@ -44,7 +44,7 @@ def swap_under_load(lab, world: matrix.World, backend: str) -> None:
         lab.moorings("swap", "network", backend)
     for report in (first, second):
         assert report["failures"] == [], f"of {report['requests']} requests"
-        assert report["requests"] == report["answered"] > RATE / 2, "the load went on all the time"
+        assert report["requests"] == report["answered"] >= RATE
         (stream,) = report["streams"].values()
         assert stream["error"] == "" and stream["echoed"] > 0
 
