@@ -13,6 +13,7 @@ from pathlib import Path
 from . import peers
 from .cases import cases
 from .compare import differences
+from .more import more
 
 KNOWN = Path(__file__).with_name("known.txt")
 
@@ -27,13 +28,13 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in cases():
-                answers = [(theirs.ask(request), ours.ask(request)) for request in requests]
+            for name, requests in [*cases(), *more()]:
+                answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue
                 ran += 1
-                for number, pair in enumerate(answers):
-                    found |= {f"{name} [{number}] {line}" for line in differences(*pair)}
+                for number, (request, *pair) in enumerate(answers):
+                    found |= {f"{name} [{number}] {line}" for line in differences(request, *pair)}
         finally:
             for peer in (theirs, ours):
                 if peer is not None:

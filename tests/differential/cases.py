@@ -104,7 +104,10 @@ def lives() -> Iterator[Case]:
                 f"{kind} with an unknown field",
                 [Request("POST", f"{all_of}?fieldValidation=Strict", obj(api, kind, "y", **rest, surprise=1))],
             )
-            yield f"{kind} without a name", [Request("POST", all_of, {"apiVersion": api, "kind": kind, "metadata": {}, **rest})]
+            yield (
+                f"{kind} without a name",
+                [Request("POST", f"{all_of}?dryRun=All", {"apiVersion": api, "kind": kind, "metadata": {}, **rest})],
+            )
             yield f"{kind} with a wrong name", [Request("POST", all_of, obj(api, kind, "No_Name", **rest))]
             yield f"{kind} as another kind", [Request("POST", all_of, obj(api, "Wrong", "y", **rest))]
             yield f"{kind} deleted", [Request("DELETE", f"{one}?gracePeriodSeconds=0"), Request("GET", one)]

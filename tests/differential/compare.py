@@ -6,9 +6,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .peers import Answer
+from .peers import Answer, Request
 
-VOLATILE = {"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink", "description"}
+VOLATILE = {
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "managedFields",
+    "selfLink",
+    "description",
+    "continue",
+    "token",
+}
 VOLATILE |= {"goVersion", "compiler", "buildDate", "gitCommit"}
 """What differs between any two servers, managedFields (compared where a case asks for it), and prose, which ours leaves out."""
 AGE = re.compile(r"\d{1,2}s")
@@ -19,27 +29,38 @@ MASKS = (
     (re.compile(r'(\\?"resourceVersion\\?":\\?")\d+'), r"\1VERSION"),
     (re.compile(r' in scheme "pkg/runtime/scheme.go:\d+"'), ""),
     (re.compile(r'Invalid value: "\{.*\}": json'), "Invalid value: OBJECT: json"),
+    (re.compile(r"\n@@.*", re.DOTALL), ""),
     (re.compile(r"192\.0\.2\.1:\d+"), "ADDRESS"),
 )
 """What stands in texts and differs between two runs."""
 
 
-def differences(theirs: Answer, ours: Answer) -> list[str]:
+def differences(request: Request, theirs: Answer, ours: Answer) -> list[str]:
     """Return a line for each place where our answer differs from upstream's."""
     if theirs.code != ours.code:
         return [f"code: upstream {theirs.code} ({_masked(_words(theirs.body))}), ours {ours.code} ({_masked(_words(ours.body))})"]
-    return list(_compare("", normal(theirs.body), normal(ours.body)))
+    if request.pick:
+        return list(_members(*(set(a.body.get(request.pick, ())) for a in (theirs, ours))))
+    return list(_compare("", *(normal(a.body, managed=request.managed) for a in (theirs, ours))))
 
 
-def normal(body: Any) -> Any:
-    """Return a body without its volatile parts."""
+def _members(theirs: set[str], ours: set[str]) -> Iterator[str]:
+    for name in sorted(n for n in theirs ^ ours if "/watch/" not in n):  # an old form of watches that no client asks for
+        yield f"{name}: upstream {'has it' if name in theirs else 'has it not'}"
+
+
+def normal(body: Any, *, managed: bool = False) -> Any:
+    """Return a body without its volatile parts; managed: with who manages what."""
     if isinstance(body, list):
-        return [normal(item) for item in body]
+        return [normal(item, managed=managed) for item in body]
     if isinstance(body, str):
         return "AGE" if AGE.fullmatch(body) else _masked(body)
     if not isinstance(body, dict):
         return body
-    kept = {key: normal(value) for key, value in body.items() if key not in VOLATILE}
+    kept = {key: normal(value, managed=managed) for key, value in body.items() if key not in VOLATILE}
+    if managed and "managedFields" in body:
+        entries = ({k: v for k, v in entry.items() if k != "time"} for entry in body["managedFields"])
+        kept["managedFields"] = {f"{e['manager']}/{e['operation']}/{e.get('subresource', '')}": e for e in entries}
     if "details" in kept and "reason" in kept:
         kept["details"] = _details(kept["details"])
     return kept

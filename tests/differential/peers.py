@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,19 @@ READY_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. body: bytes as they are, anything else as JSON."""
+    """One request. body: bytes as they are, anything else as JSON.
+
+    {continue} and {resourceVersion} in the path are those of the answer before. managed: compare who manages what. stream: the answer
+    is a line an event. pick: compare only the keys of this part of the answer.
+    """
 
     method: str
     path: str
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    managed: bool = False
+    stream: bool = False
+    pick: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,18 @@ class Peer:
         self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE  # both servers are ours, on loopback
         directory.mkdir(parents=True)
 
+    def ask_all(self, requests: list[Request]) -> list[Answer]:
+        """Send requests in order; later ones may name parts of the answer before."""
+        answers: list[Answer] = []
+        for request in requests:
+            body = answers[-1].body if answers else {}
+            metadata = body.get("metadata", {}) if isinstance(body, dict) else {}
+            where = request.path
+            for name in ("continue", "resourceVersion"):
+                where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
+            answers.append(self.ask(replace(request, path=where)))
+        return answers
+
     def ask(self, request: Request) -> Answer:
         """Send a request as administrator."""
         raw = isinstance(request.body, bytes) or request.body is None
@@ -59,7 +79,7 @@ class Peer:
         asked = urllib.request.Request(url, data=data, method=request.method, headers=headers)
         try:
             with urllib.request.urlopen(asked, context=self._tls, timeout=30) as answer:
-                return _answer(answer.status, answer.read(), dict(answer.headers))
+                return _answer(answer.status, answer.read(), dict(answer.headers), stream=request.stream)
         except urllib.error.HTTPError as error:
             with error:
                 return _answer(error.code, error.read(), dict(error.headers))
@@ -134,8 +154,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _answer(code: int, body: bytes, headers: dict[str, str]) -> Answer:
+def _answer(code: int, body: bytes, headers: dict[str, str], *, stream: bool = False) -> Answer:
     try:
+        if stream:
+            return Answer(code, [json.loads(line) for line in body.splitlines()], headers)
         return Answer(code, json.loads(body), headers)
     except ValueError:
         return Answer(code, body.decode(errors="replace"), headers)

@@ -39,6 +39,11 @@ class Admission:
         if plugin is not None:
             plugin(self, obj)
 
+    def update(self, resource: Resource, obj: Object) -> None:
+        """Fill in what an update may not take away."""
+        if (resource.group, resource.plural) == ("", "pods"):
+            self._tolerations(obj["spec"])
+
     def delete(self, resource: Resource, key: Key) -> None:
         """Refuse deletions that would break the cluster. Raises Forbidden."""
         if (resource.group, resource.plural) == ("", "namespaces") and key.name in ALWAYS_THERE:

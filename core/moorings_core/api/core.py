@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 from moorings_core.ports.cluster import ClusterConfig
-from moorings_core.ports.errors import BadRequest
+from moorings_core.ports.errors import ApiError, BadRequest
 from moorings_core.ports.objects import Key, Object, Resource
-from moorings_core.ports.store import Store
+from moorings_core.ports.store import PutRecord, Store
 from moorings_core.registry.kinds import Kind, Registry, built_in
 
 from . import problems
 from .admission import Admission
-from .cache import Cache
+from .cache import Cache, encode
 from .context import Context
 from .reads import Reader
 from .scale import apply_scale, scale_of
@@ -59,7 +60,9 @@ class ApiCore:
         if resource.plural == "pods" and name == "binding":
             return self.writer.plan_change(kind, key, lambda pod: _bound(resource, key, pod, body), context, "binding")
         if resource.plural == "pods" and name == "eviction":
-            return self.writer.plan_delete(kind, key, context)
+            if (body.get("metadata") or {}).get("name", key.name) != key.name:
+                raise BadRequest("name in URL does not match name in Eviction object")
+            return _evicted(self.writer.plan_delete(kind, key, context))
         raise problems.method_not_allowed()
 
     async def update_scale(self, resource: Resource, key: Key, scale: Object, context: Context) -> Object:
@@ -71,28 +74,46 @@ class ApiCore:
                 raise problems.conflict(resource, key.name)
             return apply_scale(old, scale)
 
-        return scale_of(resource, await self.writer.mutate(self.kind(resource), key, change, context))
+        return scale_of(resource, await self.writer.mutate(self.kind(resource), key, change, context, "scale"))
+
+
+def binding_of(resource: Resource) -> Resource:
+    """Return how answers name the binding of a pod."""
+    return replace(resource, plural=f"{resource.plural}/binding")
+
+
+def _evicted(pending: Pending) -> Pending:
+    """Return an eviction with its reason on the pod, for whoever counts disruptions."""
+    if not isinstance(pending.operation, PutRecord):
+        return pending
+    pod, reason = pending.result, {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+    marked = {**pod, "status": _with_condition(pod, {"type": "DisruptionTarget", "status": "True", **reason})}
+    return replace(pending, result=marked, operation=replace(pending.operation, value=encode(marked)))
+
+
+def _with_condition(pod: Object, condition: Object) -> Object:
+    """Return a pod's status with a condition that is new."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = pod.get("status") or {}
+    others = [c for c in status.get("conditions", ()) if c["type"] != condition["type"]]
+    return {**status, "conditions": [*others, {**condition, "lastTransitionTime": now}]}
 
 
 def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object:
     node = (binding.get("target") or {}).get("name")
     if not node:
-        raise BadRequest("target.name: Required value")
+        raise ApiError("target.name: Required value", reason="")
     uid = (binding.get("metadata") or {}).get("uid")
     if uid and uid != pod["metadata"]["uid"]:
         raise problems.conflict(resource, key.name, f"the uid of the pod is {pod['metadata']['uid']}, not {uid}")
     if "deletionTimestamp" in pod["metadata"]:
-        raise problems.conflict(resource, key.name, f"pod {key.name} is being deleted, cannot be assigned to a host")
+        raise problems.conflict(binding_of(resource), key.name, f"pod {key.name} is being deleted, cannot be assigned to a host")
     if pod["spec"].get("nodeName"):
-        text = f"pod {key.name} is already assigned to node {pod['spec']['nodeName']!r}"
-        raise problems.conflict(resource, key.name, text)
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    status = pod.get("status") or {}
-    others = [c for c in status.get("conditions", ()) if c["type"] != "PodScheduled"]
-    conditions = [*others, {"type": "PodScheduled", "status": "True", "lastTransitionTime": now}]
+        text = f'pod {key.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
+        raise problems.conflict(binding_of(resource), key.name, text)
     return {
         **pod,
         "metadata": dict(pod["metadata"]),
         "spec": {**pod["spec"], "nodeName": node},
-        "status": {**status, "conditions": conditions},
+        "status": _with_condition(pod, {"type": "PodScheduled", "status": "True"}),
     }

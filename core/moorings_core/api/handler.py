@@ -81,7 +81,7 @@ class Handler:
     async def _resource(self, request: Request, target: Target, action: str, context: Context) -> Response:
         kind = find(self._core.registry, target)
         if kind is None:
-            if not self._core.registry.of(target.group, target.version):
+            if target.group and target.group not in dict(self._core.registry.groups):
                 return no_page()
             raise problems.no_resource()
         if target.subresource:

@@ -72,4 +72,5 @@ def too_new(asked: int, newest: int) -> ServerTimeout:
 
 def bad_version(text: str) -> BadRequest:
     """A resourceVersion is no number."""
-    return BadRequest(f"invalid resource version {text!r}: it must be a number")
+    why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+    return BadRequest(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')

@@ -8,6 +8,8 @@ import time
 from moorings_core.pki.tokens import TokenSigner
 from moorings_core.ports.errors import BadRequest
 from moorings_core.ports.objects import Key, Object, Resource
+from moorings_core.registry.validation import to_invalid
+from moorings_core.registry.validation.errors import invalid
 
 from . import problems
 from .authentication import Authenticator
@@ -17,6 +19,8 @@ from .context import User
 TOKEN_SECONDS, TOKEN_LEAST, TOKEN_MOST = 3600, 600, 1 << 32
 ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", True)
 BOUND_KINDS = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
+TOKENS = Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest", True)
+QUESTIONS = Resource("authorization.k8s.io", "v1", "", "", False)
 
 
 class Reviews:
@@ -31,6 +35,9 @@ class Reviews:
         match plural:
             case "selfsubjectreviews":
                 return body | {"status": {"userInfo": _info(user)}}
+            case "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" if not _one_question(body):
+                text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+                raise to_invalid(QUESTIONS, "", [invalid("spec", None, text)])
             case "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews":
                 return body | {"status": {"allowed": True}}
             case "selfsubjectrulesreviews":
@@ -48,7 +55,8 @@ class Reviews:
         spec = body.get("spec") or {}
         seconds = spec.get("expirationSeconds") or TOKEN_SECONDS
         if not TOKEN_LEAST <= seconds <= TOKEN_MOST:
-            raise BadRequest(f"spec.expirationSeconds: Invalid value: {seconds}: may not specify a duration less than 10 minutes")
+            limit = "less than 10 minutes" if seconds < TOKEN_LEAST else "larger than 2^32 seconds"
+            raise to_invalid(TOKENS, "", [invalid("spec.expirationSeconds", seconds, f"may not specify a duration {limit}")])
         audiences = spec.get("audiences") or [self._audience]
         now = int(time.time())
         bound: Object = {"namespace": key.namespace, "serviceaccount": _reference(account.object)}
@@ -58,7 +66,7 @@ class Reviews:
         end = datetime.datetime.fromtimestamp(now + seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = {"token": self._signer.sign(claims), "expirationTimestamp": end}
         metadata = {"name": key.name, "namespace": key.namespace, "creationTimestamp": None}
-        full = {**spec, "audiences": audiences, "expirationSeconds": seconds}
+        full = {"boundObjectRef": None, **spec, "audiences": audiences, "expirationSeconds": seconds}
         return {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
@@ -88,8 +96,13 @@ class Reviews:
         audiences = tuple(spec.get("audiences") or ())
         user = self._authenticator.by_token(spec.get("token", ""), audiences)
         if user is None:
-            return {"user": {}, "error": "the token is not valid"}
+            return {"user": {}, "error": "invalid bearer token"}
         return {"authenticated": True, "user": _info(user), "audiences": list(audiences or (self._audience,))}
+
+
+def _one_question(review: Object) -> bool:
+    spec = review.get("spec") or {}
+    return (spec.get("resourceAttributes") is None) is not (spec.get("nonResourceAttributes") is None)
 
 
 def _reference(obj: Object) -> Object:

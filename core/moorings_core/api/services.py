@@ -36,7 +36,7 @@ class ServiceAllocator:
         """Fill in clusterIP(s), families and node ports of a Service. Raises Invalid where one asked for is taken or foreign."""
         spec = new["spec"]
         if spec.get("type") == "ExternalName":
-            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
                 spec.pop(field, None)
             return
         self._addresses(new, old)

@@ -32,7 +32,7 @@ from moorings_core.registry import defaults, strategy
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
-from moorings_core.registry.validation.errors import invalid
+from moorings_core.registry.validation.errors import invalid, required
 
 from . import problems
 from .admission import NAME_LETTERS, Admission
@@ -42,6 +42,7 @@ from .context import Context
 from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
+PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions", False)
 NO_KIND = Resource("", "", "", "", False)
 """What upstream names in its answer to a patch that does not fit"""
 NAME_TRIES, TRIES = 5, 1000
@@ -100,7 +101,7 @@ class Writer:
         key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
         if self._collection(resource).get(key) is not None:
             raise problems.already_exists(resource, key.name)
-        if _is_service(resource):
+        if _is_service(resource) and key.name:
             self._services.allocate(obj)
         self._check(resource, obj, validate_create(resource, obj))
         return Pending(resource, obj, PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0))
@@ -108,8 +109,7 @@ class Writer:
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
         """Replace an object, or create it where the kind allows that."""
         given = body.get("metadata", {})
-        if given.get("name", key.name) != key.name:
-            raise BadRequest(f"the name of the object ({given['name']}) does not match the name on the URL ({key.name})")
+        _match_name(given, key)
         conditional = bool(given.get("resourceVersion"))
         if not conditional and not strategy.allows_unconditional_update(kind.resource):
             raise to_invalid(kind.resource, key.name, [_required_version()])
@@ -142,12 +142,13 @@ class Writer:
     async def apply(self, kind: Kind, key: Key, config: Any, context: Context, subresource: str = "") -> tuple[Object, bool]:
         """Apply a configuration server-side; return (object, whether it is new). Raises BadRequest, Conflict."""
         if not context.options.field_manager:
-            raise BadRequest("fieldManager: Required value: is required for apply patch")
+            raise to_invalid(PATCH_OPTIONS, "", [required("fieldManager", "is required for apply patch")])
         if not isinstance(config, dict) or not isinstance(config.get("metadata", {}), dict):
             raise BadRequest("the configuration is not an object")
         manager = Manager(context.options.field_manager, APPLY, kind.resource.api_version, subresource)
         config = copied(config)
         config.setdefault("metadata", {}).setdefault("name", key.name)
+        _match_name(config["metadata"], key)
         self._prepare_body(kind, config, context)
         if not subresource and self._collection(kind.resource).get(key) is None:
             empty: Object = {"metadata": {}}
@@ -250,9 +251,13 @@ class Writer:
                 _match_namespace(new["metadata"], key.namespace)
             defaults.apply(resource, new)
         strategy.prepare_update(resource, new, old, subresource)
+        if not subresource:
+            self._admission.update(resource, new)
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
-        if subresource not in ("status", "binding", "resize", "ephemeralcontainers"):
+        if subresource in ("resize", "ephemeralcontainers"):
+            self._check(resource, new, validate_create(resource, new))
+        elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if "managedFields" in old["metadata"] and not applying:
@@ -399,6 +404,11 @@ def _complain(unknown: list[str], about: str, context: Context) -> None:
         context.warnings.extend(texts)
 
 
+def _match_name(metadata: Object, key: Key) -> None:
+    if metadata.get("name", key.name) != key.name:
+        raise BadRequest(f"the name of the object ({metadata['name']}) does not match the name on the URL ({key.name})")
+
+
 def _match_namespace(metadata: Object, namespace: str) -> None:
     given = metadata.setdefault("namespace", namespace)
     if given != namespace:
@@ -448,7 +458,7 @@ def _marked(resource: Resource, obj: Object, finalizers: list[str], grace: int) 
         metadata["deletionTimestamp"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
         if (resource.group, resource.plural) != ("", "namespaces"):
             metadata["deletionGracePeriodSeconds"] = grace
-        if "generation" in metadata:
+        if "generation" in metadata and known is None:
             metadata["generation"] += 1
     marked = {**obj, "metadata": metadata}
     if (resource.group, resource.plural) == ("", "namespaces"):

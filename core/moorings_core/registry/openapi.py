@@ -155,11 +155,16 @@ def _paths(kind: Kind) -> Object:
             (collection if verb == "list" else item)[method] = _operation(kind, action)
     scope = "{namespace}" if resource.namespaced else ""
     paths = {resource.path(scope): collection} if collection else {}
+    if resource.namespaced and "list" in kind.verbs:
+        paths[resource.path("")] = {"get": _operation(kind, "list")}
     if item:
         paths[resource.path(scope, "{name}")] = item
     for name, subresource in kind.subresources.items():
-        if "patch" in subresource.verbs and subresource.kind == resource.kind:
-            paths[resource.path(scope, "{name}", name)] = {"patch": _write(kind, "patch")}
+        where = resource.path(scope, "{name}", name)
+        paths[where] = {WRITES[v][0]: _write(kind, WRITES[v][1]) for v in subresource.verbs if v in WRITES}
+        paths[where] |= {READS[v][0]: _operation(kind, READS[v][1]) for v in subresource.verbs if v in READS}
+        if name == "proxy":
+            paths[f"{where}/{{path}}"] = paths[where]
     return paths
 
 

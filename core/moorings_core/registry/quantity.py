@@ -45,10 +45,13 @@ def compare(a: str | float, b: str | float) -> int:
     return (left > right) - (left < right)
 
 
+@functools.lru_cache(maxsize=4096)
 def canonical(quantity: str | float) -> str:
     """Return the shortest form with the same kind of suffix: "1000m" is "1", "1024Mi" is "1Gi". Raises ValueError."""
     text = str(quantity)
     value = parse(text)
+    if re.search(r"[eE][+-]?\d", text):
+        return text
     binary = text.endswith("i")
     if binary and value.denominator == 1:
         for suffix, scale in reversed(_BINARY.items()):

@@ -14,7 +14,7 @@ from typing import Any
 from moorings_core.ports.objects import Object
 
 from .facts import Definition, definition
-from .quantity import parse
+from .quantity import canonical, parse
 
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
@@ -132,11 +132,13 @@ def is_clean(value: Any, schema: Schema) -> bool:
     wanted = _JSON_TYPES.get(kind)
     if wanted is None or type(value) not in wanted:
         return value is not None and wanted is None
-    return not (kind == "quantity" and _no_quantity(value)) and not (schema.format == "byte" and base64_complaint(value))
+    return not (kind == "quantity" and _canonical(value) != value) and not (schema.format == "byte" and base64_complaint(value))
 
 
 def prune(value: Any, schema: Schema) -> Any:
-    """Return value without unknown fields, nulls and empty optional maps and lists; what is clean is returned as it is, not copied.
+    """Return value with canonical amounts, without unknown fields, nulls and empty optional maps and lists.
+
+    What is clean is returned as it is, not copied.
 
     An empty map says no more than none, and upstream's Go structs don't keep it; an empty object (`emptyDir: {}`) says something.
     """
@@ -151,6 +153,8 @@ def prune(value: Any, schema: Schema) -> Any:
     if schema.type == "array" and isinstance(value, list) and schema.items is not None:
         items = [prune(v, schema.items) for v in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+    if schema.type == "quantity" and value != (stored := _canonical(value)):
+        return stored or value
     return value
 
 
@@ -212,6 +216,14 @@ def _go_type(schema: Schema) -> str:
         case "quantity":
             return "resource.Quantity"
     return _GO_SCALARS.get(schema.type, "string")
+
+
+def _canonical(value: str | float) -> str | float:
+    """Return an amount as it is stored, or what is no amount as it is (then `check_types` complains)."""
+    try:
+        return canonical(value)
+    except ValueError:
+        return ""
 
 
 def _no_quantity(value: str | float) -> str:

@@ -112,6 +112,8 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
     if subresource == "status":
         _only_status(new, old)
         return
+    if subresource == "binding":
+        return
     if has_status(resource):
         if "status" in old:
             new["status"] = old["status"]
@@ -148,8 +150,10 @@ def returns_deleted(resource: Resource) -> bool:
 
 def deleted(resource: Resource, obj: Object) -> Object:
     """Return how an object looks in the answer to its deletion: a pod was marked first, whatever its grace."""
-    if (resource.group, resource.plural) != ("", "pods") or "deletionTimestamp" in obj["metadata"]:
+    if (resource.group, resource.plural) != ("", "pods"):
         return obj
+    if "deletionTimestamp" in obj["metadata"]:
+        return {**obj, "metadata": {**obj["metadata"], "deletionGracePeriodSeconds": 0}}
     marks = {"deletionTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "deletionGracePeriodSeconds": 0}
     return {**obj, "metadata": {**obj["metadata"], **marks, "generation": obj["metadata"].get("generation", 0) + 1}}
 

@@ -385,3 +385,83 @@ async def test_the_server_lets_the_store_forget_old_history(tmp_path, monkeypatc
         assert (await store.list("core/namespaces/")).records, "what is there stays"
     finally:
         await server.close()
+
+
+PODS = Resource("", "v1", "pods", "Pod", True)
+ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", True)
+
+
+async def pod_of(api, **spec):
+    """A pod that the API has."""
+    await api.core.writer.create(api.core.kind(ACCOUNTS), "d", {"metadata": {"name": "default"}}, Context())
+    body = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
+    return await api.core.writer.create(api.core.kind(PODS), "d", body, Context())
+
+
+async def test_a_binding_says_that_the_pod_is_scheduled_and_is_no_new_generation(api):
+    await pod_of(api)
+    key, binding = Key("d", "p"), {"target": {"name": "n"}}
+    await api.core.create_subresource(PODS, key, "binding", binding, Context())
+    bound = await api.core.get(PODS, key)
+    assert bound["spec"]["nodeName"] == "n"
+    assert [(c["type"], c["status"]) for c in bound["status"]["conditions"]] == [("PodScheduled", "True")]
+    assert bound["metadata"]["generation"] == 1
+    with pytest.raises(Conflict, match='pods/binding "p": pod p is already assigned to node "n"'):
+        await api.core.create_subresource(PODS, key, "binding", binding, Context())
+
+
+async def test_an_eviction_is_written_on_the_pod_that_it_ends(api):
+    await pod_of(api, nodeName="n")
+    key = Key("d", "p")
+    with pytest.raises(BadRequest, match="name in URL does not match name in Eviction object"):
+        await api.core.create_subresource(PODS, key, "eviction", {"metadata": {"name": "other"}}, Context())
+    await api.core.create_subresource(PODS, key, "eviction", {"metadata": {"name": "p"}}, Context())
+    evicted = await api.core.get(PODS, key)
+    assert evicted["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert [(c["type"], c["reason"]) for c in evicted["status"]["conditions"]] == [("DisruptionTarget", "EvictionByEvictionAPI")]
+
+
+async def test_a_second_shorter_deletion_is_no_new_generation(api):
+    await pod_of(api, nodeName="n")
+    kind, key = api.core.kind(PODS), Key("d", "p")
+    first, _ = await api.core.writer.delete(kind, key, Context())
+    second, gone = await api.core.writer.delete(kind, key, Context(options=WriteOptions(grace=3)))
+    assert not gone
+    assert [o["metadata"]["deletionGracePeriodSeconds"] for o in (first, second)] == [30, 3]
+    assert [o["metadata"]["generation"] for o in (first, second)] == [2, 2]
+
+
+async def test_ephemeral_containers_come_by_their_own_path_alone(api):
+    await pod_of(api)
+    kind, key = api.core.kind(PODS), Key("d", "p")
+    patch = {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}
+    with pytest.raises(Invalid, match="pod updates may not change fields other than"):
+        await api.core.writer.patch(kind, key, patch, "strategic", Context())
+    made = await api.core.writer.patch(kind, key, patch, "strategic", Context(), "ephemeralcontainers")
+    assert [c["name"] for c in made["spec"]["ephemeralContainers"]] == ["e"]
+
+
+async def test_tolerations_of_the_cluster_stay_when_a_client_replaces_its_own(api):
+    await pod_of(api)
+    patch = {"spec": {"tolerations": [{"key": "a", "operator": "Exists"}]}}
+    after = await api.core.writer.patch(api.core.kind(PODS), Key("d", "p"), patch, "merge", Context())
+    keys = [t["key"] for t in after["spec"]["tolerations"]]
+    assert keys == ["a", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
+
+
+async def test_who_changes_a_scale_manages_it_there(api):
+    kind, key = api.core.kind(DEPLOYMENTS), Key("d", "w")
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    config = {"metadata": {"name": "w"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    await api.core.writer.apply(kind, key, config, Context(options=WriteOptions(field_manager="one")))
+    await api.core.update_scale(DEPLOYMENTS, key, {"spec": {"replicas": 5}}, Context(options=WriteOptions(field_manager="two")))
+    managed = (await api.core.get(DEPLOYMENTS, key))["metadata"]["managedFields"]
+    assert [m.get("subresource") for m in managed if m["manager"] == "two"] == ["scale"]
+
+
+async def test_an_apply_without_a_manager_or_with_another_name_is_refused(api):
+    kind, key = api.core.kind(MAPS), Key("d", "m")
+    with pytest.raises(Invalid, match="fieldManager: Required value: is required for apply patch"):
+        await api.core.writer.apply(kind, key, {"metadata": {"name": "m"}}, Context())
+    with pytest.raises(BadRequest, match="does not match the name on the URL"):
+        await api.core.writer.apply(kind, key, {"metadata": {"name": "n"}}, Context(options=WriteOptions(field_manager="one")))

@@ -60,7 +60,7 @@ VOLUME = {
 }
 CONFIG = {"metadata": {"name": "c", "namespace": "d"}, "data": {"a": "1"}}
 SECRET = {"metadata": {"name": "s", "namespace": "d"}, "data": {"a": "YQ=="}}
-NODE = {"metadata": {"name": "n"}, "spec": {}}
+NODE = {"metadata": {"name": "n"}, "spec": {"podCIDR": "10.64.0.0/24"}}
 ROLE = {"metadata": {"name": "r", "namespace": "d"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}
 BINDING = {"metadata": {"name": "b", "namespace": "d"}, "roleRef": {"kind": "Role", "name": "r"}}
 CLASS = {"metadata": {"name": "fast"}, "provisioner": "x"}
@@ -71,6 +71,9 @@ SCALER = {
     "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}},
 }
 BUDGET = {"metadata": {"name": "b", "namespace": "d"}, "spec": {"minAvailable": 1}}
+LEASE = {"metadata": {"name": "l", "namespace": "d"}, "spec": {"holderIdentity": "me"}}
+INGRESS = {"metadata": {"name": "i", "namespace": "d"}, "spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}}
+POLICY = {"metadata": {"name": "p", "namespace": "d"}, "spec": {"podSelector": {}}}
 DRIVER = {"metadata": {"name": "csi.example.org"}, "spec": {}}
 NAMESPACE = {"metadata": {"name": "team"}, "spec": {}}
 
@@ -96,5 +99,10 @@ KINDS: dict[str, tuple[str, str, Object]] = {
     "namespace": ("", "namespaces", NAMESPACE),
     "autoscaler": ("autoscaling", "horizontalpodautoscalers", SCALER),
     "budget": ("policy", "poddisruptionbudgets", BUDGET),
+    "lease": ("coordination.k8s.io", "leases", LEASE),
+    "ingress": ("networking.k8s.io", "ingresses", INGRESS),
+    "policy": ("networking.k8s.io", "networkpolicies", POLICY),
+    "bound claim": ("", "persistentvolumeclaims", CLAIM | {"status": {"phase": "Bound"}}),
+    "suspended job": ("batch", "jobs", JOB | {"spec": {**JOB["spec"], "suspend": True}}),
     "driver": ("storage.k8s.io", "csidrivers", DRIVER),
 }

@@ -20,7 +20,10 @@ def test_rounding_is_up():
     assert to_milli("1u") == 1
 
 
-@pytest.mark.parametrize(("text", "short"), [("1000m", "1"), ("1024Mi", "1Gi"), ("0", "0"), ("1500m", "1500m"), ("1e3", "1k")])
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [("1000m", "1"), ("1024Mi", "1Gi"), ("0", "0"), ("1500m", "1500m"), ("1e3", "1e3"), ("1000", "1k"), ("0.5Gi", "512Mi")],
+)
 def test_canonical(text, short):
     assert canonical(text) == short
 

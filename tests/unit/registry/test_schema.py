@@ -118,3 +118,11 @@ def test_the_quick_walk_passes_what_the_three_walks_pass_and_nothing_else(data):
     body = {"spec": tree}
     dirty = check_types(body, DEPLOYMENT) or find_unknown(body, DEPLOYMENT) or prune(body, DEPLOYMENT) is not body
     assert is_clean(body, DEPLOYMENT) is not bool(dirty)
+
+
+def test_amounts_are_stored_in_their_shortest_form():
+    given = workload(resources={"limits": {"cpu": 1, "memory": "1024Mi"}, "requests": {"cpu": "250m"}})
+    assert not is_clean(given, DEPLOYMENT)
+    stored = prune(given, DEPLOYMENT)
+    assert stored == workload(resources={"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "250m"}})
+    assert is_clean(stored, DEPLOYMENT)

@@ -92,7 +92,7 @@ def test_what_happens_to_dependents_where_the_client_does_not_say(name, policy):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_deletion_is_answered_with_the_object_where_upstream_does(name):
     group, plural, _ = KINDS[name]
-    returned = {"pod", "service", "claim", "volume", "class", "driver", "namespace"}
+    returned = {"pod", "service", "claim", "bound claim", "volume", "class", "driver", "namespace"}
     assert strategy.returns_deleted(resource(group, plural)) is (name in returned)
 
 
@@ -104,5 +104,7 @@ def test_a_pod_that_is_gone_at_once_was_marked_in_the_answer():
     assert answered["metadata"]["deletionTimestamp"]
     assert answered["metadata"]["generation"] == 2
     assert pod == before
+    again = strategy.deleted(resource("", "pods"), {**answered, "metadata": {**answered["metadata"], "deletionGracePeriodSeconds": 30}})
+    assert again["metadata"] == answered["metadata"]
     claim = created("claim")
     assert strategy.deleted(resource("", "persistentvolumeclaims"), claim) is claim

@@ -55,7 +55,12 @@ _NODE_FACTS = (
 
 def _node(obj: Object) -> None:
     """What a node has not said yet is empty, not absent: typed clients print it."""
+    spec = obj.get("spec") or {}
+    if spec.get("podCIDR") and not spec.get("podCIDRs"):
+        spec["podCIDRs"] = [spec["podCIDR"]]
     status = obj.setdefault("status", {})
+    if status.get("capacity") and not status.get("allocatable"):
+        status["allocatable"] = dict(status["capacity"])
     status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {"Port": 0})
     facts = status.setdefault("nodeInfo", {})
     for name in _NODE_FACTS:

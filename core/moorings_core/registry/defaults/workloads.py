@@ -40,6 +40,7 @@ def _stateful_set(obj: Object) -> None:
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("podManagementPolicy", "OrderedReady")
+    spec.setdefault("serviceName", "")
     update = spec.setdefault("updateStrategy", {})
     update.setdefault("type", "RollingUpdate")
     if update["type"] == "RollingUpdate":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
 
-from . import metadata, network, placement, pods, settings, storage, workloads
+from . import metadata, network, placement, pods, policies, settings, storage, workloads
 from .errors import FieldError, Path
 
 Create = Callable[[Object], list[FieldError]]
@@ -23,6 +23,7 @@ _CREATE: dict[tuple[str, str], Create] = {
     **storage.CREATE,
     **settings.CREATE,
     **placement.CREATE,
+    **policies.CREATE,
 }
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,
@@ -30,7 +31,11 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **network.UPDATE,
     **storage.UPDATE,
     **settings.UPDATE,
+    **policies.UPDATE,
+    **placement.UPDATE,
 }
+_UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
+"""Kinds whose answers name what may not change before what is wrong in itself."""
 
 
 def validate_create(resource: Resource, obj: Object) -> list[FieldError]:
@@ -43,7 +48,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     """Return what is wrong with an object that replaces another."""
     create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
     found = metadata.check(resource, new) + metadata.check_update(new, old)
-    return found + (create(new) if create else []) + (update(new, old) if update else [])
+    wrong, changed = create(new) if create else [], update(new, old) if update else []
+    return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 
 def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:

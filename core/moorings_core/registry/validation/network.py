@@ -75,7 +75,7 @@ def _service_update(new: Object, old: Object) -> list[FieldError]:
     before, after = old["spec"].get("clusterIP"), new["spec"].get("clusterIP")
     both = old["spec"].get("type") != "ExternalName" and new["spec"].get("type") != "ExternalName"
     if both and before and after != before:
-        return [invalid(SPEC / "clusterIPs", [after], "may not change once set")]
+        return [invalid((SPEC / "clusterIPs").at(0), [after], "may not change once set")]
     return []
 
 
@@ -97,7 +97,7 @@ def _endpoint_slice(obj: Object) -> list[FieldError]:
 
 def _slice_update(new: Object, old: Object) -> list[FieldError]:
     if new.get("addressType") != old.get("addressType"):
-        return [invalid("addressType", new.get("addressType"), "field is immutable")]
+        return [invalid("addressType", None, "field is immutable")]
     return []
 
 

@@ -184,7 +184,15 @@ def _toleration(toleration: Object, path: Path) -> list[FieldError]:
 
 
 def _node(obj: Object) -> list[FieldError]:
-    return taints((obj.get("spec") or {}).get("taints") or (), Path("spec.taints"))
+    return taints((obj.get("spec") or {}).get("taints") or (), Path("metadata.taints"))
+
+
+def _node_update(new: Object, old: Object) -> list[FieldError]:
+    before = old.get("spec", {}).get("podCIDRs") or []
+    if before and new.get("spec", {}).get("podCIDRs") != before:
+        return [forbidden(Path("spec") / "podCIDRs", 'node updates may not change podCIDR except from "" to valid')]
+    return []
 
 
 CREATE = {("", "nodes"): _node}
+UPDATE = {("", "nodes"): _node_update}

@@ -16,6 +16,7 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+NOT_EPHEMERAL = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 FILE_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
 ENVIRONMENT_FIELDS = (
@@ -55,6 +56,9 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
             found += _container(container, (path / field).at(i), volumes, seen)
             if field == "initContainers":
                 found += _runs_to_an_end(container, (path / field).at(i))
+            if field == "ephemeralContainers":
+                given = [name for name in NOT_EPHEMERAL if container.get(name)]
+                found += [forbidden((path / field).at(i) / name, "cannot be set for an Ephemeral Container") for name in given]
     if spec.get("restartPolicy") not in restart_policies:
         found.append(not_supported(path / "restartPolicy", spec.get("restartPolicy", ""), restart_policies))
     if spec.get("dnsPolicy") not in DNS_POLICIES:
@@ -106,7 +110,7 @@ def _mutable_masked(new: Object, old: Object) -> Object:
         masked["tolerations"] = known
     elif not known:
         masked.pop("tolerations", None)
-    for field in ("activeDeadlineSeconds", "schedulingGates", "ephemeralContainers"):
+    for field in ("activeDeadlineSeconds", "schedulingGates"):
         masked.pop(field, None)
         if field in old:
             masked[field] = old[field]

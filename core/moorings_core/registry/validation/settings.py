@@ -9,7 +9,7 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object
 
 from . import names
-from .errors import FieldError, Path, forbidden, invalid, required
+from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 
 SIZE_MOST = 1 << 20
 CONFIG_DATA = ("data", "binaryData")
@@ -74,7 +74,7 @@ def _role(obj: Object) -> list[FieldError]:
     for i, rule in enumerate(obj.get("rules") or ()):
         path = Path("rules").at(i)
         if not rule.get("verbs"):
-            found.append(required(path / "verbs", "verbs must contain at least one value"))
+            found.append(required(path / "verbs"))
         if not rule.get("nonResourceURLs"):
             found += [
                 required(path / f, f"resource rules must supply at least one {w}")
@@ -84,14 +84,26 @@ def _role(obj: Object) -> list[FieldError]:
     return found
 
 
+SUBJECTS = ("ServiceAccount", "User", "Group")
+_ROLE_REF = (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))
+
+
 def _binding(obj: Object) -> list[FieldError]:
     reference = obj.get("roleRef") or {}
-    return [] if reference.get("name") else [required(Path("roleRef") / "name")]
+    found = [] if reference.get("name") else [required(Path("roleRef") / "name")]
+    for i, subject in enumerate(obj.get("subjects") or ()):
+        path = Path("subjects").at(i)
+        if not subject.get("name"):
+            found.append(required(path / "name"))
+        if subject.get("kind") not in SUBJECTS:
+            found.append(not_supported(path / "kind", subject.get("kind", ""), SUBJECTS))
+    return found
 
 
 def _binding_update(new: Object, old: Object) -> list[FieldError]:
     if new.get("roleRef") != old.get("roleRef"):
-        return [invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
+        shown = {name: (new.get("roleRef") or {}).get(field, "") for name, field in _ROLE_REF}
+        return [invalid("roleRef", shown, "field is immutable")]
     return []
 
 

@@ -45,7 +45,8 @@ def positive(amount: object, where: Path) -> list[FieldError]:
 
 
 def _claim_update(new: Object, old: Object) -> list[FieldError]:
-    free = {"resources", "volumeName", "volumeAttributesClassName"}
+    bound = (old.get("status") or {}).get("phase") == "Bound"
+    free = {"volumeName", "volumeAttributesClassName", *(("resources",) if bound else ())}
     before = {k: v for k, v in old["spec"].items() if k not in free}
     after = {k: v for k, v in new["spec"].items() if k not in free}
     if old["spec"].get("storageClassName") is None:
@@ -99,7 +100,7 @@ def _class(obj: Object) -> list[FieldError]:
 
 def _class_update(new: Object, old: Object) -> list[FieldError]:
     return [
-        forbidden(field, f"updates to {field} are forbidden.")
+        invalid(field, None, "field is immutable")
         for field in ("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode")
         if new.get(field) != old.get(field)
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import from_label_selector
 
+from . import schedule
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .metadata import check_labels
 from .placement import label_selector
@@ -50,13 +51,14 @@ def _deployment(obj: Object) -> list[FieldError]:
 
 
 def _rolling(rolling: Object, path: Path) -> list[FieldError]:
-    found = [e for f in ("maxUnavailable", "maxSurge") for e in _count_or_share(rolling.get(f), path / f)]
+    found = [e for f in ("maxUnavailable", "maxSurge") for e in count_or_share(rolling.get(f), path / f)]
     if not found and all(str(rolling.get(f)).rstrip("%") == "0" for f in ("maxSurge", "maxUnavailable")):
         found.append(invalid(path / "maxUnavailable", rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"))
     return found
 
 
-def _count_or_share(value: object, path: Path) -> list[FieldError]:
+def count_or_share(value: object, path: Path) -> list[FieldError]:
+    """Return what is wrong with a number of pods, or a share of them in percent."""
     if isinstance(value, str) and not re.fullmatch(r"[0-9]+%", value):
         text = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for"
         return [invalid(path, value, f"{text} validation is '[0-9]+%')")]
@@ -128,10 +130,33 @@ def check_once(spec: Object, path: Path) -> list[FieldError]:
 def _cron_job(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found = [] if spec.get("schedule") else [required(SPEC / "schedule")]
+    if spec.get("schedule") and (wrong := schedule.complaint(spec["schedule"])):
+        found.append(invalid(SPEC / "schedule", spec["schedule"], wrong))
+    if spec.get("timeZone") and schedule.unknown_zone(spec["timeZone"]):
+        found.append(invalid(SPEC / "timeZone", spec["timeZone"], f"unknown time zone {spec['timeZone']}"))
     if spec.get("concurrencyPolicy") not in CONCURRENCY:
         found.append(not_supported(SPEC / "concurrencyPolicy", spec.get("concurrencyPolicy", ""), CONCURRENCY))
     found += _not_negative(spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
     return found + check_once((spec.get("jobTemplate") or {}).get("spec") or {}, Path("spec.jobTemplate.spec"))
+
+
+def _daemon_set(obj: Object) -> list[FieldError]:
+    update = (obj.get("spec") or {}).get("updateStrategy") or {}
+    path = SPEC / "updateStrategy"
+    found = _kind_of("daemonset")(obj)
+    if update.get("type") not in ("RollingUpdate", "OnDelete"):
+        return [*found, not_supported(path / "type", update.get("type", ""), ("OnDelete", "RollingUpdate"))]
+    rolling = update.get("rollingUpdate")
+    if update["type"] == "OnDelete" or rolling is None:
+        return found
+    path = path / "rollingUpdate"
+    wrong = [e for f in ("maxUnavailable", "maxSurge") for e in count_or_share(rolling.get(f), path / f)]
+    surge, loss = (str(rolling.get(f)).rstrip("%") != "0" for f in ("maxSurge", "maxUnavailable"))
+    if not wrong and not surge and not loss:
+        wrong.append(required(path / "maxUnavailable", "cannot be 0 when maxSurge is 0"))
+    if not wrong and surge and loss:
+        wrong.append(invalid(path / "maxSurge", rolling["maxSurge"], "may not be set when maxUnavailable is non-zero"))
+    return found + wrong
 
 
 def _controller(obj: Object) -> list[FieldError]:
@@ -150,25 +175,31 @@ def _job_fixed(new: Object, old: Object) -> list[FieldError]:
     for field in ("completions", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
         if new["spec"].get(field) != old["spec"].get(field):
             found.append(invalid(SPEC / field, new["spec"].get(field), IMMUTABLE))
-    if new["spec"].get("template") != old["spec"].get("template") and not old["spec"].get("suspend"):
+    after, before = (_fixed_template(o["spec"], old) for o in (new, old))
+    if after.get("metadata") != before.get("metadata"):
         found.append(invalid(SPEC / "template", new["spec"].get("template"), IMMUTABLE))
+    elif after.get("spec") != before.get("spec"):
+        found.append(invalid(SPEC / "template" / "spec", new["spec"]["template"]["spec"], IMMUTABLE))
     return found
 
 
+def _fixed_template(spec: Object, old: Object) -> Object:
+    """Return what of a Job's template may not change: all, but while it is suspended and has not begun, not where its pods may run."""
+    template: Object = spec.get("template") or {}
+    if not old["spec"].get("suspend") or (old.get("status") or {}).get("startTime"):
+        return template
+    free = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
+    pod = {k: v for k, v in (template.get("spec") or {}).items() if k not in free}
+    pod["containers"] = [{**c, "resources": {}} for c in pod.get("containers") or ()]
+    return {"metadata": {}, "spec": pod}
+
+
 def _stateful_fixed(new: Object, old: Object) -> list[FieldError]:
-    free = (
-        "replicas",
-        "ordinals",
-        "template",
-        "updateStrategy",
-        "revisionHistoryLimit",
-        "persistentVolumeClaimRetentionPolicy",
-        "minReadySeconds",
-    )
-    if {k: v for k, v in new["spec"].items() if k not in free} != {k: v for k, v in old["spec"].items() if k not in free}:
-        listed = ", ".join(f"'{f}'" for f in free[:-1]) + f" and '{free[-1]}'"
-        return [forbidden(SPEC, f"updates to statefulset spec for fields other than {listed} are forbidden")]
-    return []
+    return [
+        invalid(SPEC / field, new["spec"].get(field), IMMUTABLE)
+        for field in ("selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy")
+        if new["spec"].get(field) != old["spec"].get(field)
+    ]
 
 
 def _not_negative(spec: Object, *fields: str) -> list[FieldError]:
@@ -211,7 +242,7 @@ CREATE = {
     ("apps", "deployments"): _deployment,
     ("apps", "replicasets"): _kind_of("deployment"),
     ("apps", "statefulsets"): _kind_of("statefulset"),
-    ("apps", "daemonsets"): _kind_of("daemonset"),
+    ("apps", "daemonsets"): _daemon_set,
     ("", "replicationcontrollers"): _controller,
     ("batch", "jobs"): _job,
     ("batch", "cronjobs"): _cron_job,
