@@ -45,7 +45,7 @@ def main() -> None:
     known = set(PASSING.read_text().splitlines())
     wanted = [n for n in names() if (re.search(options.regex, n) if options.regex else n in known)]
     states = specs(Cluster(options.lab), wanted, options.procs) if options.lab else on_own_lab(wanted, options.procs)
-    passed = {name for name, state in states.items() if state == "passed"}
+    passed = {name for name in wanted if states.get(name) == "passed"}
     for name in sorted(set(wanted) - passed):
         print(f"{states.get(name, 'not run'):>10}  {name}")
     print(f"{len(passed)} of {len(wanted)} passed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from urllib.parse import parse_qsl
 
 import orjson
@@ -21,10 +22,11 @@ from moorings_core.ports.runtime import Runtime, RuntimeFailure
 
 from .pods import PodManager
 from .streams import logs, pipe, websocket
-from .streams.remote import PROTOCOLS, Channels, RemoteSession, dial_spdy
+from .streams.remote import PLAIN, PROTOCOLS, Channels, RemoteSession, dial_spdy
 
 log = get_logger(__name__)
 MASTERS = "system:masters"
+LOG_PROTOCOLS = ("binary.k8s.io",)
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 PORT_FORWARD = "portforward.k8s.io"
 CHUNK = 64 * 1024
@@ -70,6 +72,8 @@ class AgentServer:
         options = logs.LogOptions.of(query, time.time())
         run = await self._pods.run_of(pod, container, query.get("previous") == "true")
         stream: AsyncIterator[bytes] = logs.read(run.log, options, lambda: self._pods.is_running(run))
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return _websocket(request, LOG_PROTOCOLS, _Taken(partial(pipe.send, stream)))
         return Response(200, headers={"Content-Type": "text/plain"}, stream=stream)
 
     async def _remote(self, request: Request, verb: str, pod: Object, container: str) -> Response:
@@ -85,7 +89,8 @@ class AgentServer:
         else:
             url = await self._runtime.attach_url(identity, **streams)
         if request.headers.get("upgrade", "").lower() == "websocket":
-            return _websocket(request, PROTOCOLS, _Taken(RemoteSession(url, channels).run))
+            plain = _chosen(request, PROTOCOLS) in ("", PLAIN)
+            return _websocket(request, PROTOCOLS, _Taken(RemoteSession(url, channels, plain=plain).run))
         return await _spdy(request, url, request.headers.get("x-stream-protocol-version", "v4.channel.k8s.io"))
 
     async def _port_forward(self, request: Request, pod: Object) -> Response:
@@ -124,18 +129,17 @@ class _Taken:
 
 
 def _websocket(request: Request, known: tuple[str, ...], takeover: Takeover) -> Response:
-    offered = [p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",")]
-    chosen = next((p for p in known if p in offered), None)
-    key = request.headers.get("sec-websocket-key")
+    chosen, key = _chosen(request, known), request.headers.get("sec-websocket-key")
     if chosen is None or key is None:
         raise BadRequest(f"none of the offered subprotocols is served; served are {', '.join(known)}")
-    headers = {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Accept": websocket.accept_key(key),
-        "Sec-WebSocket-Protocol": chosen,
-    }
-    return Response(101, headers=headers, takeover=takeover)
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": websocket.accept_key(key)}
+    return Response(101, headers=headers | ({"Sec-WebSocket-Protocol": chosen} if chosen else {}), takeover=takeover)
+
+
+def _chosen(request: Request, known: tuple[str, ...]) -> str | None:
+    """Return the subprotocol that is spoken, "" where the client offers none and takes the simplest, None where none fits."""
+    offered = [p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",") if p.strip()]
+    return next((p for p in known if p in offered), None) if offered else ""
 
 
 async def _spdy(request: Request, url: str, protocol: str) -> Response:

@@ -66,14 +66,17 @@ def test_a_protobuf_body_written_by_hand_decodes():
 def body_of(kind, *messages, version="v1"):
     """A protobuf body: nested (field number, bytes or number) pairs."""
 
+    def varint(value):
+        return bytes([value & 0x7F | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([value])
+
     def write(fields):
         out = b""
         for number, value in fields:
             if isinstance(value, int):
-                out += bytes([number << 3, value])
+                out += varint(number << 3) + varint(value)
             else:
                 inner = write(value) if isinstance(value, list) else value
-                out += bytes([number << 3 | 2, len(inner)]) + inner
+                out += varint(number << 3 | 2) + varint(len(inner)) + inner
         return out
 
     types = [(1, version.encode()), (2, kind.encode())]
@@ -89,6 +92,14 @@ def test_nothing_that_go_writes_is_dropped_and_a_pointer_to_nothing_is_kept():
     assert claim["spec"] == {"storageClassName": ""}
     deployment = protobuf.decode(body_of("Deployment", (2, [(1, 0), (5, 0), (7, 0)]), version="apps/v1"))
     assert deployment["spec"] == {"replicas": 0}
+
+
+def test_a_plain_field_whose_tag_calls_it_repeated_is_a_plain_field_all_the_same():
+    """An update of a typed client carries every projected token's empty audience, which must not look like a change of the pod."""
+    volume = [(1, b"token"), (2, [(26, [(1, [(4, [(1, b""), (2, 3607), (3, b"token")])])])])]
+    pod = protobuf.decode(body_of("Pod", (2, [(1, volume)])))
+    token = {"expirationSeconds": 3607, "path": "token"}
+    assert pod["spec"]["volumes"] == [{"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}}]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from . import websocket
@@ -29,6 +29,32 @@ async def join(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         runtime[1].close()
+
+
+async def send(stream: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send a stream as binary WebSocket messages until it ends or the client is gone."""
+    tasks = [asyncio.create_task(_send(stream, writer)), asyncio.create_task(_until_closed(reader))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _send(stream: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
+    async for data in stream:
+        writer.write(websocket.frame(data))
+        await writer.drain()
+    writer.write(websocket.frame(websocket.NORMAL, websocket.CLOSE))
+    await writer.drain()
+
+
+async def _until_closed(reader: asyncio.StreamReader) -> None:
+    frames = websocket.Reader()
+    while data := await reader.read(CHUNK):
+        if any(message.kind == websocket.CLOSE for message in frames.feed(data)):
+            return
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -1,6 +1,7 @@
 """exec and attach: a client's WebSocket joined with the runtime's streaming server.
 
 Channels of v5.channel.k8s.io: 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 terminal size, 255 "this channel is closed".
+The first version, channel.k8s.io, says on channel 3 only what went wrong, and in plain words.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import orjson
+
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ServiceUnavailable
 
@@ -16,7 +19,8 @@ from . import spdy, websocket
 
 log = get_logger(__name__)
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+PLAIN = "channel.k8s.io"
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", PLAIN)
 HEAD_SECONDS = 30.0
 CHUNK = 64 * 1024
 BROKEN = b'{"metadata":{},"status":"Failure","message":"the runtime ended the stream without a verdict","reason":"InternalError"}'
@@ -66,10 +70,10 @@ async def dial_spdy(url: str, protocol: str) -> tuple[asyncio.StreamReader, asyn
 
 
 class RemoteSession:
-    """One exec or attach."""
+    """One exec or attach. plain: the client speaks the first version of the protocol."""
 
-    def __init__(self, url: str, channels: Channels) -> None:
-        self._url, self._channels = url, channels
+    def __init__(self, url: str, channels: Channels, *, plain: bool = False) -> None:
+        self._url, self._channels, self._plain = url, channels, plain
         self._session = spdy.Session()
         self._streams: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
@@ -80,10 +84,8 @@ class RemoteSession:
         try:
             up_reader, up = await dial_spdy(self._url, "v4.channel.k8s.io")
         except (OSError, TimeoutError, ServiceUnavailable, asyncio.IncompleteReadError) as error:
-            status = f'{{"metadata":{{}},"status":"Failure","message":"{error}","reason":"InternalError"}}'
-            writer.write(websocket.frame(bytes([ERROR]) + status.encode()))
-            writer.write(websocket.frame(b"\x03\xe8", websocket.CLOSE))
-            await writer.drain()
+            failed = {"metadata": {}, "status": "Failure", "message": str(error), "reason": "InternalError"}
+            await self._end(writer, orjson.dumps(failed))
             return
         for channel, kind in self._channels.opened():
             number, frame = self._session.open({"streamtype": kind})
@@ -144,6 +146,21 @@ class RemoteSession:
                     case spdy.GoneAway():
                         pass
             await writer.drain()
-        writer.write(websocket.frame(bytes([ERROR]) + (status or BROKEN)))
-        writer.write(websocket.frame(b"\x03\xe8", websocket.CLOSE))
+        await self._end(writer, status or BROKEN)
+
+    async def _end(self, writer: asyncio.StreamWriter, status: bytes) -> None:
+        """Tell the client how it went."""
+        told = _failure(status) if self._plain else status
+        if told:
+            writer.write(websocket.frame(bytes([ERROR]) + told))
+        writer.write(websocket.frame(websocket.NORMAL, websocket.CLOSE))
         await writer.drain()
+
+
+def _failure(status: bytes) -> bytes:
+    """Return the words of a Status that is no success, nothing for one that is."""
+    try:
+        parsed = orjson.loads(status)
+    except ValueError:
+        return status
+    return b"" if parsed.get("status") == "Success" else str(parsed.get("message", "")).encode()

@@ -11,6 +11,8 @@ from moorings_core.ports.errors import MooringsError
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+NORMAL = b"\x03\xe8"
+"""The payload of a close frame: status 1000, all went well."""
 FRAME_MOST = 32 * 1024 * 1024
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 STABLE_PACKAGE = re.compile(r".*\.(v\d+|intstr|resource|runtime)")
 GO_STRUCT = re.compile(r"^type (\w+) struct {")
-GO_BARE = re.compile(r"^\t(?:\w+\s+)?[\w.]+\s+`.*protobuf:\"\w+,(\d+),opt")
+GO_BARE = re.compile(r"^\t(?:\w+\s+)?[\w.]+\s+`.*protobuf:\"\w+,(\d+),(?:opt|rep)")  # a tag may say rep of what is no list
 FIELD = re.compile(r"^\s*(optional|repeated|required)?\s*(map<\s*(\S+?)\s*,\s*(\S+?)\s*>|\S+)\s+(\w+)\s*=\s*(\d+)\s*(\[.*\])?;")
 
 Fields = dict[str, list[str]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from moorings_core.ports.objects import Object
 from moorings_core.registry.quantity import compare, parse
@@ -95,9 +96,20 @@ def _runs_to_an_end(container: Object, path: Path) -> list[FieldError]:
 
 def pod_update(new: Object, old: Object) -> list[FieldError]:
     """Return whether a pod's spec was changed where it may not be."""
-    if _mutable_masked(new["spec"], old["spec"]) != old["spec"]:
-        return [forbidden("spec", IMMUTABLE)]
-    return []
+    changed = sorted(_differing(_mutable_masked(new["spec"], old["spec"]), old["spec"], "spec"))
+    return [forbidden("spec", f"{IMMUTABLE}\nchanged: {', '.join(changed)}")] if changed else []
+
+
+def _differing(new: Any, old: Any, path: str) -> Iterator[str]:
+    """Yield the paths of the values that differ."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        for key in new.keys() | old.keys():
+            yield from _differing(new.get(key), old.get(key), f"{path}.{key}")
+    elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        for index, (a, b) in enumerate(zip(new, old, strict=True)):
+            yield from _differing(a, b, f"{path}[{index}]")
+    elif new != old:
+        yield path
 
 
 def _mutable_masked(new: Object, old: Object) -> Object:
