@@ -14,6 +14,7 @@ from . import peers
 from .cases import cases
 from .compare import differences
 from .more import more
+from .rich import rich
 
 KNOWN = Path(__file__).with_name("known.txt")
 
@@ -28,7 +29,7 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in [*cases(), *more()]:
+            for name, requests in [*cases(), *more(), *rich()]:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

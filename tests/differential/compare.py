@@ -28,7 +28,7 @@ MASKS = (
     (re.compile(r"kube-api-access-[a-z0-9]{5}"), "kube-api-access-NAME"),
     (re.compile(r'(\\?"resourceVersion\\?":\\?")\d+'), r"\1VERSION"),
     (re.compile(r' in scheme "pkg/runtime/scheme.go:\d+"'), ""),
-    (re.compile(r'Invalid value: "\{.*\}": json'), "Invalid value: OBJECT: json"),
+    (re.compile(r'Invalid value: "\{.*\}": (json|strict)'), r"Invalid value: OBJECT: \1"),
     (re.compile(r"\n@@.*", re.DOTALL), ""),
     (re.compile(r"192\.0\.2\.1:\d+"), "ADDRESS"),
 )

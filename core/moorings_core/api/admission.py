@@ -22,6 +22,7 @@ TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 ALWAYS_THERE = ("default", "kube-system", "kube-public", "kube-node-lease")
 NOT_READY = "node.kubernetes.io/not-ready"
+PODS = Resource("", "v1", "pods", "Pod", True)
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False)
 
 
@@ -47,7 +48,7 @@ class Admission:
     def delete(self, resource: Resource, key: Key) -> None:
         """Refuse deletions that would break the cluster. Raises Forbidden."""
         if (resource.group, resource.plural) == ("", "namespaces") and key.name in ALWAYS_THERE:
-            raise Forbidden(f'namespaces "{key.name}" is forbidden: this namespace may not be deleted')
+            raise problems.forbidden(resource, key.name, "this namespace may not be deleted")
 
     def _namespace(self, resource: Resource, obj: Object) -> None:
         if not resource.namespaced:
@@ -104,7 +105,7 @@ class Admission:
         account = self.cache.collection("", "serviceaccounts").get(Key(namespace, name))
         if account is None:
             text = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
-            raise Forbidden(f'pods "{pod["metadata"].get("name", "")}" is forbidden: {text}')
+            raise problems.forbidden(PODS, pod["metadata"].get("name", ""), text)
         wanted = spec.get("automountServiceAccountToken", account.object.get("automountServiceAccountToken", True))
         if wanted:
             _mount_token(spec)
@@ -116,8 +117,7 @@ class Admission:
         if name:
             found = classes.get(Key("", name))
             if found is None:
-                who = pod["metadata"].get("name", "")
-                raise Forbidden(f'pods "{who}" is forbidden: no PriorityClass with name {name} was found')
+                raise problems.forbidden(PODS, pod["metadata"].get("name", ""), f"no PriorityClass with name {name} was found")
             chosen: Object | None = found.object
         else:
             chosen = next((s.object for s in classes.select() if s.object.get("globalDefault")), None)

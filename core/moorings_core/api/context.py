@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from moorings_core.ports.objects import Object
+from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry.validation import to_invalid
+from moorings_core.registry.validation.errors import not_supported
 
+PROPAGATIONS = ("Foreground", "Background", "Orphan")
+DELETE_OPTIONS = Resource("meta.k8s.io", "v1", "deleteoptions", "DeleteOptions", False)
 MASTERS = "system:masters"
 
 
@@ -48,10 +52,12 @@ class Context:
 
 
 def delete_options(body: Object, base: WriteOptions) -> WriteOptions:
-    """Return the options of a deletion, those in its DeleteOptions body over those in the query."""
+    """Return the options of a deletion, those in its DeleteOptions body over those in the query. Raises Invalid."""
     preconditions = body.get("preconditions") or {}
     grace = body.get("gracePeriodSeconds")
     propagation = body.get("propagationPolicy") or base.propagation
+    if propagation not in ("", *PROPAGATIONS):
+        raise to_invalid(DELETE_OPTIONS, "", [not_supported("propagationPolicy", propagation, (*PROPAGATIONS, "nil"))])
     if body.get("orphanDependents") is not None and not propagation:
         propagation = "Orphan" if body["orphanDependents"] else "Background"
     return WriteOptions(

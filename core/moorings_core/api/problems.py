@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moorings_core.ports.errors import AlreadyExists, BadRequest, Conflict, Expired, MethodNotAllowed, NotFound, ServerTimeout
+from moorings_core.ports.errors import AlreadyExists, BadRequest, Conflict, Expired, Forbidden, MethodNotAllowed, NotFound, ServerTimeout
 from moorings_core.ports.objects import Object, Resource
 
 
@@ -36,6 +36,11 @@ def precondition(resource: Resource, name: str, why: str) -> Conflict:
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     details = _details(resource, name) | {"kind": resource.kind}
     return Conflict(f'Operation cannot be fulfilled on {kind} "{name}": {why}', details=details)
+
+
+def forbidden(resource: Resource, name: str, why: str) -> Forbidden:
+    """Admission refuses the object."""
+    return Forbidden(f'{_qualified(resource)} "{name}" is forbidden: {why}', details=_details(resource, name))
 
 
 def method_not_allowed() -> MethodNotAllowed:

@@ -136,7 +136,7 @@ class Writer:
         if patch_type == "apply":
             return (await self.apply(kind, key, patch, context, subresource))[0]
         conditional = isinstance(patch, Mapping) and bool((patch.get("metadata") or {}).get("resourceVersion"))
-        change = self.patching(kind, key, patch, patch_type)
+        change = self.patching(kind, key, patch, patch_type, strict=context.options.field_validation == "Strict")
         return await self._change(kind, key, change, context, subresource, conditional=conditional)
 
     async def apply(self, kind: Kind, key: Key, config: Any, context: Context, subresource: str = "") -> tuple[Object, bool]:
@@ -163,9 +163,9 @@ class Writer:
 
         return await self._change(kind, key, change, context, subresource, conditional=False, applying=True), False
 
-    def patching(self, kind: Kind, key: Key, patch: Any, patch_type: PatchType) -> Change:
+    def patching(self, kind: Kind, key: Key, patch: Any, patch_type: PatchType, *, strict: bool = False) -> Change:
         """Return the change that a patch makes."""
-        return lambda old: self._patched(kind, key, old, patch, patch_type)
+        return lambda old: self._patched(kind, key, old, patch, patch_type, strict)
 
     async def mutate(self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "") -> Object:
         """Change an object by a function of its stored state, as often as it takes to win."""
@@ -325,11 +325,11 @@ class Writer:
             obj.clear()
             obj.update(clean)
 
-    def _patched(self, kind: Kind, key: Key, old: Object, patch: Any, patch_type: PatchType) -> Object:
+    def _patched(self, kind: Kind, key: Key, old: Object, patch: Any, patch_type: PatchType, strict: bool) -> Object:
         new = apply_patch(old, patch, patch_type, kind.schema)
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise BadRequest("the patch leaves no object")
-        self._check_patched(kind, new)
+        self._check_patched(kind, new, strict)
         if new["metadata"].get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
             raise problems.conflict(kind.resource, key.name)
         if new["metadata"].get("uid") not in (None, "", old["metadata"]["uid"]):
@@ -339,12 +339,15 @@ class Writer:
         return new
 
     @staticmethod
-    def _check_patched(kind: Kind, new: Object) -> None:
+    def _check_patched(kind: Kind, new: Object, strict: bool) -> None:
         """Refuse a patch that makes something that is no object of the kind: the patch is wrong then, not the request."""
-        wrong = check_types(new, kind.schema) if kind.schema is not None and not is_clean(new, kind.schema) else []
+        if kind.schema is None or is_clean(new, kind.schema):
+            return
+        wrong = [text for _, text in check_types(new, kind.schema)]
+        if strict and not wrong and (unknown := find_unknown(new, kind.schema)):
+            wrong = ["strict decoding error: " + ", ".join(f'unknown field "{name}"' for name in unknown)]
         if wrong:
-            shown = orjson.dumps(new).decode()
-            raise to_invalid(NO_KIND, "", [invalid("patch", shown, wrong[0][1])])
+            raise to_invalid(NO_KIND, "", [invalid("patch", orjson.dumps(new).decode(), wrong[0])])
 
     @staticmethod
     def _strange(obj: Object, resource: Resource) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from moorings_core.registry.quantity import to_int
+
 pytestmark = pytest.mark.lab
 IMAGE = "moorings.dev/busybox:1"
 LABEL = "test.moorings.dev/disk"
@@ -132,8 +134,7 @@ def test_a_taint_taken_away_lets_the_waiting_pod_run(lab, namespace, nodes, tain
 
 def test_room_that_another_pod_holds_is_used_once_it_is_gone(lab, namespace, nodes):
     """Each of the two asks for more than half of what the node has: they can only follow each other."""
-    allocatable = lab.get("node", nodes[2])["status"]["allocatable"]["memory"]
-    kibibytes = int(allocatable.removesuffix("Ki")) if allocatable.endswith("Ki") else int(allocatable.removesuffix("Mi")) * 1024
+    kibibytes = to_int(lab.get("node", nodes[2])["status"]["allocatable"]["memory"]) // 1024
     place = {"nodeSelector": {"kubernetes.io/hostname": nodes[2]}}
     big = {"memory": f"{kibibytes * 6 // 10}Ki"}
     lab.apply(text(pod("first", requests=big, **place)), namespace)

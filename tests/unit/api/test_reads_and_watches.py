@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from moorings_core.api import cache as caches
-from moorings_core.api.context import Context, WriteOptions
+from moorings_core.api.context import Context, WriteOptions, delete_options
 from moorings_core.api.core import ApiCore
 from moorings_core.api.reads import ListOptions
 from moorings_core.api.server import ApiServer, ServerOptions
@@ -465,3 +465,19 @@ async def test_an_apply_without_a_manager_or_with_another_name_is_refused(api):
         await api.core.writer.apply(kind, key, {"metadata": {"name": "m"}}, Context())
     with pytest.raises(BadRequest, match="does not match the name on the URL"):
         await api.core.writer.apply(kind, key, {"metadata": {"name": "n"}}, Context(options=WriteOptions(field_manager="one")))
+
+
+@pytest.mark.parametrize(
+    ("patch", "kind"), [({"date": {}}, "merge"), ([{"op": "add", "path": "/date", "value": {}}], "json"), ({"date": {}}, "strategic")]
+)
+async def test_an_unknown_field_that_a_patch_brings_is_a_wrong_patch_where_strictness_is_asked_for(api, patch, kind):
+    await api.put("m")
+    strict = Context(options=WriteOptions(field_validation="Strict"))
+    with pytest.raises(Invalid, match=r'patch: Invalid value: .*strict decoding error: unknown field "date"'):
+        await api.core.writer.patch(api.core.kind(MAPS), Key("d", "m"), patch, kind, strict)
+    assert "date" not in await api.patch("m", patch, kind=kind)
+
+
+def test_a_propagation_that_is_none_is_refused():
+    with pytest.raises(Invalid, match='propagationPolicy: Unsupported value: "Sideways"'):
+        delete_options({"propagationPolicy": "Sideways"}, WriteOptions())

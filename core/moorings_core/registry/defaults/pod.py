@@ -25,9 +25,6 @@ def pod_spec(spec: Object) -> None:
         _volume(volume)
     for container in _containers(spec):
         _container(container)
-    for constraint in spec.get("topologySpreadConstraints") or ():
-        constraint.setdefault("nodeAffinityPolicy", "Honor")
-        constraint.setdefault("nodeTaintsPolicy", "Ignore")
 
 
 def template(body: Object) -> None:
@@ -80,6 +77,9 @@ def _container(container: Object) -> None:
         reference = (variable.get("valueFrom") or {}).get("fieldRef")
         if reference is not None:
             reference.setdefault("apiVersion", "v1")
+        amount = (variable.get("valueFrom") or {}).get("resourceFieldRef")
+        if amount is not None:
+            amount.setdefault("divisor", "0")
         file = (variable.get("valueFrom") or {}).get("fileKeyRef")
         if file is not None:
             file.setdefault("optional", False)
@@ -131,9 +131,15 @@ def _volume(volume: Object) -> None:
             _field_ref(item)
     claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
     if claim is not None:
+        claim.setdefault("metadata", {})
         claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    image = volume.get("image")
+    if image is not None and image.get("reference"):
+        image.setdefault("pullPolicy", "Always" if _is_latest(image["reference"]) else "IfNotPresent")
 
 
 def _field_ref(item: Object) -> None:
     if item.get("fieldRef") is not None:
         item["fieldRef"].setdefault("apiVersion", "v1")
+    if item.get("resourceFieldRef") is not None:
+        item["resourceFieldRef"].setdefault("divisor", "0")

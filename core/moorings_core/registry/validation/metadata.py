@@ -61,7 +61,8 @@ def check_update(new: Object, old: Object) -> list[FieldError]:
         known = set(old["metadata"].get("finalizers") or ())
         added = [f for f in new["metadata"].get("finalizers") or () if f not in known]
         if added:
-            detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {added!r}"
+            listed = ", ".join(f'"{f}"' for f in added)
+            detail = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
             found.append(forbidden(METADATA / "finalizers", detail))
     return found
 
@@ -89,11 +90,9 @@ def _owners(owners: list[Object] | tuple[()]) -> list[FieldError]:
     found: list[FieldError] = []
     for i, owner in enumerate(owners):
         path = (METADATA / "ownerReferences").at(i)
-        found += [
-            invalid(path / field, owner.get(field, ""), "must not be empty") for field in ("kind", "name", "uid") if not owner.get(field)
-        ]
+        found += [required(path / field, "must not be empty") for field in ("kind", "name", "uid") if not owner.get(field)]
         if not owner.get("apiVersion"):
-            found.append(invalid(path / "apiVersion", "", "version must not be empty"))
+            found.append(required(path / "apiVersion", "must not be empty"))
     controllers = [o for o in owners if o.get("controller")]
     if len(controllers) > 1:
         detail = "Only one reference can have Controller set to true"

@@ -13,6 +13,8 @@ from .metadata import check_labels
 SPEC = Path("spec")
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
+AFFINITY_MOST = 86400
+LINK_LOCAL_MULTICAST = ipaddress.ip_network("224.0.0.0/24")
 RANGE = "must be between 1 and 65535, inclusive"
 
 
@@ -32,7 +34,11 @@ def _service(obj: Object) -> list[FieldError]:
     if spec.get("sessionAffinity") not in ("ClientIP", "None"):
         found.append(not_supported(SPEC / "sessionAffinity", spec.get("sessionAffinity", ""), ("ClientIP", "None")))
     for i, address in enumerate(spec.get("externalIPs") or ()):
-        found += _address(address, (SPEC / "externalIPs").at(i))
+        found += _address(address, (SPEC / "externalIPs").at(i)) or _outer(address, (SPEC / "externalIPs").at(i))
+    seconds = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
+    if spec.get("sessionAffinity") == "ClientIP" and seconds is not None and not 0 < seconds <= AFFINITY_MOST:
+        path = SPEC / "sessionAffinityConfig" / "clientIP" / "timeoutSeconds"
+        found.append(invalid(path, seconds, f"must be greater than 0 and less than {AFFINITY_MOST}"))
     found += check_labels(spec.get("selector") or {}, SPEC / "selector")
     if kind == "ClusterIP":
         found += [
@@ -68,6 +74,8 @@ def _ports(ports: list[Object] | tuple[()]) -> list[FieldError]:
         target = port.get("targetPort")
         if isinstance(target, int) and not 0 < target < 65536:
             found.append(invalid(path / "targetPort", target, RANGE))
+        if isinstance(target, str) and (complaint := names.port_name(target)):
+            found.append(invalid(path / "targetPort", target, complaint))
     return found
 
 
@@ -99,6 +107,18 @@ def _slice_update(new: Object, old: Object) -> list[FieldError]:
     if new.get("addressType") != old.get("addressType"):
         return [invalid("addressType", None, "field is immutable")]
     return []
+
+
+def _outer(text: str, path: Path) -> list[FieldError]:
+    """Return whether an address is none that others can reach."""
+    address = ipaddress.ip_address(text)
+    kinds = (
+        (address.is_unspecified, f"may not be unspecified ({text})"),
+        (address.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (address.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (address in LINK_LOCAL_MULTICAST, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    )
+    return [invalid(path, text, words) for wrong, words in kinds if wrong]
 
 
 def _address(text: str, path: Path) -> list[FieldError]:

@@ -33,6 +33,7 @@ ENVIRONMENT_FIELDS = (
 )
 OTHER_FIELDS = ("spec.restartPolicy", "spec.schedulerName", "status.phase", "spec.host")
 HOST_PATH_TYPES = ("BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+INT32_MOST = 2147483647
 IMMUTABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -72,6 +73,12 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
                 "must be greater than or equal to 0",
             )
         )
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= INT32_MOST:
+        found.append(invalid(path / "activeDeadlineSeconds", deadline, f"must be between 1 and {INT32_MOST}, inclusive"))
+    if spec.get("dnsPolicy") == "None" and spec.get("dnsConfig") is None:
+        found.append(required(path / "dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"))
+    found += _identities(spec.get("securityContext") or {}, path / "securityContext")
     for field, rule in (
         ("nodeName", names.subdomain),
         ("serviceAccountName", names.subdomain),
@@ -92,6 +99,14 @@ def _runs_to_an_end(container: Object, path: Path) -> list[FieldError]:
         return []
     text = "may not be set for init containers without restartPolicy=Always"
     return [forbidden(path / field, text) for field in ("lifecycle", *PROBES) if container.get(field)]
+
+
+def _identities(context: Object, path: Path) -> list[FieldError]:
+    return [
+        invalid(path / field, context[field], f"must be between 0 and {INT32_MOST}, inclusive")
+        for field in ("runAsUser", "runAsGroup", "fsGroup")
+        if context.get(field) is not None and not 0 <= context[field] <= INT32_MOST
+    ]
 
 
 def pod_update(new: Object, old: Object) -> list[FieldError]:
@@ -147,6 +162,7 @@ def _volumes(volumes: Sequence[Object], path: Path) -> tuple[set[str], list[Fiel
         if volume.get("hostPath") is not None:
             found += host_path(volume["hostPath"], where / "hostPath")
         found += _downward(volume, where)
+        found += _named_source(volume, where)
         if (volume.get("persistentVolumeClaim") or {"claimName": "-"}).get("claimName", "") == "":
             found.append(required(where / "persistentVolumeClaim" / "claimName"))
     return seen, found
@@ -160,6 +176,21 @@ def host_path(source: Object, path: Path) -> list[FieldError]:
         return [invalid(path / "path", source["path"], "must not contain '..'")]
     kind = source.get("type") or ""
     return [] if kind in ("", *HOST_PATH_TYPES) else [not_supported(path / "type", kind, HOST_PATH_TYPES)]
+
+
+def _named_source(volume: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with a volume that shows a ConfigMap or a Secret."""
+    found: list[FieldError] = []
+    for field, name in (("configMap", "name"), ("secret", "secretName")):
+        source = volume.get(field)
+        if source is None:
+            continue
+        if not source.get(name):
+            found.append(required(path / field / name))
+        if not 0 <= source.get("defaultMode", 0) <= 0o777:
+            text = "must be a number between 0 and 0777 (octal), both inclusive"
+            found.append(invalid(path / field / "defaultMode", source["defaultMode"], text))
+    return found
 
 
 def _downward(volume: Object, path: Path) -> list[FieldError]:
@@ -211,6 +242,7 @@ def _container(container: Object, path: Path, volumes: set[str], seen: set[str])
     found += _environment(container.get("env") or (), path / "env")
     found += _mounts(container.get("volumeMounts") or (), path / "volumeMounts", volumes)
     found += resources(container.get("resources") or {}, path / "resources")
+    found += _identities(container.get("securityContext") or {}, path / "securityContext")
     for probe in PROBES:
         if container.get(probe):
             found += _probe(container[probe], path / probe)
@@ -220,6 +252,7 @@ def _container(container: Object, path: Path, volumes: set[str], seen: set[str])
 def _ports(ports: Sequence[Object], path: Path) -> list[FieldError]:
     found: list[FieldError] = []
     names_seen: set[str] = set()
+    hosts_seen: set[str] = set()
     for i, port in enumerate(ports):
         where = path.at(i)
         for field in ("containerPort", "hostPort"):
@@ -228,6 +261,11 @@ def _ports(ports: Sequence[Object], path: Path) -> list[FieldError]:
                 found.append(required(where / field))
             elif value and not 0 < value < 65536:
                 found.append(invalid(where / field, value, "must be between 1 and 65535, inclusive"))
+        if port.get("hostPort"):
+            place = f"{port.get('protocol')}/{port.get('hostIP', '')}/{port['hostPort']}"
+            if place in hosts_seen:
+                found.append(duplicate(where / "hostPort", place))
+            hosts_seen.add(place)
         if port.get("protocol") not in PROTOCOLS:
             found.append(not_supported(where / "protocol", port.get("protocol", ""), PROTOCOLS))
         if port.get("name"):
@@ -317,6 +355,10 @@ def _probe(probe: Object, path: Path) -> list[FieldError]:
         found.append(required(path, "must specify a handler type"))
     elif len(given) > 1:
         found.append(forbidden(path / given[1], "may not specify more than 1 handler type"))
+    for handler in ("httpGet", "tcpSocket"):
+        port = (probe.get(handler) or {"port": 1}).get("port")
+        if isinstance(port, int) and not 0 < port < 65536:
+            found.append(invalid(path / handler / "port", port, "must be between 1 and 65535, inclusive"))
     if "readinessProbe" not in path and probe.get("successThreshold", 1) != 1:
         found.append(invalid(path / "successThreshold", probe["successThreshold"], "must be 1"))
     return found
