@@ -29,7 +29,7 @@ MASKS = (
     (re.compile(r'(\\?"resourceVersion\\?":\\?")\d+'), r"\1VERSION"),
     (re.compile(r' in scheme "pkg/runtime/scheme.go:\d+"'), ""),
     (re.compile(r'Invalid value: "\{.*\}": (json|strict)'), r"Invalid value: OBJECT: \1"),
-    (re.compile(r"\n@@.*", re.DOTALL), ""),
+    (re.compile(r"\n(@@|changed: ).*", re.DOTALL), ""),  # upstream shows a diff of its Go structures, ours the changed fields
     (re.compile(r"192\.0\.2\.1:\d+"), "ADDRESS"),
 )
 """What stands in texts and differs between two runs."""
