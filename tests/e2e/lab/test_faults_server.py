@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 
 import pytest
 import yaml
 
+from moorings_labs import audit, layout
+
 pytestmark = pytest.mark.lab
 IMAGE = "moorings.dev/busybox:1"
-KILL = "kill -9 $(pgrep -f '[m]oorings_core.cli server')"
-WRITERS, EACH = 4, 150
+WRITERS, EACH = 4, 300
 
 
 def kill_server(lab):
     """Kill it at once; its node starts it again."""
-    lab.moorings("exec", "server", "--", "sh", "-c", KILL)
+    (server,) = audit.processes_of(layout.find(lab.name).id, "moorings_core.cli server")
+    os.kill(server, signal.SIGKILL)
 
 
 def wait_server(lab):
