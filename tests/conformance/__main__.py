@@ -89,7 +89,7 @@ def specs(lab: Cluster, wanted: Sequence[str], procs: int) -> dict[str, str]:
             f"--focus={focus}",
             "--silence-skips",
         ]
-        arguments = ["-provider=skeleton", f"-kubeconfig={lab.kubeconfig}", "-allowed-not-ready-nodes=-1"]
+        arguments = ["-provider=skeleton", f"-kubeconfig={lab.kubeconfig}", "-allowed-not-ready-nodes=-1", "-dump-logs-on-failure=false"]
         log = ROOT / "build" / "conformance.log"
         with log.open("wb") as output:
             command = [str(UPSTREAM / "ginkgo"), *flags, str(UPSTREAM / "e2e.test"), "--", *arguments]
