@@ -46,6 +46,8 @@ class Family:
         self._by_service: dict[Key, Rendered] = {}
         self._made: set[str] = set()
         self._made_affinity: dict[str, int] = {}
+        self._forgetful: set[str] = set()
+        """Ports with affinity whose clients may remember endpoints that are gone: until a look has shown that none does."""
         self._rules: dict[str, tuple[bytes, ...]] = {}
 
     def sync(self, table: Mapping[Key, ServiceEntry]) -> None:
@@ -60,16 +62,15 @@ class Family:
 
     def change(self, delta: Mapping[Key, ServiceEntry | None]) -> None:
         """Take in changes; small ones are one transaction."""
-        dropped: set[str] = set()
         for name, entry in delta.items():
-            dropped |= self._replace(name, entry, self._shadow.replace)
+            self._forgetful |= self._replace(name, entry, self._shadow.replace)
         changes = self._shadow.take()
         try:
             self._commit(changes)
         except (BatchError, OSError) as error:
             log.warning("change refused, comparing with the kernel", table=TABLE, family=self.layout.family, error=str(error))
             self._repair()
-        self._prune(dropped)
+        self._prune()
 
     def verify(self) -> int:
         """Repair what differs from the table; return how many differences there were."""
@@ -149,19 +150,28 @@ class Family:
                     kept[identity] = self._made_affinity[identity]
         self._made_affinity = kept
 
-    def _prune(self, identities: set[str]) -> None:
-        """Make clients forget endpoints that no longer serve."""
-        for identity in identities & self._affinity.keys():
-            spec, endpoints = self.layout.affinity(identity), self._affinity[identity][1]
-            for key, data in self._connection.dump(spec).items():
-                if data not in endpoints:
-                    batch = Batch()
-                    batch.delete_elements(spec, [key])
-                    try:
-                        self._connection.commit(batch)
-                    except BatchError as error:
-                        if not error.has(errno.ENOENT):  # it may just have expired
-                            raise
+    def _prune(self) -> None:
+        """Make clients forget endpoints that no longer serve. What raises here is done again by the next change or repair."""
+        self._forgetful &= self._affinity.keys()
+        for identity in sorted(self._forgetful):
+            for _ in range(TRIES):
+                if not self._forget(identity):
+                    self._forgetful.discard(identity)
+                    break
+
+    def _forget(self, identity: str) -> int:
+        """Delete the stale memories of one port; return how many there were. A packet under way may bring one back: look again."""
+        spec, endpoints = self.layout.affinity(identity), self._affinity[identity][1]
+        stale = [key for key, data in self._connection.dump(spec).items() if data not in endpoints]
+        for key in stale:
+            batch = Batch()
+            batch.delete_elements(spec, [key])
+            try:
+                self._connection.commit(batch)
+            except BatchError as error:
+                if not error.has(errno.ENOENT):  # it may just have expired
+                    raise
+        return len(stale)
 
     def _repair(self, *, only_if_different: bool = False) -> int:
         """Compare everything, repair it, return the number of differences. Raises ProxyError."""
@@ -177,7 +187,8 @@ class Family:
                 changes.skip(refused)
                 count += changes.count
                 self._commit(changes)
-                self._prune(set(self._affinity))
+                self._forgetful |= set(self._affinity)
+                self._prune()
                 return count
             except BatchError as error:
                 # What the kernel refuses after a comparison is wrong in itself: the others must not wait for it.
