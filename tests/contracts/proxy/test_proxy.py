@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 
 import pytest
 
@@ -180,6 +181,22 @@ async def test_a_client_sticks_to_its_endpoint_on_every_way_in_until_that_endpoi
     assert await off(lab.spread, lambda: lab.udp("p3", VIP6, 80), 8) == {other[first]: 8}
     await proxy.change({WEB: entry(a, b)})
     assert len(await off(lab.spread, lambda: lab.tcp("p3", VIP, 80), 40)) == 2
+
+
+async def test_a_client_is_freed_by_the_retry_when_the_look_for_it_failed(lab, pods, proxy: Proxy, monkeypatch) -> None:
+    (_, a, _), (_, b, _), _ = pods
+    await proxy.sync({WEB: entry(a, b, affinity=60)})
+    mine = (await off(lab.tcp, "p3", VIP, 80)).split()[0]
+    left = {WEB: dataclasses.replace(entry(b if mine == "p1" else a), affinity=60)}
+
+    def torn(spec):
+        raise OSError(errno.EINTR, "torn")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError):
+        patched.setattr(proxy._connection, "dump", torn)
+        await proxy.change(left)
+    await proxy.change(left)
+    assert (await off(lab.tcp, "p3", VIP, 80)).split()[0] != mine
 
 
 async def test_affinity_expires(lab, pods, proxy: Proxy) -> None:
