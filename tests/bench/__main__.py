@@ -45,9 +45,15 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB, {system}, kernel {platform.release()}, Python {python}"
 
 
+def shown(value: object) -> str:
+    """Return a figure with three digits that mean something."""
+    number = float(str(value))
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def write(readme: Path, figures: list[dict[str, object]]) -> None:
-    """Replace the table between the marks."""
-    rows = [f"| {f['name']} | {f['value']:.4g} {f['unit']} | {f['budget']} |" for f in figures]
+    """Replace the table between the marks: what has a budget; the rest is on the screen."""
+    rows = [f"| {f['name']} | {shown(f['value'])} {f['unit']} | {f['budget']} |" for f in figures if f["budget"]]
     day = datetime.now(UTC).date().isoformat()
     lines = [
         BEGIN,
