@@ -3,9 +3,12 @@
 import itertools
 import json
 import os
+import select
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -94,18 +97,37 @@ def test_withdrawing_leaves_nothing_and_may_be_repeated(driver):
     assert driver.state() == before
 
 
+def ip(node: str, *words: str) -> None:
+    subprocess.run(["ip", "-n", node, *words], check=True)
+
+
+@contextmanager
+def listening(node: str) -> Iterator[IO[bytes]]:
+    """A monitor of the node's routes that has shown that it listens."""
+    with subprocess.Popen(["ip", "-n", node, "monitor", "route"], stdout=subprocess.PIPE, bufsize=0) as monitor:
+        try:
+            assert monitor.stdout
+            for number in range(100):
+                ip(node, "route", "add", f"10.98.{number}.0/24", "dev", "eth0")
+                if select.select([monitor.stdout], [], [], 0.1)[0]:
+                    break
+            else:
+                pytest.fail("ip monitor shows nothing")
+            yield monitor.stdout
+        finally:
+            monitor.kill()
+
+
 @pytest.mark.parametrize(("old", "new"), list(itertools.permutations(NAMES, 2)))
 def test_routes_are_taken_over_without_a_gap(old, new, node):
     first, second = Driver(old, node), Driver(new, node)
     first.do("accept", OWN, PEERS)
     first.do("carry", OWN, PEERS)
     second.do("accept", OWN, PEERS)
-    with subprocess.Popen(["ip", "-n", node, "monitor", "route"], stdout=subprocess.PIPE, text=True) as monitor:
-        assert monitor.stdout
+    with listening(node) as monitor:
         second.do("carry", OWN, PEERS)
-        subprocess.run(["ip", "-n", node, "route", "add", "10.99.0.0/24", "dev", "eth0"], check=True)
-        lines = list(itertools.takewhile(lambda line: "10.99" not in line, monitor.stdout))
-        monitor.kill()
+        ip(node, "route", "add", "10.99.0.0/24", "dev", "eth0")
+        lines = list(itertools.takewhile(lambda line: "10.99" not in line, iter(lambda: monitor.readline().decode(), "")))
     assert not [line for line in lines if line.startswith("Deleted 10.64.")], lines
     first.do("withdraw")
     assert second.targets() == {"10.64.2.0/24", "10.64.3.0/24"}
