@@ -44,6 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     known = set(PASSING.read_text().splitlines())
     wanted = [n for n in names() if (re.search(options.regex, n) if options.regex else n in known)]
+    if not wanted:
+        sys.exit(f"no conformance spec matches {options.regex!r}" if options.regex else f"{PASSING} lists no spec")
     states = specs(Cluster(options.lab), wanted, options.procs) if options.lab else on_own_lab(wanted, options.procs)
     passed = {name for name in wanted if states.get(name) == "passed"}
     for name in sorted(set(wanted) - passed):
