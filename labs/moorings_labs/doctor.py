@@ -143,6 +143,7 @@ NEEDED = (
     Check("CAP_NET_ADMIN", partial(capability, "CAP_NET_ADMIN"), NODE, True),
     Check("containerd", partial(program, "containerd", "containerd"), "pods", True),
     Check("runc", partial(program, "runc", "runc"), "pods", True),
+    Check("/etc/hosts", partial(_path, "/etc/hosts"), "pods: containerd copies it to each", True),
     Check("ip", partial(program, "ip", "iproute2"), "lab networks", True),
     Check("unshare", partial(program, "unshare", "util-linux"), NODE, True),
     Check("busybox", partial(_path, "/bin/busybox"), "base images (install busybox-static)", True),
