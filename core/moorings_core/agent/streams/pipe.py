@@ -21,19 +21,20 @@ async def join(
     """Pass bytes both ways until either side ends; tunnelled: the client's bytes are in WebSocket messages."""
     up: Copy = _unwrap if tunnelled else _copy
     down: Copy = _wrap if tunnelled else _copy
-    tasks = [asyncio.create_task(up(client[0], runtime[1])), asyncio.create_task(down(runtime[0], client[1]))]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await until_one_ends(up(client[0], runtime[1]), down(runtime[0], client[1]))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         runtime[1].close()
 
 
 async def send(stream: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send a stream as binary WebSocket messages until it ends or the client is gone."""
-    tasks = [asyncio.create_task(_send(stream, writer)), asyncio.create_task(_until_closed(reader))]
+    await until_one_ends(_send(stream, writer), _until_closed(reader))
+
+
+async def until_one_ends(*directions: Coroutine[Any, Any, None]) -> None:
+    """Run the directions of a stream until one of them ends, however it ends; then end the others."""
+    tasks = [asyncio.create_task(direction) for direction in directions]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

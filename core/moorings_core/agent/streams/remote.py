@@ -15,7 +15,7 @@ import orjson
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ServiceUnavailable
 
-from . import spdy, websocket
+from . import pipe, spdy, websocket
 
 log = get_logger(__name__)
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -91,16 +91,9 @@ class RemoteSession:
             number, frame = self._session.open({"streamtype": kind})
             self._streams[number], self._numbers[channel] = channel, number
             up.write(frame)
-        tasks = [
-            asyncio.create_task(self._from_client(reader, writer, up)),
-            asyncio.create_task(self._from_runtime(up_reader, up, writer)),
-        ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await pipe.until_one_ends(self._from_client(reader, writer, up), self._from_runtime(up_reader, up, writer))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             up.close()
 
     async def _from_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: asyncio.StreamWriter) -> None:
