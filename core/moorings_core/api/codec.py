@@ -36,6 +36,9 @@ DEPTH_MOST = 200
 CHUNK = 50
 """How many objects are encoded before others may run"""
 JSON = "application/json"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+CUSTOM_PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
+UNKNOWN_FORMAT = "the body of the request was in an unknown format - accepted media types include"
 BODIES = f"{JSON}, application/yaml, application/vnd.kubernetes.protobuf"
 INVALID_PATCH = "invalid JSON patch"
 SUMMARY_MOST = 30

@@ -20,6 +20,7 @@ from .authorization import AuthenticatedOnly
 from .bootstrap import create_missing, objects
 from .context import MASTERS, User
 from .core import ApiCore
+from .extension.definitions import Definitions
 from .handler import Handler
 from .http.server import HttpServer
 from .metrics import Metrics
@@ -57,19 +58,23 @@ class ApiServer:
         self._follower: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None
         self._compactor: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._ready = False
         authenticator = Authenticator(self.core.cache, options.signer, (AUDIENCE,), options.tokens)
         reviews = Reviews(self.core.cache, authenticator, options.signer, AUDIENCE)
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
-        handler = Handler(self.core, authenticator, AuthenticatedOnly(), reviews, relay, statics, self._metrics)
+        self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, statics.forget)
+        handler = Handler(self.core, authenticator, AuthenticatedOnly(), reviews, relay, statics, self._metrics, self._definitions)
         self._http = HttpServer(handler)
 
     async def start(self, host: str | None, port: int) -> int:
         """Load the store, make what a cluster must have, listen; return the port."""
         await self.core.cache.load()
+        self._definitions.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
+        self._keeper = asyncio.create_task(self._definitions.run())
         self._lag = asyncio.create_task(self._measure_lag())
         self._compactor = asyncio.create_task(self._compact())
         bound = await self._http.start(host, port, self._options.tls)
@@ -86,7 +91,7 @@ class ApiServer:
         """Stop serving and close the store."""
         await self._http.close()
         await self.core.store.close()
-        for task in (self._follower, self._lag, self._compactor):
+        for task in (self._follower, self._lag, self._compactor, self._keeper):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
