@@ -13,9 +13,12 @@ from pathlib import Path
 from . import peers
 from .cases import cases
 from .compare import differences
+from .custom import custom
 from .more import more
 from .rich import rich
 
+OWN = ("custom:", "definitions:")
+"""Cases that need nothing of others"""
 KNOWN = Path(__file__).with_name("known.txt")
 
 
@@ -29,7 +32,7 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in [*cases(), *more(), *rich()]:
+            for name, requests in [*custom()] if words.startswith(("custom:", "definitions:")) else [*cases(), *more(), *rich(), *custom()]:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

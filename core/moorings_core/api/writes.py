@@ -10,7 +10,7 @@ import datetime
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -109,11 +109,13 @@ class Writer:
             kind.custom.prepare_create(obj)
         self._admission.create(resource, obj)
         key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
-        if self._collection(resource).get(key) is not None:
-            raise problems.already_exists(resource, key.name)
-        if _is_service(resource) and key.name:
+        exists = self._collection(resource).get(key) is not None
+        if _is_service(resource) and key.name and not exists:
             self._services.allocate(obj)
-        self._check(resource, obj, [*validate_create(resource, obj), *self._judged(kind, obj, None, context)])
+        wrong = validate_create(resource, obj)
+        self._check(resource, obj, [*wrong, *self._judged(kind, obj, None, context, wrong)])
+        if exists:  # an object that is wrong is told so first
+            raise problems.already_exists(resource, key.name)
         place = store_key(resource.group, resource.plural, key)
         return Pending(resource, obj, PutRecord(place, encode(_to_store(kind, obj)), expect=0), custom=kind.custom)
 
@@ -123,7 +125,7 @@ class Writer:
         _match_name(given, key)
         conditional = bool(given.get("resourceVersion"))
         if not conditional and not strategy.allows_unconditional_update(kind.resource):
-            raise to_invalid(kind.resource, key.name, [_required_version()])
+            raise to_invalid(replace(kind.resource, kind=kind.resource.plural), key.name, [_required_version()])
         change = self.replacement(kind, key, body)
         return await self._change(kind, key, change, context, subresource, conditional=conditional)
 
@@ -205,8 +207,9 @@ class Writer:
             raise problems.precondition(resource, key.name, text + "The object might have been modified")
         place = store_key(resource.group, resource.plural, key)
         finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
-        if (resource.group, resource.plural) == (definition.GROUP, definition.PLURAL):
-            obj, finalizers = definition.going(obj, finalizers, _now())
+        if (resource.group, resource.plural) == (definition.GROUP, definition.PLURAL) and "deletionTimestamp" not in obj["metadata"]:
+            marked = definition.going(obj, finalizers, _now())
+            return Pending(resource, marked, PutRecord(place, encode(marked), stored.revision))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
         if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
             return Pending(resource, strategy.deleted(resource, obj), DeleteRecord(place, stored.revision), removed=True)
@@ -281,7 +284,7 @@ class Writer:
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:
-            self._check(resource, new, self._judged(kind, new, old, context, subresource))
+            self._check(resource, new, self._judged(kind, new, old, context, (), subresource))
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if "managedFields" in old["metadata"] and not applying:
             self._manage(kind, new, old, context, subresource)
@@ -332,6 +335,8 @@ class Writer:
         resource = kind.resource
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
+        if kind.custom is not None:
+            _match_custom(resource, obj)
         if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
             raise BadRequest(f"{_as(obj, resource)}: {self._strange(obj, resource)}")
         if kind.custom is not None:
@@ -390,11 +395,13 @@ class Writer:
         return f"the API version in the data ({given}) does not match the expected API version ({resource.api_version})"
 
     @staticmethod
-    def _judged(kind: Kind, new: Object, old: Object | None, context: Context, subresource: str = "") -> list[FieldError]:
-        """Return what is wrong with an object of a custom kind by its schema and rules."""
+    def _judged(
+        kind: Kind, new: Object, old: Object | None, context: Context, wrong: Sequence[FieldError] = (), subresource: str = ""
+    ) -> list[FieldError]:
+        """Return what is wrong with an object of a custom kind by its schema and rules; wrong: what is known already."""
         if kind.custom is None:
             return []
-        found, warnings = kind.custom.validate(new, old, subresource)
+        found, warnings = kind.custom.validate(new, old, subresource, wrong)
         context.warnings.extend(warnings)
         return found
 
@@ -444,6 +451,16 @@ def _as(obj: Object, resource: Resource) -> str:
     """Return how an answer begins that says why a body is no object of a kind."""
     version = str(obj["apiVersion"]).rpartition("/")[2]
     return f'{obj["kind"]} in version "{version}" cannot be handled as a {resource.kind}'
+
+
+def _match_custom(resource: Resource, obj: Object) -> None:
+    """Refuse a body of another kind in the words that custom kinds have for it. Raises BadRequest, Invalid."""
+    if obj["apiVersion"] != resource.api_version:
+        text = f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({resource.api_version})"
+        raise BadRequest(text)
+    if obj["kind"] != resource.kind:
+        name = (obj.get("metadata") or {}).get("name", "")
+        raise to_invalid(replace(resource, kind=obj["kind"]), name, [invalid("kind", obj["kind"], f"must be {resource.kind}")])
 
 
 def _complain(unknown: list[str], about: str, context: Context) -> None:

@@ -13,7 +13,7 @@ from moorings_core.ports.objects import Object
 from moorings_core.registry.validation import names
 from moorings_core.registry.validation.errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
 
-from . import columns, structural
+from . import columns, shape, structural
 
 GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
 APPROVED = "api-approved.kubernetes.io"
@@ -80,15 +80,14 @@ def validate_update(new: Object, old: Object) -> list[FieldError]:
     return [*found, *_stored(new), *_approval(new, old), *([] if was.get("preserveUnknownFields") else _preserve(spec))]
 
 
-def going(obj: Object, finalizers: list[str], now: str) -> tuple[Object, list[str]]:
-    """Return a definition that is being deleted, and its finalizers: its objects go first."""
+def going(obj: Object, finalizers: list[str], now: str) -> Object:
+    """Return a definition as one that is being deleted: its objects go first."""
     from .status import terminating
 
-    if "deletionTimestamp" in obj["metadata"]:
-        return obj, finalizers
     text = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
-    marked = {**obj, "status": terminating(obj, True, "InstanceDeletionPending", text, now)}
-    return marked, finalizers if CLEANUP in finalizers else [*finalizers, CLEANUP]
+    kept = finalizers if CLEANUP in finalizers else [*finalizers, CLEANUP]
+    metadata = {**obj["metadata"], "deletionTimestamp": now, "finalizers": kept}
+    return {**obj, "metadata": metadata, "status": terminating(obj, True, "InstanceDeletionPending", text, now)}
 
 
 def condition(obj: Object, kind: str) -> str:
@@ -117,11 +116,16 @@ def _spec(spec: Object) -> Iterator[FieldError]:
     elif scope not in ("Cluster", "Namespaced"):
         yield not_supported(SPEC / "scope", scope, ("Cluster", "Namespaced"))
     versions: Sequence[Object] = spec.get("versions") or ()
+    if spec.get("preserveUnknownFields") and any(shape.has_defaults((v.get("schema") or {}).get("openAPIV3Schema")) for v in versions):
+        yield invalid(SPEC / "preserveUnknownFields", True, "must be false in order to use defaults in the schema")
     for index, version in enumerate(versions):
         if not (version.get("schema") or {}).get("openAPIV3Schema"):
             yield required((SPEC / "versions").at(index) / "schema" / "openAPIV3Schema")
     for index, version in enumerate(versions):
         yield from _version(version, (SPEC / "versions").at(index))
+    yield from _parts(versions)
+    if versions and (complaint := names.label_1035(versions[0].get("name", ""))):
+        yield invalid(SPEC / "version", versions[0].get("name", ""), complaint)
     if any(count > 1 for count in Counter(v.get("name") for v in versions).values()):
         yield invalid(SPEC / "versions", list(versions), "must contain unique version names")
     if sum(bool(v.get("storage")) for v in versions) != 1:
@@ -158,19 +162,43 @@ def _version(version: Object, path: Path) -> Iterator[FieldError]:
         yield invalid(path / "deprecationWarning", warning, "must be <= 256 characters long")
     if warning == "":
         yield invalid(path / "deprecationWarning", warning, "must not be an empty string")
-    schema = (version.get("schema") or {}).get("openAPIV3Schema")
-    where = path / "schema" / "openAPIV3Schema"
-    if isinstance(schema, dict):
-        if (version.get("subresources") or {}).get("status") is not None and schema.get("type") != "object":
-            detail = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
-            yield invalid(where / "type", schema.get("type", ""), detail)
-        if schema.get("nullable"):
-            yield forbidden(where / "nullable", "nullable cannot be true at the root")
-        yield from structural.check(schema, where)
-    yield from _scale((version.get("subresources") or {}).get("scale"), path / "subresources")
+
+
+def _parts(versions: Sequence[Object]) -> Iterator[FieldError]:
+    """What versions may have in common is judged once, and named as upstream names it, which keeps it once."""
+    for field, common, check in (
+        ("schema", "validation", _schema),
+        ("subresources", "subresources", _subresources),
+        ("additionalPrinterColumns", "additionalPrinterColumns", _columns),
+        ("selectableFields", "selectableFields", _selectable),
+    ):
+        given = [version.get(field) for version in versions]
+        if given and all(g == given[0] for g in given):
+            yield from check(versions[0], SPEC / common)
+            continue
+        for index, version in enumerate(versions):
+            yield from check(version, (SPEC / "versions").at(index) / field)
+
+
+def _schema(version: Object, path: Path) -> Iterator[FieldError]:
+    schema, where = (version.get("schema") or {}).get("openAPIV3Schema"), path / "openAPIV3Schema"
+    if not isinstance(schema, dict):
+        return
+    if (version.get("subresources") or {}).get("status") is not None and schema.get("type") != "object":
+        detail = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
+        yield invalid(where / "type", schema.get("type", ""), detail)
+    if schema.get("nullable"):
+        yield forbidden(where / "nullable", "nullable cannot be true at the root")
+    yield from structural.check(schema, where)
+
+
+def _subresources(version: Object, path: Path) -> Iterator[FieldError]:
+    yield from _scale((version.get("subresources") or {}).get("scale"), path)
+
+
+def _columns(version: Object, path: Path) -> Iterator[FieldError]:
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
-        yield from _column(column, (path / "additionalPrinterColumns").at(index))
-    yield from _selectable(version.get("selectableFields") or (), schema, path / "selectableFields")
+        yield from _column(column, path.at(index))
 
 
 def _simple_path(text: str, path: Path) -> Iterator[FieldError]:
@@ -217,9 +245,10 @@ def _column(column: Object, path: Path) -> Iterator[FieldError]:
         yield from _simple_path(column["jsonPath"], path / "JSONPath")
 
 
-def _selectable(fields: Sequence[Object], schema: Object | None, path: Path) -> Iterator[FieldError]:
+def _selectable(version: Object, path: Path) -> Iterator[FieldError]:
+    schema = (version.get("schema") or {}).get("openAPIV3Schema")
     seen: set[str] = set()
-    for index, field in enumerate(fields):
+    for index, field in enumerate(version.get("selectableFields") or ()):
         where, text = path.at(index) / "jsonPath", field.get("jsonPath", "")
         if not text:
             yield required(where)
@@ -267,7 +296,7 @@ def _conversion(conversion: Object, path: Path) -> Iterator[FieldError]:
 def _stored(obj: Object) -> Iterator[FieldError]:
     path, stored = Path("status") / "storedVersions", list((obj.get("status") or {}).get("storedVersions") or ())
     if not stored:
-        yield invalid(path, stored, "must have at least one stored version")
+        yield invalid(path, None, "must have at least one stored version")
         return
     versions = [v.get("name", "") for v in (obj.get("spec") or {}).get("versions") or ()]
     for version in storage_versions(obj):

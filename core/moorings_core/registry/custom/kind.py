@@ -6,6 +6,7 @@ import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from moorings_core.ports.objects import Object, Resource
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 CHANGES = ("get", "patch", "update")
-BLOCKING = ("FieldValueRequired", "FieldValueTypeInvalid", "FieldValueTooLong", "FieldValueTooMany")
+_IN_MAP = re.compile(r"(ObjectMeta\.(?:labels|annotations))\.\S+")
+BLOCKING = ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTypeInvalid", "FieldValueTooLong", "FieldValueTooMany")
 """What keeps rules from being run: they may take the types and bounds of the schema for granted"""
 UNCHECKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
 REPLICAS_MOST = 2**31 - 1
@@ -84,15 +86,15 @@ class CustomVersion:
         metadata = obj.get("metadata")
         obj["metadata"] = metadata = metadata if isinstance(metadata, dict) else {}
         node = named(METADATA)
-        wrong = [text for _, text in check_types(metadata, node, "metadata")]
+        wrong = [_IN_MAP.sub(r"\1", text) for _, text in check_types(metadata, node)]
         if wrong:
             return wrong, []
         unknown = find_unknown(metadata, node, "metadata")
         obj["metadata"] = prune_built_in(metadata, node)
         unknown += shape.prune(obj, self.raw, resource=True)
-        if self._defaulting and fill:
+        if fill:
             shape.fill(obj, self.raw)
-        return [], unknown
+        return [], sorted(unknown)
 
     def present(self, obj: Object) -> Object:
         """Return a stored object of this version with the defaults that came after it was stored. Without any it is the same."""
@@ -127,21 +129,23 @@ class CustomVersion:
         known = old["metadata"].get("generation", 1)
         new["metadata"]["generation"] = known + 1 if changed else known
 
-    def validate(self, new: Object, old: Object | None, subresource: str = "") -> tuple[list[FieldError], list[str]]:
-        """Return what is wrong with an object, and warnings; old is what it replaces."""
-        found = values.validate(new, self.raw, "", values.ABSENT if old is None else old)
-        if subresource == "status":
-            found = [e for e in found if e.field.startswith("status")]
+    def validate(
+        self, new: Object, old: Object | None, subresource: str = "", wrong: Sequence[FieldError] = ()
+    ) -> tuple[list[FieldError], list[str]]:
+        """Return what is wrong with an object, and warnings; old is what it replaces, wrong what is known already."""
+        found = self._shape_errors(new, old, subresource)
         found += _embedded(new, self.raw, "")
-        found += self._scale_errors(new) if subresource != "status" else []
+        found += self._scale_errors(new, subresource)
         if old is None or not list(values.doubles(old, self.raw)):
             found += values.doubles(new, self.raw)
-        return self._judge(new, old, found)
+        return self._judge(new, old, found, wrong)
 
-    def _judge(self, new: Object, old: Object | None, found: list[FieldError]) -> tuple[list[FieldError], list[str]]:
+    def _judge(
+        self, new: Object, old: Object | None, found: list[FieldError], wrong: Sequence[FieldError]
+    ) -> tuple[list[FieldError], list[str]]:
         if self.rules is None:
             return found, []
-        if any(e.reason in BLOCKING for e in found):
+        if any(e.reason in BLOCKING for e in (*wrong, *found)):
             return [*found, FieldError("FieldValueInvalid", "<nil>", f"Invalid value: null: {UNCHECKED}")], []
         from .rules import Outcome
 
@@ -149,20 +153,32 @@ class CustomVersion:
         self.rules.run(new, values.ABSENT if old is None else old, "", outcome)
         return found + outcome.errors, outcome.warnings
 
-    def _scale_errors(self, obj: Object) -> list[FieldError]:
+    def _shape_errors(self, new: Object, old: Object | None, subresource: str) -> list[FieldError]:
+        if subresource != "status":
+            return values.validate(new, self.raw, "", values.ABSENT if old is None else old)
+        schema = (self.raw.get("properties") or {}).get("status")
+        if schema is None or "status" not in new:
+            return []
+        found = values.validate(new["status"], schema, "", (old or {}).get("status", values.ABSENT))
+        return [e if e.field == "<nil>" else replace(e, field=f"status.{e.field}" if e.field else "status") for e in found]
+
+    def _scale_errors(self, obj: Object, subresource: str) -> list[FieldError]:
+        """Return what is wrong with the numbers that the scale shows: those of the spec, or with its status those of the status."""
         if self.scale is None:
             return []
-        path = self.scale["specReplicasPath"]
+        path = self.scale["statusReplicasPath" if subresource == "status" else "specReplicasPath"]
         found = columns.path(path)(obj)
         if not found:
             return []
         replicas = found[0]
-        if isinstance(replicas, int) and not isinstance(replicas, bool):
-            if replicas < 0:
-                return [invalid(path, replicas, "should be a non-negative integer")]
-            if replicas > REPLICAS_MOST:
-                return [invalid(path, replicas, f"should be less than or equal to {REPLICAS_MOST}")]
-            return []
+        if not isinstance(replicas, int) or isinstance(replicas, bool):
+            kind = {str: "string", float: "float64", bool: "bool"}.get(type(replicas), "object")
+            text = f"{path} accessor error: {values.plain(replicas)} is of the type {kind}, expected int64"
+            return [invalid(path, 0, text)]
+        if replicas < 0:
+            return [invalid(path, replicas, "should be a non-negative integer")]
+        if replicas > REPLICAS_MOST:
+            return [invalid(path, replicas, f"should be less than or equal to {REPLICAS_MOST}")]
         return []
 
 
@@ -173,7 +189,7 @@ def _embedded(value: Any, schema: Any, path: str) -> Iterator[FieldError]:
     if schema.get("x-kubernetes-embedded-resource") and isinstance(value, dict):
         for field in ("apiVersion", "kind"):
             if not value.get(field):
-                yield FieldError("FieldValueRequired", f"{path}.{field}", "Required value: must not be empty")
+                yield FieldError("FieldValueRequired", f"{path}.{field}", "Required value")
     if isinstance(value, dict):
         fields, others = schema.get("properties") or {}, schema.get("additionalProperties")
         for name, child in value.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from moorings_core.ports.objects import Object
 
+_OPEN = "x-kubernetes-preserve-unknown-fields"
 _ALWAYS = ("apiVersion", "kind", "metadata")
 
 
@@ -48,6 +49,7 @@ def _prune_fields(value: Object, schema: Object, path: str, resource: bool, foun
 def fill(value: Any, schema: Object) -> None:
     """Put the defaults into a value, in place; a null where none may be is as good as nothing, if there is a default for it."""
     if isinstance(value, dict):
+        _drop_nulls(value, schema)
         for name, child in (schema.get("properties") or {}).items():
             missing = name not in value or (value[name] is None and not child.get("nullable"))
             if missing and "default" in child:
@@ -66,6 +68,15 @@ def fill(value: Any, schema: Object) -> None:
             if item is None and not schema["items"].get("nullable") and "default" in schema["items"]:
                 value[index] = copy.deepcopy(schema["items"]["default"])
             fill(value[index], schema["items"])
+
+
+def _drop_nulls(value: Object, schema: Object) -> None:
+    """Take out the nulls that may not be and for which there is no default."""
+    fields, values = schema.get("properties") or {}, schema.get("additionalProperties")
+    for name in [n for n, v in value.items() if v is None]:
+        node = fields.get(name) if name in fields else values
+        if isinstance(node, dict) and not node.get("nullable") and "default" not in node and not node.get(_OPEN):
+            del value[name]
 
 
 def has_defaults(schema: Any) -> bool:

@@ -142,8 +142,11 @@ def _value_rules(schema: Object, path: Path, level: int, skip_any: bool = False)
 
 
 def _text(error: Exception) -> str:
+    """Return what is wrong with a pattern, in Go's words where they are other ones."""
     first = error.args[0] if error.args else str(error)
-    return first.decode() if isinstance(first, bytes) else str(first)
+    text = first.decode() if isinstance(first, bytes) else str(first)
+    what, _, which = text.rpartition(": ")
+    return f"{what.replace('missing ', 'missing closing ') if what in ('missing )', 'missing ]') else what}: `{which}`"
 
 
 def _nested(schema: Object, path: Path, level: int, skip_any: bool = False) -> Iterator[FieldError]:
@@ -161,31 +164,36 @@ def _nested(schema: Object, path: Path, level: int, skip_any: bool = False) -> I
 
 def _completeness(schema: Object, path: Path) -> Iterator[FieldError]:
     """Every node that a rule about values names must be one that the schema itself says something of."""
-    for word in ("allOf", "anyOf", "oneOf"):
-        for one in schema.get(word) or ():
-            yield from _complete(one, schema, path)
-    if isinstance(schema.get("not"), dict):
-        yield from _complete(schema["not"], schema, path)
+    for one, place in _alternatives(schema, path):
+        yield from _complete(one, place, schema, path)
     for child, where, _, _ in _children(schema, path):
         yield from _completeness(child, where)
 
 
-def _complete(one: Object, schema: Object, path: Path) -> Iterator[FieldError]:
+def _alternatives(schema: Object, path: Path) -> Iterator[tuple[Object, Path]]:
+    for word in ("allOf", "anyOf", "oneOf"):
+        for index, one in enumerate(schema.get(word) or ()):
+            yield one, (path / word).at(index)
+    if isinstance(schema.get("not"), dict):
+        yield schema["not"], path / "not"
+
+
+def _complete(one: Object, place: Path, schema: Object, path: Path) -> Iterator[FieldError]:
+    """Yield what one, which stands at place, says of nodes that the schema at path does not have."""
     fields = schema.get("properties") or {}
     for name, child in (one.get("properties") or {}).items():
-        where = (path / "properties").at(name)
+        where, named = (path / "properties").at(name), (place / "properties").at(name)
         if name in fields:
-            yield from _complete(child, fields[name], where)
+            yield from _complete(child, named, fields[name], where)
         else:
-            yield required(where, f"because it is defined in {path}")
+            yield required(where, f"because it is defined in {named}")
     if isinstance(one.get("items"), dict):
         if isinstance(schema.get("items"), dict):
-            yield from _complete(one["items"], schema["items"], path / "items")
+            yield from _complete(one["items"], place / "items", schema["items"], path / "items")
         else:
-            yield required(path / "items", f"because it is defined in {path}")
-    for word in ("allOf", "anyOf", "oneOf"):
-        for deeper in one.get(word) or ():
-            yield from _complete(deeper, schema, path)
+            yield required(path / "items", f"because it is defined in {place / 'items'}")
+    for deeper, below in _alternatives(one, place):
+        yield from _complete(deeper, below, schema, path)
 
 
 def _defaults(schema: Object, path: Path, *, root: bool) -> Iterator[FieldError]:
@@ -195,8 +203,8 @@ def _defaults(schema: Object, path: Path, *, root: bool) -> Iterator[FieldError]
             continue
         if "default" in child and child["default"] is not None:
             value = copy.deepcopy(child["default"])
-            if unknown := shape.prune(value, child):
-                yield invalid(where / "default", child["default"], f"must not have unknown fields: {', '.join(unknown)}")
+            if shape.prune(value, child):
+                yield invalid(where / "default", child["default"], "must not have unknown fields")
             shape.fill(value, child)
             for error in values.validate(value, child):
                 place = where / "default"

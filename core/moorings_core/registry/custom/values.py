@@ -37,7 +37,10 @@ def validate(value: Any, schema: Object, path: str = "", old: Any = ABSENT) -> l
         allowed = schema.get("nullable") or not (schema.get("type") or schema.get("x-kubernetes-int-or-string"))
         return [] if allowed else [_type_error(value, schema, path)]
     if not _fits(value, schema):
-        return [_type_error(value, schema, path)]
+        wrong = [_type_error(value, schema, path)]
+        if schema.get("type") == "integer" and isinstance(value, float):
+            wrong.append(invalid("<nil>", "", f"Checked value must be of type integer (default format) in {path}"))
+        return wrong
     found = _enum(value, schema, path)
     if isinstance(value, str):
         found += _string(value, schema, path)
@@ -102,17 +105,19 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _string(value: str, schema: Object, path: str) -> list[FieldError]:
+    """Return the first rule that a text breaks, and whether it has its format."""
     found = []
     most, least, pattern = schema.get("maxLength"), schema.get("minLength"), schema.get("pattern")
     if most is not None and len(value) > most:
         found.append(FieldError("FieldValueTooLong", path, f"Too long: may not be more than {most} bytes"))
-    if least is not None and len(value) < least:
+    elif least is not None and len(value) < least:
         found.append(_wrong(value, path, f"should be at least {least} chars long"))
-    if pattern and not compiled(pattern).search(value):
+    elif pattern and not compiled(pattern).search(value):
         found.append(_wrong(value, path, f"should match '{pattern}'"))
     test = FORMATS.get(schema.get("format", "").replace("-", ""))
     if test is not None and not test(value):
-        found.append(_wrong(value, path, f'must be of type {schema["format"]}: "{value}"'))
+        text = f'Invalid value: {orjson.dumps(value).decode()}: {_in(path)} must be of type {schema["format"]}: "{value}"'
+        found.append(FieldError("FieldValueTypeInvalid", path, text))
     return found
 
 
@@ -128,20 +133,21 @@ def _number(value: float, schema: Object, path: str) -> list[FieldError]:
     found = []
     most, least, step = schema.get("maximum"), schema.get("minimum"), schema.get("multipleOf")
     if most is not None and (value >= most if schema.get("exclusiveMaximum") else value > most):
-        found.append(_wrong(value, path, f"should be less than {'' if schema.get('exclusiveMaximum') else 'or equal to '}{_plain(most)}"))
+        found.append(_wrong(value, path, f"should be less than {'' if schema.get('exclusiveMaximum') else 'or equal to '}{plain(most)}"))
     if least is not None and (value <= least if schema.get("exclusiveMinimum") else value < least):
         found.append(
-            _wrong(value, path, f"should be greater than {'' if schema.get('exclusiveMinimum') else 'or equal to '}{_plain(least)}")
+            _wrong(value, path, f"should be greater than {'' if schema.get('exclusiveMinimum') else 'or equal to '}{plain(least)}")
         )
     if step and (value / step) % 1:
-        found.append(_wrong(value, path, f"should be a multiple of {_plain(step)}"))
+        found.append(_wrong(value, path, f"should be a multiple of {plain(step)}"))
     bits = {"int32": 31, "int64": 63}.get(schema.get("format", "")) if schema.get("type") == "integer" else None
     if bits and not -(2**bits) <= value < 2**bits:
         found.append(_wrong(value, path, f"must be of type {schema['format']}"))
     return found
 
 
-def _plain(number: float) -> str:
+def plain(number: Any) -> str:
+    """Return a number as Go prints it."""
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
@@ -201,17 +207,23 @@ def _combined(value: Any, schema: Object, path: str) -> list[FieldError]:
     """allOf, anyOf, oneOf and not."""
     found = [e for one in schema.get("allOf") or () for e in validate(value, one, path)]
     anyof, oneof = schema.get("anyOf"), schema.get("oneOf")
-    if anyof and all(validate(value, one, path) for one in anyof):
-        found.append(invalid(path or "<nil>", "", f'"{path}" must validate at least one schema (anyOf)'))
-        tries: list[list[FieldError]] = [validate(value, one, path) for one in anyof]
-        closest = min(tries, key=len)
-        found += closest
-    if oneof and (count := sum(not validate(value, one, path) for one in oneof)) != 1:
-        more = "Found none valid" if not count else f"Found {count} valid alternatives"
-        found.append(invalid(path or "<nil>", "", f'"{path}" must validate one and only one schema (oneOf). {more}'))
+    if anyof:
+        tries = [validate(value, one, path) for one in anyof]
+        if all(tries):
+            found += [invalid("<nil>", "", f'"{path}" must validate at least one schema (anyOf)'), *_fewest(tries)]
+    if oneof:
+        tries = [validate(value, one, path) for one in oneof]
+        if (count := sum(not errors for errors in tries)) != 1:
+            more = "Found none valid" if not count else f"Found {count} valid alternatives"
+            found.append(invalid("<nil>", "", f'"{path}" must validate one and only one schema (oneOf). {more}'))
+            found += _fewest(tries) if not count else []
     if schema.get("not") is not None and not validate(value, schema["not"], path):
-        found.append(invalid(path or "<nil>", "", f'"{path}" must not validate the schema (not)'))
+        found.append(invalid("<nil>", "", f'"{path}" must not validate the schema (not)'))
     return found
+
+
+def _fewest(tries: Sequence[list[FieldError]]) -> list[FieldError]:
+    return min(tries, key=len)
 
 
 def doubles(value: Any, schema: Object, path: str = "") -> Iterable[FieldError]:

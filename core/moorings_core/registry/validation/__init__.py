@@ -49,6 +49,8 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **placement.UPDATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
+_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions")}
+"""Kinds whose rules of updates say all that those of creations do."""
 _UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
 """Kinds whose answers name what may not change before what is wrong in itself."""
 
@@ -63,7 +65,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     """Return what is wrong with an object that replaces another."""
     create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
     found = metadata.check(resource, new) + metadata.check_update(new, old)
-    wrong, changed = create(new) if create else [], update(new, old) if update else []
+    alone = (resource.group, resource.plural) in _UPDATE_ALONE
+    wrong, changed = create(new) if create and not alone else [], update(new, old) if update else []
     return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 
