@@ -261,7 +261,7 @@ async def test_definitions_that_are_wrong_are_refused_with_upstreams_words(api):
     assert "undefined field 'missing'" in said and "Syntax error" in said and "must evaluate to a bool" in said, said
     loose = definition(schema={"properties": {"spec": {"properties": {"a": {"type": "array"}}}}})
     said = (await apply(api, loose, check=False)).stderr
-    path = "spec.versions[0].schema.openAPIV3Schema"
+    path = "spec.validation.openAPIV3Schema"
     assert f"{path}.type: Required value: must not be empty at the root" in said
     assert f"{path}.properties[spec].properties[a].items: Required value: must be specified" in said, said
     named = definition()
