@@ -49,6 +49,8 @@ class Context:
     user: User = SYSTEM
     options: WriteOptions = field(default_factory=WriteOptions)
     warnings: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    """Fields that stand twice in the body, where that is refused: they are told together with the unknown ones"""
 
 
 def delete_options(body: Object, base: WriteOptions) -> WriteOptions:
