@@ -26,6 +26,7 @@ from .codec import Accepted
 from .context import Context, WriteOptions, delete_options
 from .core import ApiCore
 from .extension.definitions import Definitions
+from .flowcontrol.control import FlowControl, Seat
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
 from .metrics import Metrics
@@ -58,19 +59,21 @@ class Handler:
         statics: Statics,
         metrics: Metrics,
         definitions: Definitions,
+        flows: FlowControl,
     ) -> None:
         self._core, self._authenticator, self._authorizer = core, authenticator, authorizer
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
-        self._definitions = definitions
+        self._definitions, self._flows = definitions, flows
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        context = Context()
+        context, seat = Context(), Seat()
         done = self._metrics.started()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
         try:
             context.user = self._authenticator.user(request)
+            seat = await self._flows.enter(context.user, action, target, request.path)
             self._authorizer.check(context.user, action, target, request.path)
             if target is None:
                 response = await self._statics.answer(request)
@@ -80,6 +83,9 @@ class Handler:
                 response = await self._resource(request, target, action, context)
         except ApiError as error:
             response = _status(error)
+        finally:
+            seat.leave()
+        response.headers.update(seat.headers)
         response.warnings = tuple(context.warnings)
         done(action, target, response.status)
         return response

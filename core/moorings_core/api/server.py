@@ -21,6 +21,7 @@ from .bootstrap import create_missing, objects
 from .context import MASTERS, User
 from .core import ApiCore
 from .extension.definitions import Definitions
+from .flowcontrol.control import FlowControl
 from .handler import Handler
 from .http.server import HttpServer
 from .metrics import Metrics
@@ -65,14 +66,19 @@ class ApiServer:
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
+        self._flows = FlowControl(self.core.cache, self._metrics.registry)
+        self._metrics.looks.append(self._flows.metrics.look)
         self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, statics.forget)
-        handler = Handler(self.core, authenticator, AuthenticatedOnly(), reviews, relay, statics, self._metrics, self._definitions)
+        handler = Handler(
+            self.core, authenticator, AuthenticatedOnly(), reviews, relay, statics, self._metrics, self._definitions, self._flows
+        )
         self._http = HttpServer(handler)
 
     async def start(self, host: str | None, port: int) -> int:
         """Load the store, make what a cluster must have, listen; return the port."""
         await self.core.cache.load()
         self._definitions.start()
+        self._flows.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
         self._keeper = asyncio.create_task(self._definitions.run())
         self._lag = asyncio.create_task(self._measure_lag())
