@@ -25,6 +25,7 @@ from .authorization import Authorizer
 from .codec import Accepted
 from .context import Context, WriteOptions, delete_options
 from .core import ApiCore
+from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
 from .flowcontrol.control import FlowControl, Seat
 from .http.message import Request, Response
@@ -60,10 +61,11 @@ class Handler:
         metrics: Metrics,
         definitions: Definitions,
         flows: FlowControl,
+        aggregator: Aggregator,
     ) -> None:
         self._core, self._authenticator, self._authorizer = core, authenticator, authorizer
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
-        self._definitions, self._flows = definitions, flows
+        self._definitions, self._flows, self._aggregator = definitions, flows, aggregator
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
@@ -75,7 +77,9 @@ class Handler:
             context.user = self._authenticator.user(request)
             seat = await self._flows.enter(context.user, action, target, request.path)
             self._authorizer.check(context.user, action, target, request.path)
-            if target is None:
+            if (service := self._aggregator.remote(request.path)) is not None:
+                response = await self._aggregator.relay(service, self._relay, context.user, request)
+            elif target is None:
                 response = await self._statics.answer(request)
             else:
                 if request.method not in ("GET", "HEAD"):

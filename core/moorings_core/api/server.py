@@ -20,7 +20,9 @@ from .authorization import AuthenticatedOnly
 from .bootstrap import create_missing, objects
 from .context import MASTERS, User
 from .core import ApiCore
+from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
+from .extension.proxy_identity import CONFIG_MAP, ProxyIdentity
 from .flowcontrol.control import FlowControl
 from .handler import Handler
 from .http.server import HttpServer
@@ -47,6 +49,8 @@ class ServerOptions:
     tls: ssl.SSLContext | None = None
     agent_tls: ssl.SSLContext | None = None
     tokens: Mapping[str, User] = field(default_factory=dict)
+    proxy_identity: ProxyIdentity | None = None
+    """Who the server is to aggregated API servers; None: somebody new at each start"""
 
 
 class ApiServer:
@@ -60,17 +64,30 @@ class ApiServer:
         self._lag: asyncio.Task[None] | None = None
         self._compactor: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._registrar: asyncio.Task[None] | None = None
         self._ready = False
         authenticator = Authenticator(self.core.cache, options.signer, (AUDIENCE,), options.tokens)
         reviews = Reviews(self.core.cache, authenticator, options.signer, AUDIENCE)
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
+        self._identity = options.proxy_identity or ProxyIdentity.create()
+        core = self.core
+        self._aggregator = Aggregator(core.cache, core.registry, core.writer, core.dialer, self._identity, statics.forget)
         self._flows = FlowControl(self.core.cache, self._metrics.registry)
         self._metrics.looks.append(self._flows.metrics.look)
-        self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, statics.forget)
+        self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, lambda: self._changed(statics))
         handler = Handler(
-            self.core, authenticator, AuthenticatedOnly(), reviews, relay, statics, self._metrics, self._definitions, self._flows
+            self.core,
+            authenticator,
+            AuthenticatedOnly(),
+            reviews,
+            relay,
+            statics,
+            self._metrics,
+            self._definitions,
+            self._flows,
+            self._aggregator,
         )
         self._http = HttpServer(handler)
 
@@ -79,12 +96,15 @@ class ApiServer:
         await self.core.cache.load()
         self._definitions.start()
         self._flows.start()
+        self._aggregator.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
         self._keeper = asyncio.create_task(self._definitions.run())
+        self._registrar = asyncio.create_task(self._aggregator.run())
         self._lag = asyncio.create_task(self._measure_lag())
         self._compactor = asyncio.create_task(self._compact())
         bound = await self._http.start(host, port, self._options.tls)
         wanted = objects(self._options.config, self._options.cluster_file, self._options.advertise, bound)
+        wanted.append((CONFIG_MAP, self._identity.config_map()))
         await create_missing(self.client("system:apiserver"), wanted)
         self._ready = True
         return bound
@@ -97,10 +117,15 @@ class ApiServer:
         """Stop serving and close the store."""
         await self._http.close()
         await self.core.store.close()
-        for task in (self._follower, self._lag, self._compactor, self._keeper):
+        for task in (self._follower, self._lag, self._compactor, self._keeper, self._registrar):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    def _changed(self, statics: Statics) -> None:
+        """Tell whoever shows what is served that it is something else now."""
+        statics.forget()
+        self._aggregator.wake()
 
     async def _measure_lag(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from moorings_core.api.context import User
+from moorings_core.api.extension.proxy_identity import ProxyIdentity
 from moorings_core.api.server import ApiServer, ServerOptions
 from moorings_core.config import load_text
 from moorings_core.config.backends import load
@@ -69,7 +70,9 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     prepare_pki(paths.pki, config, advertise)
     store = await load("store", config.server.store.backend)(paths.store, config.server.store.parameters)
     signer = TokenSigner.load_or_create(paths.pki / "sa.key", ISSUER)
-    options = ServerOptions(config, text, signer, advertise, _server_tls(paths.pki), _agent_tls(paths.pki), static_tokens(paths.pki))
+    identity = ProxyIdentity.load_or_create(paths.pki / "front-proxy", (paths.pki / "ca.crt").read_bytes())
+    opened = (_server_tls(paths.pki), _agent_tls(paths.pki), static_tokens(paths.pki))
+    options = ServerOptions(config, text, signer, advertise, *opened, proxy_identity=identity)
     server = ApiServer(options, store)
     port = await server.start(bind or None, config.server.port)
     _keep_loop_quick()
