@@ -85,10 +85,13 @@ class Handler:
                 return no_page()
             raise problems.no_resource()
         if target.subresource:
+            await self._core.cache.catch_up()
             return await self._subresource(request, kind, target, action, context)
         misplaced = action == "create" if target.name else action in ("update", "patch")
         if action not in kind.verbs or misplaced:
             raise problems.method_not_allowed()
+        if not _relaxed(request, action):
+            await self._core.cache.catch_up()
         if target.group in NOT_STORED:
             return _json(self._reviews.review(target.plural, codec.decode(request, context, kind.resource.kind), context.user), 201)
         return await self._object(request, kind, target, action, context)
@@ -326,6 +329,11 @@ def _agent(request: Request) -> str:
 
 def _flag(request: Request, name: str) -> bool:
     return request.query.get(name, "").lower() in ("true", "1")
+
+
+def _relaxed(request: Request, action: str) -> bool:
+    """Whether a read says itself how new its answer has to be."""
+    return action == "watch" or (action in ("get", "list") and bool(request.query.get("resourceVersion")))
 
 
 def _number(text: str) -> int:

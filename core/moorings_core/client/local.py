@@ -109,7 +109,8 @@ class LocalClient:
             except ApiError as error:
                 results[index] = error
             await turns.give()
-        await self._commit_all(planned, results)
+        for start in range(0, len(planned), self._core.store.most):
+            await self._commit_all(planned[start : start + self._core.store.most], results)
         for index in later:
             results[index] = await self._one(writes[index])
         return [result if result is not None else await self._one(writes[i]) for i, result in enumerate(results)]
