@@ -18,8 +18,12 @@ from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
 from . import codec, problems
+from .access import attributes
+from .access.attributes import Attributes
+from .access.authorizer import Access
+from .access.guards import Guards
+from .access.impersonation import impersonated
 from .authentication import Authenticator
-from .authorization import Authorizer
 from .codec import Accepted
 from .context import Context, WriteOptions, delete_options
 from .core import ApiCore
@@ -37,6 +41,7 @@ from .writes import apply_patch
 WATCH_SECONDS = 1800
 NUMBER = re.compile(r"-?\d+")
 STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+UPGRADED = ("exec", "attach", "portforward")
 JSON_HEADERS = {"Content-Type": "application/json"}
 NOT_STORED = {"authentication.k8s.io", "authorization.k8s.io"}
 
@@ -48,13 +53,14 @@ class Handler:
         self,
         core: ApiCore,
         authenticator: Authenticator,
-        authorizer: Authorizer,
+        access: Access,
+        guards: Guards,
         reviews: Reviews,
         relay: NodeRelay,
         statics: Statics,
         metrics: Metrics,
     ) -> None:
-        self._core, self._authenticator, self._authorizer = core, authenticator, authorizer
+        self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
 
     async def __call__(self, request: Request) -> Response:
@@ -64,19 +70,29 @@ class Handler:
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
         try:
-            context.user = self._authenticator.user(request)
-            self._authorizer.check(context.user, action, target, request.path)
+            context.user = await self._authenticator.user(request)
+            context.user = impersonated(context.user, request, self._access) or context.user
+            asked = attributes.of_request(context.user, action, target, request)
+            self._access.check(asked)
             if target is None:
                 response = await self._statics.answer(request)
             else:
                 if request.method not in ("GET", "HEAD"):
-                    context.options = _options(request)
+                    context.options, context.guard = _options(request), self._guards.of(context.user, target)
+                elif target.subresource in UPGRADED:
+                    self._check_upgrade(asked)
                 response = await self._resource(request, target, action, context)
         except ApiError as error:
             response = _status(error)
         response.warnings = tuple(context.warnings)
         done(action, target, response.status)
         return response
+
+    def _check_upgrade(self, asked: Attributes) -> None:
+        """Ask for the right to create, too, where a WebSocket's GET does what else is a POST. Raises Forbidden."""
+        decision = self._access.decide(attributes.renamed(asked, "create"))
+        if not decision.allowed:
+            raise attributes.forbidden(asked.group, asked.plural, asked.name, decision.reason)
 
     async def _resource(self, request: Request, target: Target, action: str, context: Context) -> Response:
         kind = find(self._core.registry, target)
@@ -90,7 +106,8 @@ class Handler:
         if action not in kind.verbs or misplaced:
             raise problems.method_not_allowed()
         if target.group in NOT_STORED:
-            return _json(self._reviews.review(target.plural, codec.decode(request, context, kind.resource.kind), context.user), 201)
+            body = codec.decode(request, context, kind.resource.kind)
+            return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)
 
     async def _object(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
@@ -229,8 +246,10 @@ class Handler:
     async def _create_subresource(self, request: Request, kind: Kind, key: Key, name: str, context: Context) -> Response:
         body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
-            return _json(self._reviews.token(key, body), 201)
+            return _json(self._reviews.token(key, body, context), 201)
         if name == "eviction":
+            if context.guard is not None:
+                context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)
             context.options = delete_options(body.get("deleteOptions") or {}, context.options)
         return await self._bind(key.namespace, key.name, body, context, kind.resource, name)
 

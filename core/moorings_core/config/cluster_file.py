@@ -17,6 +17,7 @@ from moorings_core.ports.cluster import (
     LabConfig,
     LabNode,
     NetworkConfig,
+    OidcConfig,
     RuntimeConfig,
     ServerConfig,
     ServicesConfig,
@@ -32,9 +33,11 @@ from .reader import (
     Cursor,
     Parser,
     address,
+    any_text,
     boolean,
     choice,
     free_form,
+    https_url,
     integer,
     labels,
     many,
@@ -46,6 +49,7 @@ from .reader import (
     text,
 )
 
+SIGNING_ALGORITHMS = tuple(f"{family}{bits}" for family in ("RS", "ES", "PS") for bits in (256, 384, 512))
 DEFAULT_NODES = (LabNode("server", ("server",)), *(LabNode(f"node-{i}") for i in range(1, 4)))
 ROOT_FIELDS = ("apiVersion", "kind", "metadata", "server", "network", "services", "storage", "cloud", "runtime", "lab")
 
@@ -186,12 +190,37 @@ _LAB_NODE: dict[str, tuple[str, Parser[Any]]] = {
 }
 _STORE = record(StoreConfig, {"backend": ("backend", text), "parameters": ("parameters", free_form)})
 _DNS = record(DnsConfig, {"backend": ("backend", text), "domain": ("domain", text), "upstreams": ("upstreams", many(address))})
+_OIDC_FIELDS: Parser[dict[str, Any]] = record(
+    dict,
+    {
+        "issuer": ("issuer", https_url),
+        "clientID": ("client_id", text),
+        "usernameClaim": ("username_claim", text),
+        "usernamePrefix": ("username_prefix", any_text),
+        "groupsClaim": ("groups_claim", text),
+        "groupsPrefix": ("groups_prefix", any_text),
+        "requiredClaims": ("required_claims", labels),
+        "signingAlgorithms": ("signing_algorithms", many(choice(*SIGNING_ALGORITHMS))),
+        "caFile": ("ca_file", text),
+    },
+)
+
+
+def _oidc(cursor: Cursor) -> OidcConfig:
+    values: dict[str, Any] = _OIDC_FIELDS(cursor)
+    for attribute, name_ in (("issuer", "issuer"), ("client_id", "clientID")):
+        if attribute not in values:
+            raise cursor.fail(f"expected a field {name_}")
+    return OidcConfig(**values)
+
+
 _SERVER = record(
     ServerConfig,
     {
         "run": ("run", many(choice("api", "controllers", "scheduler"))),
         "port": ("port", integer(1, 65535)),
         "store": ("store", _STORE),
+        "oidc": ("oidc", many(_oidc)),
     },
 )
 _NETWORK = record(

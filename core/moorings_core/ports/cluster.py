@@ -16,12 +16,28 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OidcConfig:
+    """An OpenID Connect issuer whose tokens are believed. username_prefix None: the issuer and "#", or nothing for e-mail addresses."""
+
+    issuer: str
+    client_id: str
+    username_claim: str = "sub"
+    username_prefix: str | None = None
+    groups_claim: str = ""
+    groups_prefix: str = ""
+    required_claims: Mapping[str, str] = field(default_factory=dict)
+    signing_algorithms: tuple[str, ...] = ("RS256",)
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What one server process runs: any of "api", "controllers", "scheduler"."""
 
     run: tuple[str, ...] = ("api", "controllers", "scheduler")
     port: int = 6443
     store: StoreConfig = field(default_factory=StoreConfig)
+    oidc: tuple[OidcConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Parser: one header."""
         self._count(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in self._headers:
+            self._repeated.setdefault(key, [self._headers[key]]).append(text)
+        self._headers[key] = text
 
     def on_headers_complete(self) -> None:
         """Parser: the head is whole."""
@@ -112,7 +115,7 @@ class Connection(asyncio.Protocol):
             return
         self._disarm()
         method = self._parser.get_method().decode()
-        request = Request(method, self._target.decode("latin-1"), self._headers, bytes(self._body), self._peer)
+        request = Request(method, self._target.decode("latin-1"), self._headers, bytes(self._body), self._peer, self._repeated)
         keep = self._parser.should_keep_alive()
         self._task = asyncio.get_running_loop().create_task(self._answer(request, keep))
 
@@ -184,6 +187,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._target = b""
         self._headers: dict[str, str] = {}
+        self._repeated: dict[str, list[str]] = {}
         self._body = bytearray()
         self._head_size = 0
         self._refused = False
