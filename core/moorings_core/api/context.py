@@ -54,6 +54,8 @@ class Context:
     options: WriteOptions = field(default_factory=WriteOptions)
     warnings: list[str] = field(default_factory=list)
     guard: Guard | None = None
+    made: str = ""
+    """The name of the object that the request has created"""
 
 
 def delete_options(body: Object, base: WriteOptions) -> WriteOptions:

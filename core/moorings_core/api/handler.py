@@ -7,10 +7,11 @@ import random
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import orjson
 
-from moorings_core.ports.errors import ApiError, BadRequest, NotFound
+from moorings_core.ports.errors import ApiError, BadRequest, NotFound, Unauthorized
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.registry import strategy
 from moorings_core.registry.kinds import Kind
@@ -23,9 +24,11 @@ from .access.attributes import Attributes
 from .access.authorizer import Access
 from .access.guards import Guards
 from .access.impersonation import impersonated
+from .audit.log import AuditLog
+from .audit.trail import Trail
 from .authentication import Authenticator
 from .codec import Accepted
-from .context import Context, WriteOptions, delete_options
+from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
@@ -41,6 +44,7 @@ from .writes import apply_patch
 WATCH_SECONDS = 1800
 NUMBER = re.compile(r"-?\d+")
 STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+NOBODY = User("")
 UPGRADED = ("exec", "attach", "portforward")
 JSON_HEADERS = {"Content-Type": "application/json"}
 NOT_STORED = {"authentication.k8s.io", "authorization.k8s.io"}
@@ -55,12 +59,14 @@ class Handler:
         authenticator: Authenticator,
         access: Access,
         guards: Guards,
+        audit: AuditLog | None,
         reviews: Reviews,
         relay: NodeRelay,
         statics: Statics,
         metrics: Metrics,
     ) -> None:
         self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
+        self._audit = audit
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
 
     async def __call__(self, request: Request) -> Response:
@@ -69,11 +75,19 @@ class Handler:
         done = self._metrics.started()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
+        trail: Trail | None = None
         try:
             context.user = await self._authenticator.user(request)
-            context.user = impersonated(context.user, request, self._access) or context.user
             asked = attributes.of_request(context.user, action, target, request)
-            self._access.check(asked)
+            trail = self._audit.begin(request, asked, target) if self._audit is not None else None
+            acting = impersonated(context.user, request, self._access)
+            if acting is not None:
+                context.user, asked = acting, replace(asked, user=acting)
+            decision = self._access.decide(asked)
+            if trail is not None:
+                trail.acting, trail.decision = acting, decision
+            if not decision.allowed:
+                raise attributes.refusal(asked, decision.reason)
             if target is None:
                 response = await self._statics.answer(request)
             else:
@@ -82,8 +96,19 @@ class Handler:
                 elif target.subresource in UPGRADED:
                     self._check_upgrade(asked)
                 response = await self._resource(request, target, action, context)
+        except Unauthorized as error:
+            response = _status(error)
+            unknown = attributes.of_request(NOBODY, action, target, request)
+            trail = self._audit.begin(request, unknown, target) if self._audit is not None else None
         except ApiError as error:
             response = _status(error)
+        except Exception:
+            if trail is not None:
+                trail.failed()
+            raise
+        if trail is not None:
+            trail.made = context.made
+            trail.answered(response)
         response.warnings = tuple(context.warnings)
         done(action, target, response.status)
         return response
@@ -127,6 +152,7 @@ class Handler:
                     body_ = codec.decode(request, context, "Binding")
                     return await self._bind(target.namespace, body_["metadata"].get("name", ""), body_, context)
                 made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context, resource.kind), context)
+                context.made = made["metadata"]["name"]
                 return _encoded(request, resource, made, 201)
             case "update":
                 obj = codec.decode(request, context, resource.kind)

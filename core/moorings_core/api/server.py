@@ -25,6 +25,7 @@ from .access.guards import Guards
 from .access.node import NodeAuthorizer
 from .access.oidc import Issuer
 from .access.rbac import Rbac
+from .audit.log import AuditLog
 from .authentication import Authenticator
 from .bootstrap import create_missing, objects
 from .context import User
@@ -45,7 +46,7 @@ HISTORY_STEP, HISTORY_STEPS = 60.0, 5
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """tls serves clients, agent_tls opens the doors of node agents; tokens maps static bearer tokens to users."""
+    """tls serves clients, agent_tls opens the doors of node agents; tokens maps static bearer tokens to users; audit None: nothing."""
 
     config: ClusterConfig
     cluster_file: str
@@ -54,6 +55,7 @@ class ServerOptions:
     tls: ssl.SSLContext | None = None
     agent_tls: ssl.SSLContext | None = None
     tokens: Mapping[str, User] = field(default_factory=dict)
+    audit: AuditLog | None = None
 
 
 class ApiServer:
@@ -78,7 +80,8 @@ class ApiServer:
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
         guards = Guards(access, rbac, cache)
-        handler = Handler(self.core, authenticator, access, guards, reviews, relay, statics, self._metrics)
+        self._audit = options.audit
+        handler = Handler(self.core, authenticator, access, guards, options.audit, reviews, relay, statics, self._metrics)
         self._http = HttpServer(handler)
 
     async def start(self, host: str | None, port: int) -> int:
@@ -87,6 +90,8 @@ class ApiServer:
         self._follower = asyncio.create_task(self.core.cache.follow())
         self._lag = asyncio.create_task(self._measure_lag())
         self._compactor = asyncio.create_task(self._compact())
+        if self._audit is not None:
+            self._audit.start()
         bound = await self._http.start(host, port, self._options.tls)
         wanted = objects(self._options.config, self._options.cluster_file, self._options.advertise, bound)
         client = self.client("system:apiserver")
@@ -106,6 +111,8 @@ class ApiServer:
     async def close(self) -> None:
         """Stop serving and close the store."""
         await self._http.close()
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.close)
         await self.core.store.close()
         for task in (self._follower, self._lag, self._compactor):
             if task is not None:

@@ -11,9 +11,11 @@ import yaml
 
 from moorings_core.ports.cluster import (
     FAST,
+    AuditConfig,
     CloudConfig,
     ClusterConfig,
     DnsConfig,
+    EncryptionConfig,
     LabConfig,
     LabNode,
     NetworkConfig,
@@ -214,6 +216,16 @@ def _oidc(cursor: Cursor) -> OidcConfig:
     return OidcConfig(**values)
 
 
+_AUDIT = record(
+    AuditConfig,
+    {
+        "enabled": ("enabled", boolean),
+        "policy": ("policy", text),
+        "directory": ("directory", text),
+        "maxSize": ("max_size", _memory),
+        "keep": ("keep", integer(0, 10_000)),
+    },
+)
 _SERVER = record(
     ServerConfig,
     {
@@ -221,6 +233,8 @@ _SERVER = record(
         "port": ("port", integer(1, 65535)),
         "store": ("store", _STORE),
         "oidc": ("oidc", many(_oidc)),
+        "audit": ("audit", _AUDIT),
+        "encryption": ("encryption", record(EncryptionConfig, {"resources": ("resources", many(text))})),
     },
 )
 _NETWORK = record(

@@ -10,11 +10,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moorings_core.pki.keyring import Keyring
 from moorings_core.ports.store import Compacted, DeleteRecord, PreconditionFailed, PutRecord, StoreUnavailable
 from moorings_core.store.memory import MemoryStore
+from moorings_core.store.sealed import SealedStore
 from moorings_core.store.sqlite import CorruptStore, SqliteStore
 
+
+def sealed(inner):
+    """Return how a store is opened under encryption of half of what these tests write."""
+
+    async def opened(path, parameters):
+        return SealedStore(await inner(path, parameters), Keyring.load_or_create(path / "keys.json"), ["a", "k1", "key", "p/"])
+
+    return opened
+
+
 OPEN = {"memory": MemoryStore.open, "sqlite": SqliteStore.open}
+OPEN |= {f"{name}, sealed": sealed(inner) for name, inner in OPEN.items()}
 
 
 @pytest.fixture(params=OPEN)

@@ -33,8 +33,8 @@ OURS: Object = {
                 "get,list,watch||nodes",  # the network: every node's addresses and pod range
                 "list,watch|discovery.k8s.io|endpointslices",  # proxy, DNS, the cloud's speaker
                 "list,watch|storage.k8s.io|storageclasses",  # the provisioner of the node's own driver, as the next two
-                "list,watch,patch||persistentvolumeclaims",
-                "list,watch,create,patch,delete||persistentvolumes",
+                "get,list,watch,patch||persistentvolumeclaims",
+                "get,list,watch,create,patch,delete||persistentvolumes",
             ]
         }
     },

@@ -49,7 +49,10 @@ Takeover = Callable[[asyncio.Transport, bytes], Awaitable[None]]
 
 @dataclass(slots=True)
 class Request:
-    """A request with its whole body. headers are in lower case, the last of a repeated one counts; `repeated` has all of those."""
+    """A request with its whole body. headers are in lower case, the last of a repeated one counts; `repeated` has all of those.
+
+    remote: the address that it comes from.
+    """
 
     method: str
     target: str
@@ -57,6 +60,7 @@ class Request:
     body: bytes
     peer: Peer
     repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    remote: str = ""
     _query: dict[str, str] | None = None
 
     @property

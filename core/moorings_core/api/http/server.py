@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._peer: Peer = {}
+        self._remote = ""
         self._writable = asyncio.Event()
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH)
         self._peer = _subject(transport.get_extra_info("peercert"))
+        self._remote = str((transport.get_extra_info("peername") or ("",))[0])
         self._connections.add(self)
         self._arm(IDLE_SECONDS)
 
@@ -115,7 +117,9 @@ class Connection(asyncio.Protocol):
             return
         self._disarm()
         method = self._parser.get_method().decode()
-        request = Request(method, self._target.decode("latin-1"), self._headers, bytes(self._body), self._peer, self._repeated)
+        request = Request(
+            method, self._target.decode("latin-1"), self._headers, bytes(self._body), self._peer, self._repeated, self._remote
+        )
         keep = self._parser.should_keep_alive()
         self._task = asyncio.get_running_loop().create_task(self._answer(request, keep))
 
