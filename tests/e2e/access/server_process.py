@@ -62,6 +62,11 @@ class Server:
             self._process.send_signal(number)
             self._process.wait(timeout=WAIT_SECONDS)
 
+    def rekey(self) -> str:
+        """Give it a new key by `moorings rekey` and return its id."""
+        command = [sys.executable, "-m", "moorings_core.cli", "rekey", "--data", str(self.data)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
     def kubectl(self, *words: str, stdin: str = "", check: bool = True, config: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run kubectl as administrator, or as whom a kubeconfig says."""
         command = [KUBECTL, "--kubeconfig", str(config or self.data / "pki/admin.kubeconfig"), *words]

@@ -22,6 +22,8 @@ from moorings_core.ports.errors import MooringsError
 from .accounts import Rejected
 
 FETCH_SECONDS = 10.0
+COOLDOWN_SECONDS = 1.0
+"""How soon a token with an unknown key makes the keys be fetched again: anybody can make up such tokens"""
 MOST_KEPT = 1024
 DISCOVERY = "/.well-known/openid-configuration"
 BYTES_MOST = 1 << 20
@@ -71,7 +73,8 @@ class Issuer:
     def _verify(self, token: str) -> Mapping[str, Any]:
         if self._keys is None:
             document = self._discover()
-            self._keys = jwt.PyJWKClient(document["jwks_uri"], ssl_context=self._tls, timeout=int(FETCH_SECONDS))
+            tls, patience = self._tls, FETCH_SECONDS
+            self._keys = jwt.PyJWKClient(document["jwks_uri"], ssl_context=tls, timeout=patience, cooldown_duration=COOLDOWN_SECONDS)
         key = self._keys.get_signing_key_from_jwt(token)
         config = self._config
         options: Any = {"require": ["exp", "iss", "aud"]}
