@@ -23,7 +23,7 @@ from .access import attributes
 from .access.attributes import Attributes
 from .access.authorizer import Access
 from .access.guards import Guards
-from .access.impersonation import impersonated
+from .access.impersonation import Impersonation
 from .audit.log import AuditLog
 from .audit.trail import Trail
 from .authentication import Authenticator
@@ -66,7 +66,7 @@ class Handler:
         metrics: Metrics,
     ) -> None:
         self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
-        self._audit = audit
+        self._audit, self._impersonation = audit, Impersonation(access)
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
 
     async def __call__(self, request: Request) -> Response:
@@ -80,7 +80,7 @@ class Handler:
             context.user = await self._authenticator.user(request)
             asked = attributes.of_request(context.user, action, target, request)
             trail = self._audit.begin(request, asked, target) if self._audit is not None else None
-            acting = impersonated(context.user, request, self._access)
+            acting = self._impersonation.acting(asked, request)
             if acting is not None:
                 context.user, asked = acting, replace(asked, user=acting)
             decision = self._access.decide(asked)

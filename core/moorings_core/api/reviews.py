@@ -48,6 +48,8 @@ class Reviews:
                 return body | {"status": self._answer(user, spec)}
             case "subjectaccessreviews" | "localsubjectaccessreviews":
                 _check_question(spec, whose=True, body=body, namespace=namespace)
+                if namespace:
+                    body["metadata"]["namespace"] = namespace
                 return body | {"status": self._answer(_subject(spec), spec)}
             case "selfsubjectrulesreviews":
                 return body | {"status": self._rules(user, spec.get("namespace", ""))}
@@ -159,7 +161,7 @@ def _check_question(spec: Object, *, whose: bool = False, body: Object | None = 
     errors: list[FieldError] = []
     if (spec.get("resourceAttributes") is None) is (spec.get("nonResourceAttributes") is None):
         text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        errors.append(invalid("spec", spec.get("nonResourceAttributes"), text))
+        errors.append(invalid("spec", _as_go(spec.get("nonResourceAttributes")), text))
     if whose and not spec.get("user") and not spec.get("groups"):
         errors.append(invalid("spec.user", spec.get("user", ""), "at least one of user or group must be specified"))
     if namespace:
@@ -176,7 +178,7 @@ def _check_local(spec: Object, metadata: Object, namespace: str) -> list[FieldEr
     if given is not None and given.get("namespace", "") != namespace:
         errors.append(invalid("spec.resourceAttributes.namespace", given.get("namespace", ""), "must match metadata.namespace"))
     if spec.get("nonResourceAttributes") is not None:
-        errors.append(invalid("spec.nonResourceAttributes", spec["nonResourceAttributes"], "disallowed on this kind of request"))
+        errors.append(invalid("spec.nonResourceAttributes", _as_go(spec["nonResourceAttributes"]), "disallowed on this kind of request"))
     return errors
 
 
@@ -202,6 +204,11 @@ def _selected(selector: Object) -> tuple[FieldSelector, str]:
     if len(known) == len(selector.get("requirements") or ()):
         return found, ""
     return found, f"spec.resourceAttributes.fieldSelector {'partially ' if known else ''}ignored due to parse error"
+
+
+def _as_go(attributes: Object | None) -> Object | None:
+    """Return what upstream shows of a value: its structure, whose fields have other names than the API's."""
+    return None if attributes is None else {"Path": attributes.get("path", ""), "Verb": attributes.get("verb", "")}
 
 
 def _subject(spec: Object) -> User:

@@ -74,7 +74,7 @@ class ApiServer:
         issuers = [Issuer(config) for config in options.config.server.oidc]
         authenticator = Authenticator(cache, accounts, options.tokens, issuers)
         rbac = Rbac(cache)
-        access = Access([NodeAuthorizer(cache, born.node_rules()), rbac])
+        access = Access({"node": NodeAuthorizer(cache, born.node_rules()), "rbac": rbac})
         reviews = Reviews(cache, authenticator, accounts, access, rbac)
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)

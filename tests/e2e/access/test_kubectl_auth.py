@@ -106,7 +106,7 @@ def test_nobody_binds_a_role_whose_rights_he_does_not_hold_unless_he_may_bind_it
         return server.kubectl("create", "-f", "-", stdin=manifest, config=finn, check=False)
 
     assert "not currently held" in bind("view", "view").stderr
-    assert 'clusterroles.rbac.authorization.k8s.io "none" not found' in bind("none", "none").stderr
+    assert 'rolebindings.rbac.authorization.k8s.io "none" not found' in bind("none", "none").stderr
     allowed = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "resourceNames": ["view"], "verbs": ["bind"]}
     server.apply(role("bind-view", [allowed]), binding("bind-view", "Role", "bind-view", "finn"))
     assert bind("view", "view").returncode == 0
@@ -225,3 +225,20 @@ def test_what_a_cluster_has_from_birth_is_put_right_at_every_start_but_for_what_
     proxier = own_server.get("clusterrole", "system:node-proxier")["rules"]
     assert len(proxier) > 1 and added["rules"][0] in proxier
     assert not own_server.get("clusterrole", "system:monitoring").get("rules")
+
+
+def test_a_narrow_right_to_act_as_somebody_holds_for_the_named_verbs_alone(server):
+    users = {"apiGroups": ["authentication.k8s.io"], "resources": ["users"], "verbs": ["impersonate:user-info"], "resourceNames": ["kim"]}
+    on = {"apiGroups": [""], "resources": ["pods"], "verbs": ["impersonate-on:user-info:list"]}
+    everything = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]}
+    for name, rules, who in (("narrow", [users, on], "jo"), ("pods", [everything], "kim")):
+        server.apply(role(name, rules, "ClusterRole"), binding(name, "ClusterRole", name, who, ""))
+    jo = server.with_certificate("jo")
+    assert server.kubectl("get", "pods", "--as=kim", config=jo).returncode == 0
+    for words, why in (
+        (["get", "pods"], 'User "jo" cannot list resource "pods"'),
+        (["delete", "pod", "x", "--as=kim"], 'User "jo" cannot impersonate-on:user-info:delete resource "pods"'),
+        (["get", "pods", "--as=lee"], 'User "jo" cannot impersonate:user-info resource "users" in API group "authentication.k8s.io"'),
+        (["get", "pods", "--as=kim", "--as-group=system:masters"], "impersonating the system:masters group is not allowed"),
+    ):
+        assert why in server.kubectl(*words, config=jo, check=False).stderr, words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from moorings_core.api.context import MASTERS
 
@@ -12,21 +12,21 @@ MASTER = Decision(True)
 
 
 class Access:
-    """Decides on requests; system:masters may do everything."""
+    """Decides on requests; system:masters may do everything. authorizers: by the name that stands before what they say."""
 
-    def __init__(self, authorizers: Sequence[Authorizer]) -> None:
-        self._authorizers = tuple(authorizers)
+    def __init__(self, authorizers: Mapping[str, Authorizer]) -> None:
+        self._authorizers = dict(authorizers)
 
     def decide(self, asked: Attributes) -> Decision:
         """Return whether it is allowed, and why."""
         if MASTERS in asked.user.groups:
             return MASTER
         reasons, errors = [], []
-        for authorizer in self._authorizers:
+        for name, authorizer in self._authorizers.items():
             decision = authorizer.decide(asked)
             if decision.allowed:
                 return decision
-            reasons += [decision.reason] if decision.reason else []
+            reasons += [f"{name}: {decision.reason}"] if decision.reason else []
             errors += [decision.error] if decision.error else []
         return Decision(False, "\n".join(reasons), "; ".join(errors))
 

@@ -67,7 +67,7 @@ class Escalation:
             return
         rules = self.rbac.rules_of(reference, namespace)
         if rules is None:
-            raise problems.not_found(Resource(RBAC, "v1", plural, kind, kind == "Role"), name)
+            raise problems.not_found(resource, name)  # upstream names the binding's resource here
         self._confirm(resource, new, rules)
 
     def _confirm(self, resource: Resource, new: Object, rules: object) -> None:

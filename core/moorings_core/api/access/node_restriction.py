@@ -160,7 +160,7 @@ class NodeRestriction:
         if len(audiences) > 1:
             return "node may only request 0 or 1 audiences"
         sources = [s for v in pod["spec"].get("volumes") or () for s in (v.get("projected") or {}).get("sources") or ()]
-        tokens = [s["serviceAccountToken"] for s in sources if s.get("serviceAccountToken")]
+        tokens = [s["serviceAccountToken"] for s in sources if s.get("serviceAccountToken") is not None]
         if audiences[0] in {token.get("audience", "") for token in tokens} | self._of_drivers(pod):
             return ""
         return f"system:node:{self.node} is not authorized to request tokens for audience {quoted(audiences[0])}"
