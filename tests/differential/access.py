@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from .cases import MERGE, Case, obj, path
 from .peers import ROOT, Request
 
 RBAC, AUTHORIZATION, AUTHENTICATION = "rbac.authorization.k8s.io/v1", "authorization.k8s.io/v1", "authentication.k8s.io/v1"
+CERTIFICATES = "certificates.k8s.io/v1"
 GROUP = "rbac.authorization.k8s.io"
 PODS = {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]}
 ROLES = {"apiGroups": [GROUP], "resources": ["*"], "verbs": ["*"]}
@@ -33,6 +40,7 @@ def access() -> Iterator[Case]:
     yield from _tokens()
     yield from _escalation()
     yield from _impersonation()
+    yield from _certificates()
 
 
 def as_user(user: str, *groups: str) -> dict[str, str]:
@@ -210,3 +218,47 @@ def _impersonation() -> Iterator[Case]:
         yield f"access: an administrator as {name}", [Request("POST", where, me, headers=headers)]
         yield f"access: a user as {name}", [Request("POST", where, me, headers=headers | dora)]
     yield "access: a group of nobody", [Request("GET", path("v1", "pods"), headers={"Impersonate-Group": "dev"})]
+
+
+def _certificates() -> Iterator[Case]:
+    spec = {
+        "request": _certificate_request("ann", "dev"),
+        "signerName": "example.org/one",
+        "usages": ["client auth"],
+        "username": "somebody",
+    }
+    requests = path(CERTIFICATES, "certificatesigningrequests", "", "")
+    one, ann = path(CERTIFICATES, "certificatesigningrequests", "ann", ""), as_user("ann")
+    made = obj(CERTIFICATES, "CertificateSigningRequest", "ann", spec=spec)
+    maker = {"apiGroups": ["certificates.k8s.io"], "resources": ["*"], "verbs": ["create", "get", "patch", "update"]}
+    yield (
+        "access: certificates: who may ask",
+        [
+            Request("POST", path(RBAC, "clusterroles", "", ""), obj(RBAC, "ClusterRole", "certificates", rules=[maker])),
+            Request(
+                "POST",
+                path(RBAC, "clusterrolebindings", "", ""),
+                binding("certificates", "ClusterRole", "certificates", "ann", namespace=""),
+            ),
+        ],
+    )
+    yield "access: certificates: a request", [Request("POST", requests, made, headers=ann)]
+    condition = {"type": "Approved", "status": "True", "reason": "x"}
+    for name, where, patch in (
+        ("approved", f"{one}/approval", {"status": {"conditions": [condition]}}),
+        ("approved with a certificate", f"{one}/approval", {"status": {"certificate": "YQ=="}}),
+        ("denied by who writes the status", f"{one}/status", {"status": {"conditions": [{**condition, "reason": "other"}]}}),
+        ("a condition of another type", f"{one}/status", {"status": {"conditions": [condition, {**condition, "type": "Failed"}]}}),
+        ("its spec", one, {"spec": {"signerName": "example.org/two"}, "metadata": {"labels": {"a": "b"}}}),
+    ):
+        yield f"access: certificates: {name}, by ann", [Request("PATCH", where, patch, headers=MERGE | ann)]
+        yield f"access: certificates: {name}", [Request("PATCH", where, patch, headers=MERGE)]
+    masters = {**spec, "request": _certificate_request("x", "system:masters"), "signerName": "kubernetes.io/kube-apiserver-client"}
+    wrong = obj(CERTIFICATES, "CertificateSigningRequest", "masters", spec=masters)
+    yield "access: certificates: of system:masters", [Request("POST", requests, wrong)]
+
+
+def _certificate_request(name: str, organization: str) -> str:
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization), x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return base64.b64encode(request.public_bytes(serialization.Encoding.PEM)).decode()

@@ -81,6 +81,8 @@ class ApiServer:
         relay = NodeRelay(options.agent_tls)
         guards = Guards(access, rbac, cache)
         self._audit = options.audit
+        if options.audit is not None:
+            self._metrics.count_audit(options.audit)
         handler = Handler(self.core, authenticator, access, guards, options.audit, reviews, relay, statics, self._metrics)
         self._http = HttpServer(handler)
 

@@ -135,6 +135,12 @@ def test_a_full_disk_loses_events_and_no_request_and_is_told(own_server, small_d
     for _ in range(12):
         own_server.kubectl("get", "--raw", f"/api/v1/namespaces/default/configmaps?{long}")
     own_server.wait_for("the loss is told", lambda: "audit events are being lost" in own_server.log)
+    lost = [
+        line
+        for line in own_server.kubectl("get", "--raw", "/metrics").stdout.splitlines()
+        if line.startswith("apiserver_audit_error_total{")
+    ]
+    assert float(lost[0].split()[1]) > 0
     own_server.kubectl("create", "configmap", "map")
     filler.unlink()
     own_server.kubectl("create", "configmap", "after")
