@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from . import peers
+from .access import access
 from .cases import cases
 from .compare import differences
 from .more import more
@@ -29,7 +30,7 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in [*cases(), *more(), *rich()]:
+            for name, requests in [*access(), *cases(), *more(), *rich()]:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 UPSTREAM = ROOT / "build" / "upstream"
 TOKEN = "administrator"
+TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
 
 
@@ -122,10 +123,10 @@ def upstream(directory: Path) -> Peer:
     peer.start(UPSTREAM / "etcd", "--data-dir", directory / "etcd", *flags)
     key = directory / "sa.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
-    (directory / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    (directory / "tokens.csv").write_text(TOKENS)
     peer.start(
         UPSTREAM / "kube-apiserver", f"--etcd-servers={to_client}", f"--secure-port={peer.port}", "--bind-address=127.0.0.1",
-        f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=RBAC",
+        f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
     )  # fmt: skip
@@ -140,7 +141,7 @@ def moorings(directory: Path) -> Peer:
     config.write_text(f"server: {{run: [api], port: {peer.port}}}\nstorage: []\n")  # no default class, as upstream without an installer
     pki = directory / "data" / "pki"
     pki.mkdir(parents=True)
-    (pki / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    (pki / "tokens.csv").write_text(TOKENS)
     command = (sys.executable, "-m", "moorings_core.cli", "server", "--config", config, "--data", directory / "data")
     peer.start(*command, "--advertise", "192.0.2.1", "--bind", "127.0.0.1")
     peer.wait_ready()

@@ -7,10 +7,11 @@ import random
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import orjson
 
-from moorings_core.ports.errors import ApiError, BadRequest, NotFound
+from moorings_core.ports.errors import ApiError, BadRequest, NotFound, Unauthorized
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.registry import strategy
 from moorings_core.registry.kinds import Kind
@@ -18,10 +19,16 @@ from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
 from . import codec, problems
+from .access import attributes
+from .access.attributes import Attributes
+from .access.authorizer import Access
+from .access.guards import Guards
+from .access.impersonation import Impersonation
+from .audit.log import AuditLog
+from .audit.trail import Trail
 from .authentication import Authenticator
-from .authorization import Authorizer
 from .codec import Accepted
-from .context import Context, WriteOptions, delete_options
+from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
@@ -37,6 +44,8 @@ from .writes import apply_patch
 WATCH_SECONDS = 1800
 NUMBER = re.compile(r"-?\d+")
 STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+NOBODY = User("")
+UPGRADED = ("exec", "attach", "portforward")
 JSON_HEADERS = {"Content-Type": "application/json"}
 NOT_STORED = {"authentication.k8s.io", "authorization.k8s.io"}
 
@@ -48,13 +57,16 @@ class Handler:
         self,
         core: ApiCore,
         authenticator: Authenticator,
-        authorizer: Authorizer,
+        access: Access,
+        guards: Guards,
+        audit: AuditLog | None,
         reviews: Reviews,
         relay: NodeRelay,
         statics: Statics,
         metrics: Metrics,
     ) -> None:
-        self._core, self._authenticator, self._authorizer = core, authenticator, authorizer
+        self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
+        self._audit, self._impersonation = audit, Impersonation(access)
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
 
     async def __call__(self, request: Request) -> Response:
@@ -63,20 +75,49 @@ class Handler:
         done = self._metrics.started()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
+        trail: Trail | None = None
         try:
-            context.user = self._authenticator.user(request)
-            self._authorizer.check(context.user, action, target, request.path)
+            context.user = await self._authenticator.user(request)
+            asked = attributes.of_request(context.user, action, target, request)
+            trail = self._audit.begin(request, asked, target) if self._audit is not None else None
+            acting = self._impersonation.acting(asked, request)
+            if acting is not None:
+                context.user, asked = acting, replace(asked, user=acting)
+            decision = self._access.decide(asked)
+            if trail is not None:
+                trail.acting, trail.decision = acting, decision
+            if not decision.allowed:
+                raise attributes.refusal(asked, decision.reason)
             if target is None:
                 response = await self._statics.answer(request)
             else:
                 if request.method not in ("GET", "HEAD"):
-                    context.options = _options(request)
+                    context.options, context.guard = _options(request), self._guards.of(context.user, target)
+                elif target.subresource in UPGRADED:
+                    self._check_upgrade(asked)
                 response = await self._resource(request, target, action, context)
+        except Unauthorized as error:
+            response = _status(error)
+            unknown = attributes.of_request(NOBODY, action, target, request)
+            trail = self._audit.begin(request, unknown, target) if self._audit is not None else None
         except ApiError as error:
             response = _status(error)
+        except Exception:
+            if trail is not None:
+                trail.failed()
+            raise
+        if trail is not None:
+            trail.made = context.made
+            trail.answered(response)
         response.warnings = tuple(context.warnings)
         done(action, target, response.status)
         return response
+
+    def _check_upgrade(self, asked: Attributes) -> None:
+        """Ask for the right to create, too, where a WebSocket's GET does what else is a POST. Raises Forbidden."""
+        decision = self._access.decide(attributes.renamed(asked, "create"))
+        if not decision.allowed:
+            raise attributes.forbidden(asked.group, asked.plural, asked.name, decision.reason)
 
     async def _resource(self, request: Request, target: Target, action: str, context: Context) -> Response:
         kind = find(self._core.registry, target)
@@ -93,7 +134,8 @@ class Handler:
         if not _relaxed(request, action):
             await self._core.cache.catch_up()
         if target.group in NOT_STORED:
-            return _json(self._reviews.review(target.plural, codec.decode(request, context, kind.resource.kind), context.user), 201)
+            body = codec.decode(request, context, kind.resource.kind)
+            return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)
 
     async def _object(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
@@ -113,6 +155,7 @@ class Handler:
                     body_ = codec.decode(request, context, "Binding")
                     return await self._bind(target.namespace, body_["metadata"].get("name", ""), body_, context)
                 made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context, resource.kind), context)
+                context.made = made["metadata"]["name"]
                 return _encoded(request, resource, made, 201)
             case "update":
                 obj = codec.decode(request, context, resource.kind)
@@ -232,8 +275,10 @@ class Handler:
     async def _create_subresource(self, request: Request, kind: Kind, key: Key, name: str, context: Context) -> Response:
         body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
-            return _json(self._reviews.token(key, body), 201)
+            return _json(self._reviews.token(key, body, context), 201)
         if name == "eviction":
+            if context.guard is not None:
+                context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)
             context.options = delete_options(body.get("deleteOptions") or {}, context.options)
         return await self._bind(key.namespace, key.name, body, context, kind.resource, name)
 

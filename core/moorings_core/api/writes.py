@@ -98,6 +98,8 @@ class Writer:
         defaults.apply(resource, obj)
         strategy.prepare_create(resource, obj)
         self._admission.create(resource, obj)
+        if context.guard is not None:
+            context.guard("CREATE", resource, "", obj, None)
         key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
         if self._collection(resource).get(key) is not None:
             raise problems.already_exists(resource, key.name)
@@ -186,6 +188,8 @@ class Writer:
         stored = self._stored(resource, key)
         obj = stored.object
         self._admission.delete(resource, key)
+        if context.guard is not None:
+            context.guard("DELETE", resource, "", None, obj)
         if options.uid and options.uid != obj["metadata"]["uid"]:
             text = f"the UID in the precondition ({options.uid}) does not match the UID in record ({obj['metadata']['uid']}). "
             raise problems.precondition(resource, key.name, text + "The object might have been deleted and then recreated")
@@ -253,6 +257,8 @@ class Writer:
         strategy.prepare_update(resource, new, old, subresource)
         if not subresource:
             self._admission.update(resource, new)
+        if context.guard is not None:
+            context.guard("UPDATE", resource, subresource, new, old)
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
         if subresource in ("resize", "ephemeralcontainers"):

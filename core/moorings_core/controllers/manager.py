@@ -18,6 +18,7 @@ from moorings_core.ports.objects import Resource
 from moorings_core.registry.kinds import Registry, built_in
 
 from .accounts import RootCaPublisher, ServiceAccountController
+from .aggregation import AggregationController
 from .deployment import DeploymentController
 from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
@@ -119,6 +120,7 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         TaintEvictionController(),
         PodGarbageCollector(config.timing),
         ServiceAccountController(),
+        AggregationController(),
         *([RootCaPublisher(ca)] if ca else []),
         ReplicaSetController(),
         replication_controllers(),

@@ -95,10 +95,15 @@ class StoreUnavailable(StoreError):
 
 
 class Store(Protocol):
-    """What the API layer needs of a database. shared: other servers write to it too; most: operations in one commit at most."""
+    """What the API layer needs of a database."""
 
-    shared: bool
-    most: int
+    @property
+    def shared(self) -> bool:
+        """Whether other servers write to it, too."""
+
+    @property
+    def most(self) -> int:
+        """Operations in one commit at most."""
 
     @property
     def revision(self) -> int:
