@@ -21,6 +21,7 @@ UPSTREAM = ROOT / "build" / "upstream"
 TOKEN = "administrator"
 TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
+SETTLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
     {continue} and {resourceVersion} in the path are those of the answer before. managed: compare who manages what. stream: the answer
-    is a line an event. pick: compare only the keys of this part of the answer.
+    is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the answer holds this text.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Request:
     managed: bool = False
     stream: bool = False
     pick: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,16 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
-            answers.append(self.ask(replace(request, path=where)))
+            answers.append(self._ask_until(replace(request, path=where)))
         return answers
+
+    def _ask_until(self, request: Request) -> Answer:
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            answer = self.ask(request)
+            if not request.until or request.until in json.dumps(answer.body) or time.monotonic() > end:
+                return answer
+            time.sleep(0.05)
 
     def ask(self, request: Request) -> Answer:
         """Send a request as administrator."""
