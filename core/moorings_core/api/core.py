@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from dataclasses import replace
 
 from moorings_core.ports.cluster import ClusterConfig
@@ -12,7 +13,7 @@ from moorings_core.ports.store import PutRecord, Store
 from moorings_core.registry.kinds import Kind, Registry, built_in
 
 from . import problems
-from .admission import Admission
+from .admission import Admission, Attributes
 from .cache import Cache, encode
 from .context import Context
 from .reads import Reader
@@ -32,7 +33,8 @@ class ApiCore:
         self.cache = Cache(store)
         self.reader = Reader(self.cache, store)
         self.services = ServiceAllocator(self.cache, config.services)
-        self.writer = Writer(self.cache, store, Admission(self.cache, config.timing), self.services)
+        self.admission = Admission(self.cache, config)
+        self.writer = Writer(self.cache, store, self.admission, self.services)
 
     def kind(self, resource: Resource) -> Kind:
         """Return a kind by its resource. Raises NotFound."""
@@ -50,20 +52,27 @@ class ApiCore:
 
     async def create_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Object:
         """Create a binding or an eviction."""
-        pending = self.plan_subresource(resource, key, name, body, context)
+        pending = await self.plan_subresource(resource, key, name, body, context)
         await self.writer.commit(pending, context)
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
-    def plan_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Pending:
+    async def plan_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Pending:
         """Decide on a binding or an eviction of a pod."""
         kind = self.kind(resource)
-        if resource.plural == "pods" and name == "binding":
-            return self.writer.plan_change(kind, key, lambda pod: _bound(resource, key, pod, body), context, "binding")
-        if resource.plural == "pods" and name == "eviction":
+        if resource.plural != "pods" or name not in ("binding", "eviction"):
+            raise problems.method_not_allowed()
+        sub = kind.subresources[name]
+        attributes = Attributes("CREATE", resource, key, body, None, context, name, kind=(sub.group, sub.version, sub.kind))
+        await self.admission.mutate(attributes)
+        if name == "binding":
+            change = functools.partial(_bound, resource, key, binding=attributes.new)
+            pending = await self.writer.plan_change(kind, key, change, context, "binding")
+        else:
             if (body.get("metadata") or {}).get("name", key.name) != key.name:
                 raise BadRequest("name in URL does not match name in Eviction object")
-            return _evicted(self.writer.plan_delete(kind, key, context))
-        raise problems.method_not_allowed()
+            pending = _evicted(await self.writer.plan_delete(kind, key, context))
+        await self.admission.validate(attributes)
+        return pending
 
     async def update_scale(self, resource: Resource, key: Key, scale: Object, context: Context) -> Object:
         """Set the replicas of a workload through its scale."""
@@ -111,9 +120,13 @@ def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object
     if pod["spec"].get("nodeName"):
         text = f'pod {key.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
         raise problems.conflict(binding_of(resource), key.name, text)
+    metadata, given = dict(pod["metadata"]), binding.get("metadata") or {}
+    for field in ("labels", "annotations"):
+        if given.get(field):
+            metadata[field] = {**(metadata.get(field) or {}), **given[field]}
     return {
         **pod,
-        "metadata": dict(pod["metadata"]),
+        "metadata": metadata,
         "spec": {**pod["spec"], "nodeName": node},
         "status": _with_condition(pod, {"type": "PodScheduled", "status": "True"}),
     }

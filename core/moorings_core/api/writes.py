@@ -35,10 +35,12 @@ from moorings_core.registry.validation import FieldError, to_invalid, validate_c
 from moorings_core.registry.validation.errors import invalid, required
 
 from . import problems
-from .admission import NAME_LETTERS, Admission
+from .admission import Admission, Attributes
+from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import Context
+from .scale import apply_scale, scale_of
 from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
@@ -65,13 +67,14 @@ class Writer:
     """The write path."""
 
     def __init__(self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator) -> None:
-        self._cache, self._store, self._admission, self._services = cache, store, admission, services
+        self._cache, self._store, self.admission, self._services = cache, store, admission, services
 
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
         """Create an object and return it as stored; body becomes part of it."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
+        await self.admission.settle(kind.resource, namespace, body)
         for attempt in range(NAME_TRIES):
-            pending = self.plan_create(kind, namespace, copied(body) if generated else body, context)
+            pending = await self.plan_create(kind, namespace, copied(body) if generated else body, context)
             try:
                 return await self.commit(pending, context)
             except AlreadyExists:
@@ -79,7 +82,7 @@ class Writer:
                     raise
         raise AssertionError("unreachable")
 
-    def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
+    async def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
         """Decide on a creation; obj becomes part of the result."""
         resource = kind.resource
         self._prepare_body(kind, obj, context)
@@ -90,20 +93,25 @@ class Writer:
             metadata.pop("namespace", None)
         if metadata.get("resourceVersion"):
             raise ApiError("resourceVersion should not be set on objects to be created", reason="")
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = _generate(metadata["generateName"])
         for field in (*strategy.OWNED, "resourceVersion"):
             metadata.pop(field, None)
-        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
         defaults.apply(resource, obj)
-        strategy.prepare_create(resource, obj)
-        self._admission.create(resource, obj)
         key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+        attributes = Attributes("CREATE", resource, key, obj, None, context)
+        await self.admission.mutate(attributes)
+        obj = attributes.new
+        metadata = obj["metadata"]
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = _generate(metadata["generateName"])
+        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
+        strategy.prepare_create(resource, obj)
+        key = attributes.key = Key(key.namespace, metadata.get("name", ""))
         if self._collection(resource).get(key) is not None:
             raise problems.already_exists(resource, key.name)
         if _is_service(resource) and key.name:
             self._services.allocate(obj)
         self._check(resource, obj, validate_create(resource, obj))
+        await self._validate(attributes)
         return Pending(resource, obj, PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0))
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
@@ -175,23 +183,25 @@ class Writer:
         """Delete an object; return (object, whether it is gone for good)."""
 
         async def attempt() -> tuple[Object, bool]:
-            pending = self.plan_delete(kind, key, context)
+            pending = await self.plan_delete(kind, key, context)
             return await self.commit(pending, context), pending.removed
 
         return await self._retrying(attempt, once=bool(context.options.version))
 
-    def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
+    async def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
         """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod."""
         resource, options = kind.resource, context.options
         stored = self._stored(resource, key)
         obj = stored.object
-        self._admission.delete(resource, key)
+        attributes = Attributes("DELETE", resource, key, None, obj, context)
+        await self.admission.mutate(attributes)
         if options.uid and options.uid != obj["metadata"]["uid"]:
             text = f"the UID in the precondition ({options.uid}) does not match the UID in record ({obj['metadata']['uid']}). "
             raise problems.precondition(resource, key.name, text + "The object might have been deleted and then recreated")
         if options.version and options.version != (have := obj["metadata"]["resourceVersion"]):
             text = f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in record ({have}). "
             raise problems.precondition(resource, key.name, text + "The object might have been modified")
+        await self.admission.validate(attributes)
         place = store_key(resource.group, resource.plural, key)
         finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
@@ -236,7 +246,7 @@ class Writer:
         metadata = {**pending.result["metadata"], "resourceVersion": str(revision)}
         return {**pending.result, "metadata": metadata}
 
-    def plan_change(
+    async def plan_change(
         self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "", *, applying: bool = False
     ) -> Pending:
         """Decide on an update or patch of the stored object; applying: the change keeps the managers itself."""
@@ -250,15 +260,20 @@ class Writer:
             if resource.namespaced:
                 _match_namespace(new["metadata"], key.namespace)
             defaults.apply(resource, new)
+        attributes = self._update_of(kind, key, new, old, context, subresource)
+        if attributes is not None:
+            await self.admission.mutate(attributes)
+            new = apply_scale(new, attributes.new) if subresource == "scale" else attributes.new
         strategy.prepare_update(resource, new, old, subresource)
-        if not subresource:
-            self._admission.update(resource, new)
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
         if subresource in ("resize", "ephemeralcontainers"):
             self._check(resource, new, validate_create(resource, new))
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
+        if attributes is not None:
+            attributes.object = scale_of(resource, new) if subresource == "scale" else new
+            await self._validate(attributes)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if "managedFields" in old["metadata"] and not applying:
             self._manage(kind, new, old, context, subresource)
@@ -268,6 +283,24 @@ class Writer:
         if new == old:
             return Pending(resource, old, None)
         return Pending(resource, new, PutRecord(place, encode(new), stored.revision))
+
+    @staticmethod
+    def _update_of(kind: Kind, key: Key, new: Object, old: Object, context: Context, subresource: str) -> Attributes | None:
+        """Return what admission sees of an update, or None for a binding, which is a creation to it."""
+        resource = kind.resource
+        if subresource == "binding":
+            return None
+        if subresource != "scale":
+            return Attributes("UPDATE", resource, key, new, old, context, subresource)
+        scales = (scale_of(resource, new), scale_of(resource, old))
+        return Attributes("UPDATE", resource, key, *scales, context, subresource, kind=("autoscaling", "v1", "Scale"))
+
+    async def _validate(self, attributes: Attributes) -> None:
+        try:
+            await self.admission.validate(attributes)
+        except BaseException:
+            self._give_back(attributes.resource, attributes.new)
+            raise
 
     def _manage(self, kind: Kind, new: Object, old: Object, context: Context, subresource: str) -> None:
         """Note who has written what, on objects that somebody applies."""
@@ -282,7 +315,7 @@ class Writer:
         self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool, applying: bool = False
     ) -> Object:
         async def attempt() -> Object:
-            return await self.commit(self.plan_change(kind, key, change, context, subresource, applying=applying), context)
+            return await self.commit(await self.plan_change(kind, key, change, context, subresource, applying=applying), context)
 
         return await self._retrying(attempt, once=conditional)
 

@@ -1,0 +1,94 @@
+"""The order in which a write is filled in and checked. Source: upstream's AllOrderedPlugins."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from moorings_core.api.cache import Cache
+from moorings_core.ports.cluster import ClusterConfig
+from moorings_core.ports.objects import Object, Resource
+
+from . import classes, namespaces, nodes, priority, service_account
+from .attributes import Attributes, Operation
+from .plugin import Function, Step, World
+
+T = TypeVar("T")
+MUTATE: Sequence[Step] = (
+    *namespaces.MUTATE,
+    *service_account.MUTATE,
+    *nodes.TAINTS,
+    *priority.MUTATE,
+    *nodes.TOLERATIONS,
+    *classes.MUTATE_STORAGE,
+    *classes.MUTATE,
+    *nodes.LABELS,
+)
+VALIDATE: Sequence[Step] = (*service_account.VALIDATE, *priority.VALIDATE, *classes.VALIDATE)
+
+
+class Extension(Protocol):
+    """Somebody who may have to be waited for: policies with parameters, webhooks, quotas."""
+
+    def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:
+        """Whether it may have a word on such a write. Cheap, and never False for a write that it would look at."""
+
+    async def mutate(self, a: Attributes) -> bool:
+        """Change the object of a write; return whether it was changed. Raises ApiError for a write that is refused."""
+
+    async def validate(self, a: Attributes) -> None:
+        """Look at a write as it would be stored. Raises ApiError for a write that is refused."""
+
+
+class Admission:
+    """The plugins and those who extend them, in order."""
+
+    def __init__(self, cache: Cache, config: ClusterConfig, extensions: Sequence[Extension] = ()) -> None:
+        self._world = World(cache, config)
+        self._extensions = tuple(extensions)
+        self._known: dict[tuple[object, ...], tuple[Function, ...]] = {}
+
+    def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:
+        """Whether such a write may have to wait for somebody's word."""
+        return any(e.concerns(operation, resource, subresource, namespace) for e in self._extensions)
+
+    async def settle(self, resource: Resource, namespace: str, obj: Object) -> None:
+        """Wait, if need be, for what a controller is about to make and a new object needs."""
+        if (resource.group, resource.plural) == ("", "pods"):
+            await service_account.wait_for_default(self._world.cache, namespace, obj)
+
+    async def mutate(self, a: Attributes) -> None:
+        """Fill in what a write leaves open, and refuse what is known to be wrong. Raises Forbidden, NotFound and what webhooks say."""
+        self._run(MUTATE, a)
+        for extension in self._concerned(a):
+            if await extension.mutate(a):
+                self._run(MUTATE, a)
+
+    async def validate(self, a: Attributes) -> None:
+        """Check a write that is complete. Raises Forbidden and what webhooks say."""
+        self._run(VALIDATE, a)
+        for extension in self._concerned(a):
+            await extension.validate(a)
+
+    def _concerned(self, a: Attributes) -> Sequence[Extension]:
+        where = (a.operation, a.resource, a.subresource, a.key.namespace)
+        return [e for e in self._extensions if e.concerns(*where)]
+
+    def _run(self, steps: Sequence[Step], a: Attributes) -> None:
+        resource = (a.resource.group, a.resource.plural)
+        place = (steps is MUTATE, a.operation, resource, a.subresource)
+        found = self._known.get(place)
+        if found is None:
+            found = self._known[place] = tuple(s.function for s in steps if s.concerns(a.operation, resource, a.subresource))
+        for function in found:
+            function(self._world, a)
+
+
+def now(work: Coroutine[Any, Any, T]) -> T:
+    """Run what never waits, and return its result: planning is one piece of code for those who can wait and those who need not."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    work.close()
+    raise AssertionError("had to wait for what was said not to need it")
