@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from . import peers
+from .admission import admission
 from .cases import cases
 from .compare import differences
 from .more import more
@@ -29,7 +30,7 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in [*cases(), *more(), *rich()]:
+            for name, requests in [*cases(), *more(), *rich(), *admission()]:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

@@ -44,11 +44,16 @@ class WriteOptions:
 
 @dataclass(slots=True)
 class Context:
-    """One request: its caller, its options, and the warnings that the answer will carry."""
+    """One request: its caller, its options, the warnings that the answer will carry, and what the audit log is to know."""
 
     user: User = SYSTEM
     options: WriteOptions = field(default_factory=WriteOptions)
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    def annotate(self, key: str, value: str) -> None:
+        """Say something to the audit log; what was said first under a key stays."""
+        self.annotations.setdefault(key, value)
 
 
 def delete_options(body: Object, base: WriteOptions) -> WriteOptions:

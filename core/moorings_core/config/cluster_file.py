@@ -11,12 +11,14 @@ import yaml
 
 from moorings_core.ports.cluster import (
     FAST,
+    OPEN,
     CloudConfig,
     ClusterConfig,
     DnsConfig,
     LabConfig,
     LabNode,
     NetworkConfig,
+    PodSecurityConfig,
     RuntimeConfig,
     ServerConfig,
     ServicesConfig,
@@ -116,6 +118,8 @@ def _cluster(cursor: Cursor) -> ClusterConfig:
     config = ClusterConfig(**values)
     _check_names([s.name for s in config.storage], fields.get("storage"))
     _check_names([n.name for n in config.lab.nodes], fields.get("lab"))
+    if "lab" in fields and "podSecurity" not in (fields["server"].fields() if "server" in fields else {}):
+        config = replace(config, server=replace(config.server, pod_security=OPEN))
     return replace(config, timing=FAST if "lab" in fields and config.lab.profile == "fast" else Timing())
 
 
@@ -186,12 +190,23 @@ _LAB_NODE: dict[str, tuple[str, Parser[Any]]] = {
 }
 _STORE = record(StoreConfig, {"backend": ("backend", text), "parameters": ("parameters", free_form)})
 _DNS = record(DnsConfig, {"backend": ("backend", text), "domain": ("domain", text), "upstreams": ("upstreams", many(address))})
+_LEVEL = choice("privileged", "baseline", "restricted")
+_POD_SECURITY = record(
+    PodSecurityConfig,
+    {
+        "enforce": ("enforce", _LEVEL),
+        "audit": ("audit", _LEVEL),
+        "warn": ("warn", _LEVEL),
+        "exemptNamespaces": ("exempt_namespaces", many(name)),
+    },
+)
 _SERVER = record(
     ServerConfig,
     {
         "run": ("run", many(choice("api", "controllers", "scheduler"))),
         "port": ("port", integer(1, 65535)),
         "store": ("store", _STORE),
+        "podSecurity": ("pod_security", _POD_SECURITY),
     },
 )
 _NETWORK = record(

@@ -16,12 +16,30 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PodSecurityConfig:
+    """The Pod Security levels (privileged, baseline, restricted) of namespaces that have no labels of their own.
+
+    enforce: pods beyond it are refused; warn, audit: they are told of. Namespaces that are exempt are not looked at.
+    """
+
+    enforce: str = "baseline"
+    audit: str = "baseline"
+    warn: str = "baseline"
+    exempt_namespaces: tuple[str, ...] = ("kube-system",)
+
+
+OPEN = PodSecurityConfig(enforce="privileged")
+"""What holds in a lab, where every pod is its user's own: nothing is refused, and what would be elsewhere is told"""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What one server process runs: any of "api", "controllers", "scheduler"."""
 
     run: tuple[str, ...] = ("api", "controllers", "scheduler")
     port: int = 6443
     store: StoreConfig = field(default_factory=StoreConfig)
+    pod_security: PodSecurityConfig = field(default_factory=PodSecurityConfig)
 
 
 @dataclass(frozen=True, slots=True)

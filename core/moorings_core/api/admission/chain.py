@@ -9,13 +9,14 @@ from moorings_core.api.cache import Cache
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.objects import Object, Resource
 
-from . import classes, namespaces, nodes, priority, service_account
+from . import certificates, classes, limits, namespaces, nodes, pod_security, priority, service_account
 from .attributes import Attributes, Operation
 from .plugin import Function, Step, World
 
 T = TypeVar("T")
 MUTATE: Sequence[Step] = (
     *namespaces.MUTATE,
+    *limits.MUTATE,
     *service_account.MUTATE,
     *nodes.TAINTS,
     *priority.MUTATE,
@@ -24,7 +25,14 @@ MUTATE: Sequence[Step] = (
     *classes.MUTATE,
     *nodes.LABELS,
 )
-VALIDATE: Sequence[Step] = (*service_account.VALIDATE, *priority.VALIDATE, *classes.VALIDATE)
+VALIDATE: Sequence[Step] = (
+    *limits.VALIDATE,
+    *service_account.VALIDATE,
+    *pod_security.VALIDATE,
+    *priority.VALIDATE,
+    *classes.VALIDATE,
+    *certificates.VALIDATE,
+)
 
 
 class Extension(Protocol):
