@@ -33,7 +33,7 @@ class ApiCore:
         self.cache = Cache(store)
         self.reader = Reader(self.cache, store)
         self.services = ServiceAllocator(self.cache, config.services)
-        self.admission = Admission(self.cache, config)
+        self.admission = Admission(self.cache, store, config)
         self.writer = Writer(self.cache, store, self.admission, self.services)
 
     def kind(self, resource: Resource) -> Kind:

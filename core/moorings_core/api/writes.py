@@ -61,6 +61,8 @@ class Pending:
     result: Object
     operation: Operation | None
     removed: bool = False
+    charge: Attributes | None = None
+    """What is to be counted against quotas, if anything"""
 
 
 class Writer:
@@ -68,6 +70,7 @@ class Writer:
 
     def __init__(self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator) -> None:
         self._cache, self._store, self.admission, self._services = cache, store, admission, services
+        self._quotas = admission.quotas
 
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
         """Create an object and return it as stored; body becomes part of it."""
@@ -111,8 +114,9 @@ class Writer:
         if _is_service(resource) and key.name:
             self._services.allocate(obj)
         self._check(resource, obj, validate_create(resource, obj))
-        await self._validate(attributes)
-        return Pending(resource, obj, PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0))
+        charge = await self._validate(attributes)
+        put = PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0)
+        return Pending(resource, obj, put, charge=charge)
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
         """Replace an object, or create it where the kind allows that."""
@@ -216,8 +220,11 @@ class Writer:
         if pending.operation is None or context.options.dry_run:
             return pending.result
         try:
-            (revision,) = await self._store.commit([pending.operation])
-            await self._cache.wait_for(revision)
+            if pending.charge is None:
+                (revision,) = await self._store.commit([pending.operation])
+                await self._cache.wait_for(revision)
+            else:
+                revision = await self._quotas.commit(pending.charge, pending.operation)
         except PreconditionFailed as error:
             raise _lost(pending, error) from error
         except StoreUnavailable as error:
@@ -271,9 +278,10 @@ class Writer:
             self._check(resource, new, validate_create(resource, new))
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
+        charge = None
         if attributes is not None:
             attributes.object = scale_of(resource, new) if subresource == "scale" else new
-            await self._validate(attributes)
+            charge = await self._validate(attributes)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if "managedFields" in old["metadata"] and not applying:
             self._manage(kind, new, old, context, subresource)
@@ -282,7 +290,7 @@ class Writer:
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
         if new == old:
             return Pending(resource, old, None)
-        return Pending(resource, new, PutRecord(place, encode(new), stored.revision))
+        return Pending(resource, new, PutRecord(place, encode(new), stored.revision), charge=charge)
 
     @staticmethod
     def _update_of(kind: Kind, key: Key, new: Object, old: Object, context: Context, subresource: str) -> Attributes | None:
@@ -295,9 +303,11 @@ class Writer:
         scales = (scale_of(resource, new), scale_of(resource, old))
         return Attributes("UPDATE", resource, key, *scales, context, subresource, kind=("autoscaling", "v1", "Scale"))
 
-    async def _validate(self, attributes: Attributes) -> None:
+    async def _validate(self, attributes: Attributes) -> Attributes | None:
+        """Let admission look at a write as it would be stored; return what is to be counted of it."""
         try:
             await self.admission.validate(attributes)
+            return self._quotas.charge(attributes)
         except BaseException:
             self._give_back(attributes.resource, attributes.new)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import AsyncIterator, Sequence
 
@@ -99,6 +100,7 @@ class LocalClient:
         planned: builtins.list[tuple[int, Pending]] = []
         touched: set[tuple[str, Key]] = set()
         later: builtins.list[int] = []
+        waiting: builtins.list[int] = []
         turns = Turns()
         for index, write in enumerate(writes):
             place = (write.resource.plural, _key(write))
@@ -107,7 +109,7 @@ class LocalClient:
                 continue
             touched.add(place)
             if self._waits(write):
-                later.append(index)
+                waiting.append(index)
                 continue
             try:
                 planned.append((index, self._plan(write)))
@@ -115,6 +117,8 @@ class LocalClient:
                 results[index] = error
             await turns.give()
         await self._commit_all(planned, results)
+        for index, result in zip(waiting, await asyncio.gather(*(self._one(writes[i]) for i in waiting)), strict=True):
+            results[index] = result
         for index in later:
             results[index] = await self._one(writes[index])
         return [result if result is not None else await self._one(writes[i]) for i, result in enumerate(results)]

@@ -29,6 +29,7 @@ from .nodeipam import NodeIpamController
 from .nodelifecycle import NodeLifecycleController
 from .podgc import PodGarbageCollector
 from .protection import ClaimProtection, VolumeProtection
+from .quota import QuotaController
 from .replicaset import ReplicaSetController, replication_controllers
 from .tainteviction import TaintEvictionController
 
@@ -128,6 +129,7 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         EndpointsController(),
         NamespaceController(resources),
         GarbageCollector([resource for resource in resources if resource != EVENTS]),  # they go by age
+        QuotaController(resources),
         ClaimProtection(),
         VolumeProtection(),
     ]

@@ -8,10 +8,12 @@ from typing import Any, Protocol, TypeVar
 from moorings_core.api.cache import Cache
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.ports.store import Store
 
 from . import certificates, classes, limits, namespaces, nodes, pod_security, priority, service_account
 from .attributes import Attributes, Operation
 from .plugin import Function, Step, World
+from .quota import QuotaDesks
 
 T = TypeVar("T")
 MUTATE: Sequence[Step] = (
@@ -51,14 +53,15 @@ class Extension(Protocol):
 class Admission:
     """The plugins and those who extend them, in order."""
 
-    def __init__(self, cache: Cache, config: ClusterConfig, extensions: Sequence[Extension] = ()) -> None:
-        self._world = World(cache, config)
+    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, extensions: Sequence[Extension] = ()) -> None:
+        self._world, self.quotas = World(cache, config), QuotaDesks(cache, store)
         self._extensions = tuple(extensions)
         self._known: dict[tuple[object, ...], tuple[Function, ...]] = {}
 
     def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:
         """Whether such a write may have to wait for somebody's word."""
-        return any(e.concerns(operation, resource, subresource, namespace) for e in self._extensions)
+        where = (operation, resource, subresource, namespace)
+        return self.quotas.concerns(*where) or any(e.concerns(*where) for e in self._extensions)
 
     async def settle(self, resource: Resource, namespace: str, obj: Object) -> None:
         """Wait, if need be, for what a controller is about to make and a new object needs."""
