@@ -9,6 +9,7 @@ from .cases import CONTAINER, MERGE, POD, SELECTOR, Case, obj, path
 from .peers import Request
 
 Spec = dict[str, Any]
+MOMENT = "2026-01-01T00:00:00Z"
 SECURE: Spec = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -48,6 +49,8 @@ def admission() -> Iterator[Case]:
     yield from built_in()
     yield from limits()
     yield from pod_security()
+    yield from quotas()
+    yield from evictions()
 
 
 def home(name: str, labels: dict[str, str] | None = None) -> Case:
@@ -210,3 +213,111 @@ def pod_security() -> Iterator[Case]:
         Request("PATCH", path("v1", "pods", "one", ns), {"metadata": {"labels": {"a": "b"}}}, MERGE, warned=True),
         Request("PATCH", path("v1", "pods", "one", ns), {"spec": {"containers": [{**CONTAINER, "image": "example.org/b"}]}}, MERGE),
     ]  # fmt: skip
+
+
+def quotas() -> Iterator[Case]:
+    """ResourceQuota, whose status no controller writes here."""
+    ns = "adm-quota"
+    yield home(ns)
+    hard = {"pods": "3", "requests.cpu": "1", "limits.memory": "1Gi", "count/configmaps": "2", "services.nodeports": "2", "secrets": "1"}
+    used = dict.fromkeys(hard, "0")
+    first = make(ns, "v1", "ResourceQuota", "resourcequotas", "q", spec={"hard": hard})
+    where = path("v1", "resourcequotas", "q", ns)
+
+    def status(**values: Any) -> Request:
+        return Request("PATCH", f"{where}/status", {"status": values}, MERGE)
+
+    read = Request("GET", where)
+    yield "admission: a quota", [first, status(hard=hard), pod(ns, "early"), status(hard=hard, used=used)]
+    full = [_resources({"cpu": "400m"}, {"memory": "256Mi"})]
+    yield "admission: a quota is taken of", [
+        pod(ns, "a", dry=False, containers=full),
+        read,
+        pod(ns, "b", containers=full),
+        read,
+        pod(ns, "c", containers=[_resources({"cpu": "700m"}, {"memory": "1Gi"})]),
+        pod(ns, "d", containers=[_resources({"cpu": "100m"}), _resources({}, {"memory": "1Mi"}, name="other")]),
+        pod(ns, "e"),
+    ]  # fmt: skip
+    yield "admission: counts", [make(ns, "v1", "ConfigMap", "configmaps", n) for n in ("a", "b", "c")]
+    yield "admission: secrets by their old name", [make(ns, "v1", "Secret", "secrets", n) for n in ("a", "b")]
+    ports = [{"port": p, "name": f"p{p}", "targetPort": p} for p in (80, 81, 82)]
+    node_port = {"type": "NodePort", "ports": ports}
+    yield "admission: node ports", [make(ns, "v1", "Service", "services", "a", spec=node_port)]
+    scoped = {"hard": {"pods": "1"}, "scopes": ["BestEffort"]}
+    high = {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["system-node-critical"]}]}
+
+    def counted(name: str, number: str) -> Request:
+        counts = {"hard": {"pods": number}, "used": {"pods": number}}
+        return Request("PATCH", path("v1", "resourcequotas", name, ns) + "/status", {"status": counts}, MERGE)
+
+    yield "admission: scopes", [
+        Request("DELETE", where),
+        make(ns, "v1", "ResourceQuota", "resourcequotas", "best", spec=scoped),
+        counted("best", "1"),
+        make(ns, "v1", "ResourceQuota", "resourcequotas", "high", spec={"hard": {"pods": "0"}, "scopeSelector": high}),
+        counted("high", "0"),
+        pod(ns, "one"),
+        pod(ns, "two", containers=[_resources({"cpu": "1"})]),
+        pod(ns, "three", containers=[_resources({"cpu": "1"})], priorityClassName="system-node-critical"),
+    ]  # fmt: skip
+
+
+def _ready(status: str) -> Spec:
+    return {"type": "Ready", "status": status, "lastTransitionTime": MOMENT, "lastProbeTime": MOMENT}
+
+
+def evictions() -> Iterator[Case]:
+    """pods/eviction against budgets, whose status no controller writes here."""
+    ns = "adm-evict"
+    yield home(ns)
+    budget = {"minAvailable": 1, "selector": SELECTOR}
+    where = path("policy/v1", "poddisruptionbudgets", "web", ns)
+    ready = {"phase": "Running", "conditions": [_ready("True")]}
+
+    def status(name: str = "web", **values: Any) -> Request:
+        full = {"currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2, "disruptionsAllowed": 1, "observedGeneration": 1, **values}
+        return Request("PATCH", path("policy/v1", "poddisruptionbudgets", name, ns) + "/status", {"status": full}, MERGE)
+
+    def web(name: str, state: Spec | None = None) -> list[Request]:
+        made = obj("v1", "Pod", name, spec=POD)
+        made["metadata"]["labels"] = {"app": "web"}
+        one = path("v1", "pods", name, ns)
+        return [Request("POST", path("v1", "pods", "", ns), made), Request("PATCH", f"{one}/status", {"status": state or ready}, MERGE)]
+
+    def evict(name: str, **options: Any) -> Request:
+        body = obj("policy/v1", "Eviction", name, **({"deleteOptions": options} if options else {}))
+        return Request("POST", path("v1", "pods", name, ns) + "/eviction", body)
+
+    def read(name: str) -> Request:
+        return Request("GET", path("v1", "pods", name, ns))
+
+    budgets = Request("GET", where)
+    yield "admission: a budget that was never counted", [
+        make(ns, "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", "web", spec=budget), *web("a"), *web("b"), evict("a")
+    ]  # fmt: skip
+    yield "admission: a disruption is allowed, then none", [
+        status(), evict("a", dryRun=["All"]), budgets, evict("a"), read("a"), budgets, evict("b")
+    ]  # fmt: skip
+    failed = {"type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed", "message": "why", "lastTransitionTime": MOMENT}
+    yield "admission: budgets that allow none", [
+        status(disruptionsAllowed=0, currentHealthy=1, disruptedPods=None), evict("b"),
+        status(disruptionsAllowed=0, currentHealthy=2), evict("b"),
+        status(disruptionsAllowed=0, conditions=[failed]), evict("b"),
+    ]  # fmt: skip
+    unready = {"phase": "Running", "conditions": [_ready("False")]}
+    yield "admission: pods that are not ready", [
+        *web("u", unready), status(disruptionsAllowed=0, currentHealthy=0), evict("u"),
+        status(disruptionsAllowed=0, currentHealthy=1), evict("u"), read("u"),
+        *web("v", unready), status(disruptionsAllowed=0, currentHealthy=0),
+        Request("PATCH", where, {"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}}, MERGE), evict("v"), read("v"),
+    ]  # fmt: skip
+    yield "admission: pods that need no budget", [*web("p", {"phase": "Pending"}), evict("p"), *web("f", {"phase": "Failed"}), evict("f")]
+    yield "admission: two budgets", [
+        make(ns, "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", "other", spec=budget), status("other"), evict("b")
+    ]  # fmt: skip
+    yield (
+        "admission: evictions of nothing",
+        [evict("absent"), Request("POST", path("v1", "pods", "b", ns) + "/eviction", obj("policy/v1", "Eviction", "x"))],
+    )
+    yield "admission: an eviction of another", [evict("b", preconditions={"uid": "00000000-0000-0000-0000-000000000000"})]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 from dataclasses import replace
 
+from moorings_core.client.resources import POD_DISRUPTION_BUDGETS
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import ApiError, BadRequest
 from moorings_core.ports.objects import Key, Object, Resource
-from moorings_core.ports.store import PutRecord, Store
+from moorings_core.ports.store import Store
 from moorings_core.registry.kinds import Kind, Registry, built_in
 
 from . import problems
 from .admission import Admission, Attributes
-from .cache import Cache, encode
-from .context import Context
+from .cache import Cache
+from .context import Context, delete_options
+from .eviction import Evictions, with_condition
 from .reads import Reader
 from .scale import apply_scale, scale_of
 from .services import ServiceAllocator
@@ -35,6 +36,7 @@ class ApiCore:
         self.services = ServiceAllocator(self.cache, config.services)
         self.admission = Admission(self.cache, store, config)
         self.writer = Writer(self.cache, store, self.admission, self.services)
+        self.evictions = Evictions(self.cache, self.writer)
 
     def kind(self, resource: Resource) -> Kind:
         """Return a kind by its resource. Raises NotFound."""
@@ -52,27 +54,33 @@ class ApiCore:
 
     async def create_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Object:
         """Create a binding or an eviction."""
-        pending = await self.plan_subresource(resource, key, name, body, context)
-        await self.writer.commit(pending, context)
+        if name == "eviction" and resource.plural == "pods":
+            await self._evict(resource, key, body, context)
+        else:
+            pending = await self.plan_subresource(resource, key, name, body, context)
+            await self.writer.commit(pending, context)
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
     async def plan_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Pending:
-        """Decide on a binding or an eviction of a pod."""
+        """Decide on a binding of a pod."""
         kind = self.kind(resource)
-        if resource.plural != "pods" or name not in ("binding", "eviction"):
+        if resource.plural != "pods" or name != "binding":
             raise problems.method_not_allowed()
-        sub = kind.subresources[name]
-        attributes = Attributes("CREATE", resource, key, body, None, context, name, kind=(sub.group, sub.version, sub.kind))
+        attributes = Attributes("CREATE", resource, key, body, None, context, name, kind=("", "v1", "Binding"))
         await self.admission.mutate(attributes)
-        if name == "binding":
-            change = functools.partial(_bound, resource, key, binding=attributes.new)
-            pending = await self.writer.plan_change(kind, key, change, context, "binding")
-        else:
-            if (body.get("metadata") or {}).get("name", key.name) != key.name:
-                raise BadRequest("name in URL does not match name in Eviction object")
-            pending = _evicted(await self.writer.plan_delete(kind, key, context))
+        change = functools.partial(_bound, resource, key, binding=attributes.new)
+        pending = await self.writer.plan_change(kind, key, change, context, "binding")
         await self.admission.validate(attributes)
         return pending
+
+    async def _evict(self, resource: Resource, key: Key, body: Object, context: Context) -> None:
+        attributes = Attributes("CREATE", resource, key, body, None, context, "eviction", kind=("policy", "v1", "Eviction"))
+        await self.admission.mutate(attributes)
+        if (attributes.new.get("metadata") or {}).get("name", key.name) != key.name:
+            raise BadRequest("name in URL does not match name in Eviction object")
+        await self.admission.validate(attributes)
+        given = attributes.new.get("deleteOptions") or {}
+        await self.evictions.evict(self.kind(resource), self.kind(POD_DISRUPTION_BUDGETS), key, _with_options(context, given))
 
     async def update_scale(self, resource: Resource, key: Key, scale: Object, context: Context) -> Object:
         """Set the replicas of a workload through its scale."""
@@ -91,21 +99,9 @@ def binding_of(resource: Resource) -> Resource:
     return replace(resource, plural=f"{resource.plural}/binding")
 
 
-def _evicted(pending: Pending) -> Pending:
-    """Return an eviction with its reason on the pod, for whoever counts disruptions."""
-    if not isinstance(pending.operation, PutRecord):
-        return pending
-    pod, reason = pending.result, {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
-    marked = {**pod, "status": _with_condition(pod, {"type": "DisruptionTarget", "status": "True", **reason})}
-    return replace(pending, result=marked, operation=replace(pending.operation, value=encode(marked)))
-
-
-def _with_condition(pod: Object, condition: Object) -> Object:
-    """Return a pod's status with a condition that is new."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    status = pod.get("status") or {}
-    others = [c for c in status.get("conditions", ()) if c["type"] != condition["type"]]
-    return {**status, "conditions": [*others, {**condition, "lastTransitionTime": now}]}
+def _with_options(context: Context, body: Object) -> Context:
+    """Return a request with the options of a deletion that it carries; what it warns of is the same."""
+    return replace(context, options=delete_options(body, context.options))
 
 
 def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object:
@@ -128,5 +124,5 @@ def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object
         **pod,
         "metadata": metadata,
         "spec": {**pod["spec"], "nodeName": node},
-        "status": _with_condition(pod, {"type": "PodScheduled", "status": "True"}),
+        "status": with_condition(pod, {"type": "PodScheduled", "status": "True"}),
     }

@@ -230,8 +230,6 @@ class Handler:
         body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
             return _json(self._reviews.token(key, body), 201)
-        if name == "eviction":
-            context.options = delete_options(body.get("deleteOptions") or {}, context.options)
         return await self._bind(key.namespace, key.name, body, context, kind.resource, name)
 
     async def _bind(

@@ -190,7 +190,7 @@ class Writer:
             pending = await self.plan_delete(kind, key, context)
             return await self.commit(pending, context), pending.removed
 
-        return await self._retrying(attempt, once=bool(context.options.version))
+        return await self.retrying(attempt, once=bool(context.options.version))
 
     async def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
         """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod."""
@@ -327,10 +327,10 @@ class Writer:
         async def attempt() -> Object:
             return await self.commit(await self.plan_change(kind, key, change, context, subresource, applying=applying), context)
 
-        return await self._retrying(attempt, once=conditional)
+        return await self.retrying(attempt, once=conditional)
 
-    async def _retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
-        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt."""
+    async def retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
+        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt (once)."""
         for _ in range(TRIES):
             try:
                 return await attempt()

@@ -149,6 +149,8 @@ class LocalClient:
         """Whether somebody outside must be asked about a write."""
         operation: Operation = "CREATE" if isinstance(write, Create) else "DELETE" if isinstance(write, Delete) else "UPDATE"
         subresource = "" if isinstance(write, Delete) else write.subresource
+        if subresource == "eviction":
+            return True
         return self._core.admission.concerns(operation, write.resource, subresource, _key(write).namespace)
 
     def _plan(self, write: Write) -> Pending:

@@ -19,6 +19,7 @@ from moorings_core.registry.kinds import Registry, built_in
 
 from .accounts import RootCaPublisher, ServiceAccountController
 from .deployment import DeploymentController
+from .disruption import DisruptionController, StaleDisruptions
 from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
 from .framework import Cache, Controller, Loop
@@ -130,6 +131,8 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         NamespaceController(resources),
         GarbageCollector([resource for resource in resources if resource != EVENTS]),  # they go by age
         QuotaController(resources),
+        DisruptionController(built_in()),
+        StaleDisruptions(),
         ClaimProtection(),
         VolumeProtection(),
     ]

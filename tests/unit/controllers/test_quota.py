@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
-from moorings_core.api.context import SYSTEM
-from moorings_core.api.core import ApiCore
-from moorings_core.client.local import LocalClient
-from moorings_core.client.resources import CONFIG_MAPS, NAMESPACES, PODS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS
-from moorings_core.controllers.manager import Manager
+from moorings_core.client.resources import CONFIG_MAPS, PODS, RESOURCE_QUOTAS
 from moorings_core.controllers.quota import QuotaController
 from moorings_core.ports.client import Create, Delete
-from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Key
-from moorings_core.store.memory import MemoryStore
+
+from .api import running, until
 
 
-@asynccontextmanager
-async def running(tmp_path):
-    """An API in memory whose only controller counts quotas."""
-    store = await MemoryStore.open(tmp_path, {})
-    core = ApiCore(ClusterConfig(), store)
-    await core.cache.load()
-    following = asyncio.create_task(core.cache.follow())
-    client = LocalClient(core, SYSTEM)
-    await client.create(NAMESPACES, {"metadata": {"name": "d"}})
-    await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default", "namespace": "d"}})
-    manager = Manager(client, ClusterConfig(), resources=[])
-    manager.controllers = [QuotaController([PODS, CONFIG_MAPS, RESOURCE_QUOTAS])]
-    controlling = asyncio.create_task(manager.run())
-    try:
-        yield core, client
-    finally:
-        controlling.cancel()
-        await asyncio.gather(controlling, return_exceptions=True)
-        await store.close()
-        await following
+def counting(tmp_path):
+    """An API whose only controller counts quotas."""
+    return running(tmp_path, QuotaController([PODS, CONFIG_MAPS, RESOURCE_QUOTAS]))
 
 
-async def until(core, used):
+async def used(core, expected):
     """Wait until the quota says so."""
-    async with asyncio.timeout(10):
-        while True:
-            stored = core.cache.collection("", "resourcequotas").get(Key("d", "q"))
-            if stored is not None and (stored.object.get("status") or {}).get("used") == used:
-                return
-            await asyncio.sleep(0.01)
+
+    def holds():
+        stored = core.cache.collection("", "resourcequotas").get(Key("d", "q"))
+        return stored is not None and (stored.object.get("status") or {}).get("used") == expected
+
+    await until(holds)
 
 
 def pod(name):
@@ -61,25 +39,25 @@ def quota(**hard):
 
 
 async def test_a_quota_follows_what_is_there(tmp_path):
-    async with running(tmp_path) as (core, client):
+    async with counting(tmp_path) as (core, client):
         await client.commit([Create(PODS, pod(f"p{i}")) for i in range(3)])
         await client.create(RESOURCE_QUOTAS, quota(pods="5", **{"count/pods": "9"}))
-        await until(core, {"pods": "3", "count/pods": "3"})
+        await used(core, {"pods": "3", "count/pods": "3"})
         await client.patch(PODS, "p0", "d", {"status": {"phase": "Succeeded"}}, subresource="status")
-        await until(core, {"pods": "2", "count/pods": "3"})
+        await used(core, {"pods": "2", "count/pods": "3"})
         await client.delete(PODS, "p1", "d", grace=0)
-        await until(core, {"pods": "1", "count/pods": "2"})
+        await used(core, {"pods": "1", "count/pods": "2"})
         await client.patch(RESOURCE_QUOTAS, "q", "d", {"spec": {"hard": {"pods": None, "configmaps": "1", "count/pods": "1"}}})
-        await until(core, {"configmaps": "0", "count/pods": "2"})
+        await used(core, {"configmaps": "0", "count/pods": "2"})
         await client.create(CONFIG_MAPS, {"metadata": {"name": "m", "namespace": "d"}})
         with pytest.raises(ApiError, match="exceeded quota"):
             await client.create(PODS, pod("p9"))
 
 
 async def test_counting_while_others_take_and_give_back_never_lets_too_many_in(tmp_path):
-    async with running(tmp_path) as (core, client):
+    async with counting(tmp_path) as (core, client):
         await client.create(RESOURCE_QUOTAS, quota(pods="5"))
-        await until(core, {"pods": "0"})
+        await used(core, {"pods": "0"})
         most = 0
 
         def look(change):
@@ -96,4 +74,4 @@ async def test_counting_while_others_take_and_give_back_never_lets_too_many_in(t
 
         await asyncio.gather(*(come_and_go(who) for who in range(16)))
         assert 1 <= most <= 5
-        await until(core, {"pods": "0"})
+        await used(core, {"pods": "0"})
