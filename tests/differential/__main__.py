@@ -16,6 +16,7 @@ from .cases import cases
 from .compare import differences
 from .more import more
 from .rich import rich
+from .webhooks import webhooks
 
 KNOWN = Path(__file__).with_name("known.txt")
 
@@ -30,7 +31,7 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in [*cases(), *more(), *rich(), *admission()]:
+            for name, requests in [*cases(), *more(), *rich(), *admission(), *webhooks()]:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

@@ -34,7 +34,7 @@ class ApiCore:
         self.cache = Cache(store)
         self.reader = Reader(self.cache, store)
         self.services = ServiceAllocator(self.cache, config.services)
-        self.admission = Admission(self.cache, store, config)
+        self.admission = Admission(self.cache, store, config, self.registry)
         self.writer = Writer(self.cache, store, self.admission, self.services)
         self.evictions = Evictions(self.cache, self.writer)
 
@@ -72,6 +72,12 @@ class ApiCore:
         pending = await self.writer.plan_change(kind, key, change, context, "binding")
         await self.admission.validate(attributes)
         return pending
+
+    async def connect(self, resource: Resource, key: Key, subresource: str, kind: str, options: Object, context: Context) -> None:
+        """Let admission look at a connection that somebody wants. Raises Forbidden and what webhooks say."""
+        body = {"kind": kind, "apiVersion": "v1", **options}
+        attributes = Attributes("CONNECT", resource, key, body, None, context, subresource, kind=("", "v1", kind))
+        await self.admission.connect(attributes)
 
     async def _evict(self, resource: Resource, key: Key, body: Object, context: Context) -> None:
         attributes = Attributes("CREATE", resource, key, body, None, context, "eviction", kind=("policy", "v1", "Eviction"))

@@ -98,7 +98,7 @@ class Evictions:
             context = replace(context, options=replace(context.options, version=version))
 
         async def attempt() -> Object:
-            return await self._writer.commit(_marked(await self._writer.plan_delete(kind, key, context)), context)
+            return await self._writer.commit(_marked(await self._writer.plan_delete(kind, key, context, admitted=True)), context)
 
         await self._writer.retrying(attempt, once=bool(context.options.version))
 

@@ -21,6 +21,7 @@ from . import codec, problems
 from .authentication import Authenticator
 from .authorization import Authorizer
 from .codec import Accepted
+from .connects import connect_options
 from .context import Context, WriteOptions, delete_options
 from .core import ApiCore
 from .http.message import Request, Response
@@ -208,6 +209,8 @@ class Handler:
 
     async def _subresource(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
         name, resource, key = target.subresource, kind.resource, _key(kind, target)
+        if (resource.plural == "pods" and name in STREAMS and name != "log") or name == "proxy":
+            await self._core.connect(resource, key, name, *connect_options(resource, name, request, target.rest), context)
         if resource.plural == "pods" and name in STREAMS:
             return await self._stream(request, key, name)
         if name == "proxy":

@@ -192,20 +192,22 @@ class Writer:
 
         return await self.retrying(attempt, once=bool(context.options.version))
 
-    async def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
-        """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod."""
+    async def plan_delete(self, kind: Kind, key: Key, context: Context, *, admitted: bool = False) -> Pending:
+        """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod. admitted: nobody is to be asked."""
         resource, options = kind.resource, context.options
         stored = self._stored(resource, key)
         obj = stored.object
         attributes = Attributes("DELETE", resource, key, None, obj, context)
-        await self.admission.mutate(attributes)
+        if not admitted:
+            await self.admission.mutate(attributes)
         if options.uid and options.uid != obj["metadata"]["uid"]:
             text = f"the UID in the precondition ({options.uid}) does not match the UID in record ({obj['metadata']['uid']}). "
             raise problems.precondition(resource, key.name, text + "The object might have been deleted and then recreated")
         if options.version and options.version != (have := obj["metadata"]["resourceVersion"]):
             text = f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in record ({have}). "
             raise problems.precondition(resource, key.name, text + "The object might have been modified")
-        await self.admission.validate(attributes)
+        if not admitted:
+            await self.admission.validate(attributes)
         place = store_key(resource.group, resource.plural, key)
         finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
         grace = strategy.graceful_seconds(resource, obj, options.grace)

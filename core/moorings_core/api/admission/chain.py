@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from moorings_core.api.cache import Cache
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.ports.store import Store
+from moorings_core.registry.kinds import Registry
 
 from . import certificates, classes, limits, namespaces, nodes, pod_security, priority, service_account
 from .attributes import Attributes, Operation
 from .plugin import Function, Step, World
 from .quota import QuotaDesks
+from .webhooks import Caller, DirectDialer, Webhooks
 
 T = TypeVar("T")
 MUTATE: Sequence[Step] = (
@@ -37,31 +39,18 @@ VALIDATE: Sequence[Step] = (
 )
 
 
-class Extension(Protocol):
-    """Somebody who may have to be waited for: policies with parameters, webhooks, quotas."""
-
-    def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:
-        """Whether it may have a word on such a write. Cheap, and never False for a write that it would look at."""
-
-    async def mutate(self, a: Attributes) -> bool:
-        """Change the object of a write; return whether it was changed. Raises ApiError for a write that is refused."""
-
-    async def validate(self, a: Attributes) -> None:
-        """Look at a write as it would be stored. Raises ApiError for a write that is refused."""
-
-
 class Admission:
-    """The plugins and those who extend them, in order."""
+    """The plugins, and those who extend them, in order."""
 
-    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, extensions: Sequence[Extension] = ()) -> None:
+    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry) -> None:
         self._world, self.quotas = World(cache, config), QuotaDesks(cache, store)
-        self._extensions = tuple(extensions)
+        self.webhooks = Webhooks(cache, registry, Caller(DirectDialer(cache)))
         self._known: dict[tuple[object, ...], tuple[Function, ...]] = {}
 
     def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:
         """Whether such a write may have to wait for somebody's word."""
         where = (operation, resource, subresource, namespace)
-        return self.quotas.concerns(*where) or any(e.concerns(*where) for e in self._extensions)
+        return self.quotas.concerns(*where) or self.webhooks.concerns(*where)
 
     async def settle(self, resource: Resource, namespace: str, obj: Object) -> None:
         """Wait, if need be, for what a controller is about to make and a new object needs."""
@@ -71,19 +60,19 @@ class Admission:
     async def mutate(self, a: Attributes) -> None:
         """Fill in what a write leaves open, and refuse what is known to be wrong. Raises Forbidden, NotFound and what webhooks say."""
         self._run(MUTATE, a)
-        for extension in self._concerned(a):
-            if await extension.mutate(a):
-                self._run(MUTATE, a)
+        if self.webhooks.concerns(*_place(a)):
+            await self.webhooks.mutate(a, lambda: self._run(MUTATE, a))
 
     async def validate(self, a: Attributes) -> None:
         """Check a write that is complete. Raises Forbidden and what webhooks say."""
         self._run(VALIDATE, a)
-        for extension in self._concerned(a):
-            await extension.validate(a)
+        if self.webhooks.concerns(*_place(a)):
+            await self.webhooks.validate(a)
 
-    def _concerned(self, a: Attributes) -> Sequence[Extension]:
-        where = (a.operation, a.resource, a.subresource, a.key.namespace)
-        return [e for e in self._extensions if e.concerns(*where)]
+    async def connect(self, a: Attributes) -> None:
+        """Check a connection that somebody wants to a pod, a service or a node. Raises Forbidden and what webhooks say."""
+        await self.mutate(a)
+        await self.validate(a)
 
     def _run(self, steps: Sequence[Step], a: Attributes) -> None:
         resource = (a.resource.group, a.resource.plural)
@@ -93,6 +82,10 @@ class Admission:
             found = self._known[place] = tuple(s.function for s in steps if s.concerns(a.operation, resource, a.subresource))
         for function in found:
             function(self._world, a)
+
+
+def _place(a: Attributes) -> tuple[Operation, Resource, str, str]:
+    return a.operation, a.resource, a.subresource, a.key.namespace
 
 
 def now(work: Coroutine[Any, Any, T]) -> T:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from moorings_core.ports.objects import Object, Resource
 
-from . import access, network, storage, workloads
+from . import access, admission, network, storage, workloads
 
 Rule = Callable[[Object], None]
 
-_RULES: dict[tuple[str, str], Rule] = {**workloads.RULES, **network.RULES, **storage.RULES, **access.RULES}
+_RULES: dict[tuple[str, str], Rule] = {**workloads.RULES, **network.RULES, **storage.RULES, **access.RULES, **admission.RULES}
 
 
 def apply(resource: Resource, obj: Object) -> None:
