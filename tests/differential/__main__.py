@@ -12,11 +12,13 @@ from pathlib import Path
 
 from . import peers
 from .access import access
+from .admission import admission
 from .cases import cases
 from .compare import differences
 from .custom import custom
 from .more import more
 from .rich import rich
+from .webhooks import webhooks
 
 OWN = ("custom:", "definitions:")
 """Cases that need nothing of others"""
@@ -34,7 +36,8 @@ def main() -> None:
         try:
             ours = peers.moorings(Path(directory) / "moorings")
             only_custom = words.startswith(("custom:", "definitions:"))
-            for name, requests in [*custom()] if only_custom else [*access(), *cases(), *more(), *rich(), *custom()]:
+            everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks()]
+            for name, requests in [*custom()] if only_custom else everything:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

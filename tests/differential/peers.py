@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ TOKEN = "administrator"
 TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
 SETTLE_SECONDS = 5.0
+OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
+"""What upstream's server does without a configuration"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Request:
     stream: bool = False
     pick: str = ""
     until: str = ""
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Answer:
     code: int
     body: Any
     headers: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 class Peer:
@@ -90,10 +95,10 @@ class Peer:
         asked = urllib.request.Request(url, data=data, method=request.method, headers=headers)
         try:
             with urllib.request.urlopen(asked, context=self._tls, timeout=30) as answer:
-                return _answer(answer.status, answer.read(), dict(answer.headers), stream=request.stream)
+                return _answer(answer.status, answer.read(), answer.headers, stream=request.stream)
         except urllib.error.HTTPError as error:
             with error:
-                return _answer(error.code, error.read(), dict(error.headers))
+                return _answer(error.code, error.read(), error.headers)
 
     def start(self, *command: str | Path, **environment: str) -> None:
         """Start one of the server's programs."""
@@ -139,6 +144,7 @@ def upstream(directory: Path) -> Peer:
         f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
+        "--allow-privileged=true",
     )  # fmt: skip
     peer.wait_ready()
     return peer
@@ -148,7 +154,9 @@ def moorings(directory: Path) -> Peer:
     """Start `moorings server` with its API alone."""
     peer = Peer("moorings", directory)
     config = directory / "cluster.yaml"
-    config.write_text(f"server: {{run: [api], port: {peer.port}}}\nstorage: []\n")  # no default class, as upstream without an installer
+    config.write_text(
+        f"server: {{run: [api], port: {peer.port}, podSecurity: {OPEN}}}\nstorage: []\n"
+    )  # no default class, as upstream without an installer
     pki = directory / "data" / "pki"
     pki.mkdir(parents=True)
     (pki / "tokens.csv").write_text(TOKENS)
@@ -165,10 +173,11 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _answer(code: int, body: bytes, headers: dict[str, str], *, stream: bool = False) -> Answer:
+def _answer(code: int, body: bytes, headers: Message, *, stream: bool = False) -> Answer:
+    rest = (dict(headers), tuple(headers.get_all("Warning") or ()))
     try:
         if stream:
-            return Answer(code, [json.loads(line) for line in body.splitlines()], headers)
-        return Answer(code, json.loads(body), headers)
+            return Answer(code, [json.loads(line) for line in body.splitlines()], *rest)
+        return Answer(code, json.loads(body), *rest)
     except ValueError:
-        return Answer(code, body.decode(errors="replace"), headers)
+        return Answer(code, body.decode(errors="replace"), *rest)

@@ -30,6 +30,7 @@ from .audit.log import AuditLog
 from .audit.trail import Trail
 from .authentication import Authenticator
 from .codec import Accepted
+from .connects import connect_options
 from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
 from .extension.definitions import Definitions
@@ -276,6 +277,8 @@ class Handler:
 
     async def _subresource(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
         name, resource, key = target.subresource, kind.resource, _key(kind, target)
+        if (resource.plural == "pods" and name in STREAMS and name != "log") or name == "proxy":
+            await self._core.connect(resource, key, name, *connect_options(resource, name, request, target.rest), context)
         if resource.plural == "pods" and name in STREAMS:
             return await self._stream(request, key, name)
         if name == "proxy":
@@ -298,10 +301,8 @@ class Handler:
         body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
             return _json(self._reviews.token(key, body, context), 201)
-        if name == "eviction":
-            if context.guard is not None:
-                context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)
-            context.options = delete_options(body.get("deleteOptions") or {}, context.options)
+        if name == "eviction" and context.guard is not None:
+            context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)
         return await self._bind(key.namespace, key.name, body, context, kind.resource, name)
 
     async def _bind(
