@@ -20,7 +20,7 @@ from .eviction import Evictions, with_condition
 from .extension.conversion import Converter
 from .extension.dialer import Dialer, EndpointDialer
 from .reads import Reader
-from .scale import apply_scale, scale_of
+from .scale import apply_scale, replicas_path, scale_of
 from .services import ServiceAllocator
 from .writes import Pending, Writer
 
@@ -96,7 +96,7 @@ class ApiCore:
         """Set the replicas of a workload through its scale."""
         version = scale.get("metadata", {}).get("resourceVersion")
         custom = self.kind(resource).custom
-        place = (custom.scale or {}).get("specReplicasPath", "") if custom is not None else ".spec.replicas"
+        place = replicas_path(custom)
 
         def change(old: Object) -> Object:
             if version and version != old["metadata"]["resourceVersion"]:

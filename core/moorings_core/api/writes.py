@@ -44,7 +44,7 @@ from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import Context
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
-from .scale import apply_scale, scale_of
+from .scale import apply_scale, replicas_path, scale_of
 from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
@@ -298,7 +298,8 @@ class Writer:
         attributes = self._update_of(kind, key, new, old, context, subresource)
         if attributes is not None:
             await self.admission.mutate(attributes)
-            new = apply_scale(new, attributes.new) if subresource == "scale" else attributes.new
+            scale = subresource == "scale"
+            new = apply_scale(new, attributes.new, replicas_path(kind.custom)) if scale else attributes.new
         strategy.prepare_update(resource, new, old, subresource)
         if kind.custom is not None:
             kind.custom.prepare_update(new, old, subresource)
