@@ -37,6 +37,7 @@ from .metrics import Metrics
 from .nodes import NodeRelay
 from .reviews import Reviews
 from .statics import Statics
+from .tunnels import Tunnels
 
 log = get_logger(__name__)
 AUDIENCE = "https://kubernetes.default.svc.cluster.local"
@@ -81,6 +82,7 @@ class ApiServer:
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
+        self.core.dialer.ways = Tunnels(cache, relay)
         guards = Guards(access, rbac, cache)
         self._audit = options.audit
         if options.audit is not None:

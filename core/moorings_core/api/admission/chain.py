@@ -15,7 +15,7 @@ from . import certificates, classes, limits, namespaces, nodes, pod_security, pr
 from .attributes import Attributes, Operation
 from .plugin import Function, Step, World
 from .quota import QuotaDesks
-from .webhooks import Caller, DirectDialer, Webhooks
+from .webhooks import Caller, DirectDialer, Services, Webhooks
 
 T = TypeVar("T")
 MUTATE: Sequence[Step] = (
@@ -42,9 +42,9 @@ VALIDATE: Sequence[Step] = (
 class Admission:
     """The plugins, and those who extend them, in order."""
 
-    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry) -> None:
+    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry, services: Services) -> None:
         self._world, self.quotas = World(cache, config), QuotaDesks(cache, store)
-        self.webhooks = Webhooks(cache, registry, Caller(DirectDialer(cache)))
+        self.webhooks = Webhooks(cache, registry, Caller(DirectDialer(services)))
         self._known: dict[tuple[object, ...], tuple[Function, ...]] = {}
 
     def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:

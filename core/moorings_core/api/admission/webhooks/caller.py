@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from moorings_core.api.cache import Cache
+from moorings_core.api.extension.dialer import Address
 from moorings_core.client.transport import IDLE_MOST, Connection, ConnectionBroken, Endpoint, Response
+from moorings_core.ports.errors import ServiceUnavailable
 from moorings_core.ports.objects import Key, Object
 
 from .review import CallFailed
@@ -48,28 +49,28 @@ class Dialer(Protocol):
         """Open a connection. Raises OSError, TimeoutError, CallFailed."""
 
 
-class DirectDialer:
-    """Goes there by the machine's own routes; to a Service by its cluster address."""
+class Services(Protocol):
+    """Finds endpoints of services."""
 
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+    def service(self, namespace: str, name: str, port: int) -> Address:
+        """Return where a service can be reached. Raises ServiceUnavailable."""
+
+
+class DirectDialer:
+    """Goes to a host by the machine's own routes, to a Service by one of its endpoints."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     async def dial(self, place: Place, tls: ssl.SSLContext) -> Connection:
         """Open a connection."""
-        host = place.host if place.service is None else self._address(place.service, place.port)
-        return await Connection.open(Endpoint(host, place.port, lambda: tls, place.host))
-
-    def _address(self, service: Key, port: int) -> str:
-        found = self._cache.collection("", "services").get(service)
-        if found is None:
-            raise CallFailed(f'service "{service.name}" not found')
-        spec = found.object["spec"]
-        if not any(p["port"] == port for p in spec.get("ports") or ()):
-            raise CallFailed(f'no service port {port} found for service "{service.name}"')
-        address = spec.get("clusterIP") if spec.get("type") != "ExternalName" else spec.get("externalName")
-        if address in (None, "", "None"):
-            raise CallFailed(f'service "{service.name}" has no cluster address')
-        return str(address)
+        if place.service is None:
+            return await Connection.open(Endpoint(place.host, place.port, lambda: tls, place.host))
+        try:
+            found = self._services.service(place.service.namespace, place.service.name, place.port)
+            return await Connection.open(Endpoint(found.host, found.port, lambda: tls, place.host, found.dial))
+        except ServiceUnavailable as error:
+            raise CallFailed(str(error)) from error
 
 
 class Caller:
