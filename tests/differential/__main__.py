@@ -15,6 +15,7 @@ from .admission import admission
 from .cases import cases
 from .compare import differences
 from .more import more
+from .policies import policies
 from .rich import rich
 from .webhooks import webhooks
 
@@ -31,7 +32,7 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in [*cases(), *more(), *rich(), *admission(), *webhooks()]:
+            for name, requests in [*cases(), *more(), *rich(), *admission(), *webhooks(), *policies()]:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 UPSTREAM = ROOT / "build" / "upstream"
 TOKEN = "administrator"
 READY_SECONDS = 90.0
+UNTIL_SECONDS = 20.0
 OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
 """What upstream's server does without a configuration"""
 
@@ -41,6 +42,7 @@ class Request:
     stream: bool = False
     pick: str = ""
     warned: bool = False
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,11 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
+            end = time.monotonic() + UNTIL_SECONDS
             answers.append(self.ask(replace(request, path=where)))
+            while request.until and answers[-1].code != request.until and time.monotonic() < end:
+                time.sleep(0.05)
+                answers[-1] = self.ask(replace(request, path=where))
         return answers
 
     def ask(self, request: Request) -> Answer:

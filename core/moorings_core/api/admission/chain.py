@@ -14,6 +14,7 @@ from moorings_core.registry.kinds import Registry
 from . import certificates, classes, limits, namespaces, nodes, pod_security, priority, service_account
 from .attributes import Attributes, Operation
 from .plugin import Function, Step, World
+from .policies import Policies
 from .quota import QuotaDesks
 from .webhooks import Caller, DirectDialer, Webhooks
 
@@ -44,6 +45,7 @@ class Admission:
 
     def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry) -> None:
         self._world, self.quotas = World(cache, config), QuotaDesks(cache, store)
+        self.policies = Policies(cache, registry)
         self.webhooks = Webhooks(cache, registry, Caller(DirectDialer(cache)))
         self._known: dict[tuple[object, ...], tuple[Function, ...]] = {}
 
@@ -60,12 +62,14 @@ class Admission:
     async def mutate(self, a: Attributes) -> None:
         """Fill in what a write leaves open, and refuse what is known to be wrong. Raises Forbidden, NotFound and what webhooks say."""
         self._run(MUTATE, a)
+        self.policies.mutate(a, lambda: self._run(MUTATE, a))
         if self.webhooks.concerns(*_place(a)):
-            await self.webhooks.mutate(a, lambda: self._run(MUTATE, a))
+            await self.webhooks.mutate(a, lambda: self._again(a))
 
     async def validate(self, a: Attributes) -> None:
         """Check a write that is complete. Raises Forbidden and what webhooks say."""
         self._run(VALIDATE, a)
+        self.policies.validate(a)
         if self.webhooks.concerns(*_place(a)):
             await self.webhooks.validate(a)
 
@@ -73,6 +77,11 @@ class Admission:
         """Check a connection that somebody wants to a pod, a service or a node. Raises Forbidden and what webhooks say."""
         await self.mutate(a)
         await self.validate(a)
+
+    def _again(self, a: Attributes) -> None:
+        """Let those who came before the webhooks see what these have made of an object."""
+        self._run(MUTATE, a)
+        self.policies.mutate(a, lambda: self._run(MUTATE, a))
 
     def _run(self, steps: Sequence[Step], a: Attributes) -> None:
         resource = (a.resource.group, a.resource.plural)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .errors import FieldError, invalid
@@ -27,6 +28,10 @@ OBJECTS = ("object", "oldObject", "namespaceObject")
 WANTED: dict[str, tuple[str, ...]] = {"bool": ("bool",), "string": ("string",), "text": ("string", "null_type"), "any": ()}
 
 
+_HOME = re.compile(r"\brequest\.namespace\b")
+"""A field that schemas call otherwise, as its name is a word of the language; in a request it is called what it is"""
+
+
 def check_expression(
     expression: str, path: str, wanted: str, *, params: bool = False, variables: bool = False, authorizer: bool = True
 ) -> list[FieldError]:
@@ -40,14 +45,14 @@ def check_expression(
         schemas["variables"] = {}
     known = {"authorizer": cel.AUTHORIZER, "authorizer.requestResource": cel.RESOURCE_CHECK} if authorizer else {}
     try:
-        found = cel.check(expression, schemas, known)
+        found = cel.check(_HOME.sub("request.__namespace__", expression), schemas, known)
     except cel.CompileError as error:
         return [invalid(path, expression, f"compilation failed: {_framed(str(error))}")]
     allowed = WANTED[wanted]
-    if not allowed or found in (*allowed, "dyn"):
+    if not allowed or found in allowed:
         return []
-    words = f"must evaluate to {allowed[0]}" if len(allowed) == 1 else f"must evaluate to one of [{' '.join(allowed)}]"
-    return [invalid(path, expression, f"{words} but got {found}" if len(allowed) == 1 else words)]
+    words = allowed[0] if len(allowed) == 1 else f"one of [{' '.join(allowed)}]"
+    return [invalid(path, expression, f"must evaluate to {words} but got {found}")]
 
 
 def _framed(text: str) -> str:
