@@ -20,8 +20,9 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 UPSTREAM = ROOT / "build" / "upstream"
 TOKEN = "administrator"
+TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
-UNTIL_SECONDS = 20.0
+SETTLE_SECONDS = 5.0
 OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
 """What upstream's server does without a configuration"""
 
@@ -31,7 +32,7 @@ class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
     {continue} and {resourceVersion} in the path are those of the answer before. managed: compare who manages what. stream: the answer
-    is a line an event. pick: compare only the keys of this part of the answer.
+    is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the answer holds this text.
     """
 
     method: str
@@ -41,8 +42,8 @@ class Request:
     managed: bool = False
     stream: bool = False
     pick: str = ""
+    until: str = ""
     warned: bool = False
-    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,16 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
-            end = time.monotonic() + UNTIL_SECONDS
-            answers.append(self.ask(replace(request, path=where)))
-            while request.until and answers[-1].code != request.until and time.monotonic() < end:
-                time.sleep(0.05)
-                answers[-1] = self.ask(replace(request, path=where))
+            answers.append(self._ask_until(replace(request, path=where)))
         return answers
+
+    def _ask_until(self, request: Request) -> Answer:
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            answer = self.ask(request)
+            if not request.until or request.until in json.dumps(answer.body) or time.monotonic() > end:
+                return answer
+            time.sleep(0.05)
 
     def ask(self, request: Request) -> Answer:
         """Send a request as administrator."""
@@ -133,10 +138,10 @@ def upstream(directory: Path) -> Peer:
     peer.start(UPSTREAM / "etcd", "--data-dir", directory / "etcd", *flags)
     key = directory / "sa.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
-    (directory / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    (directory / "tokens.csv").write_text(TOKENS)
     peer.start(
         UPSTREAM / "kube-apiserver", f"--etcd-servers={to_client}", f"--secure-port={peer.port}", "--bind-address=127.0.0.1",
-        f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=RBAC",
+        f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
         "--allow-privileged=true",
@@ -154,7 +159,7 @@ def moorings(directory: Path) -> Peer:
     )  # no default class, as upstream without an installer
     pki = directory / "data" / "pki"
     pki.mkdir(parents=True)
-    (pki / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    (pki / "tokens.csv").write_text(TOKENS)
     command = (sys.executable, "-m", "moorings_core.cli", "server", "--config", config, "--data", directory / "data")
     peer.start(*command, "--advertise", "192.0.2.1", "--bind", "127.0.0.1")
     peer.wait_ready()

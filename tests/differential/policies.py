@@ -145,8 +145,12 @@ def policies() -> Iterator[Case]:
     yield changed("a mutation without a value", nothing)
     yield changed("a mutation without a value, open", nothing, failurePolicy="Ignore")
     sentinel = {"matchConstraints": {"resourceRules": [{**POLICY_RULE, "resourceNames": ["adm-sentinel"]}]}}
-    waiting = Request("POST", path("v1", "configmaps", "", ns) + "?dryRun=All", obj("v1", "ConfigMap", "adm-sentinel"), until=422)
-    changing = Request("POST", path("v1", "configmaps", "", ns) + "?dryRun=All", obj("v1", "ConfigMap", "adm-mutated"), until=403)
+    waiting = Request(
+        "POST", path("v1", "configmaps", "", ns) + "?dryRun=All", obj("v1", "ConfigMap", "adm-sentinel"), until="denied request"
+    )
+    changing = Request(
+        "POST", path("v1", "configmaps", "", ns) + "?dryRun=All", obj("v1", "ConfigMap", "adm-mutated"), until="denied request"
+    )
     unfit = {"matchConstraints": {"resourceRules": [{**POLICY_RULE, "resourceNames": ["adm-mutated"]}]}}
     yield "admission: policies are in force", [
         validating("adm-sentinel", no, **sentinel),

@@ -17,6 +17,8 @@ from .admission import Admission, Attributes
 from .cache import Cache
 from .context import Context, delete_options
 from .eviction import Evictions, with_condition
+from .extension.conversion import Converter
+from .extension.dialer import Dialer, EndpointDialer
 from .reads import Reader
 from .scale import apply_scale, scale_of
 from .services import ServiceAllocator
@@ -28,14 +30,16 @@ PODS = Resource("", "v1", "pods", "Pod", True)
 class ApiCore:
     """What HTTPS and in-process clients share."""
 
-    def __init__(self, config: ClusterConfig, store: Store, registry: Registry | None = None) -> None:
+    def __init__(self, config: ClusterConfig, store: Store, registry: Registry | None = None, dialer: Dialer | None = None) -> None:
         self.config, self.store = config, store
         self.registry = registry or built_in()
         self.cache = Cache(store)
         self.reader = Reader(self.cache, store)
         self.services = ServiceAllocator(self.cache, config.services)
+        self.dialer = dialer or EndpointDialer(self.cache)
+        self.converter = Converter(self.dialer)
         self.admission = Admission(self.cache, store, config, self.registry)
-        self.writer = Writer(self.cache, store, self.admission, self.services)
+        self.writer = Writer(self.cache, store, self.admission, self.services, self.converter)
         self.evictions = Evictions(self.cache, self.writer)
 
     def kind(self, resource: Resource) -> Kind:
@@ -47,7 +51,7 @@ class ApiCore:
 
     async def get(self, resource: Resource, key: Key, subresource: str = "") -> Object:
         """Return an object, or its scale."""
-        found = self.reader.get(resource, key).object
+        (found,) = await self.converter.present(resource, [self.reader.get(resource, key).object])
         if subresource == "scale":
             return scale_of(resource, found)
         return found
@@ -91,11 +95,13 @@ class ApiCore:
     async def update_scale(self, resource: Resource, key: Key, scale: Object, context: Context) -> Object:
         """Set the replicas of a workload through its scale."""
         version = scale.get("metadata", {}).get("resourceVersion")
+        custom = self.kind(resource).custom
+        place = (custom.scale or {}).get("specReplicasPath", "") if custom is not None else ".spec.replicas"
 
         def change(old: Object) -> Object:
             if version and version != old["metadata"]["resourceVersion"]:
                 raise problems.conflict(resource, key.name)
-            return apply_scale(old, scale)
+            return apply_scale(old, scale, place)
 
         return scale_of(resource, await self.writer.mutate(self.kind(resource), key, change, context, "scale"))
 

@@ -10,8 +10,8 @@ import datetime
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -29,6 +29,8 @@ from moorings_core.ports.errors import (
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
 from moorings_core.registry import defaults, strategy
+from moorings_core.registry.custom import definition
+from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
@@ -40,6 +42,8 @@ from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import Context
+from .extension.conversion import Converter, NeedsConversion
+from .extension.dialer import EndpointDialer
 from .scale import apply_scale, scale_of
 from .services import ServiceAllocator
 
@@ -61,6 +65,7 @@ class Pending:
     result: Object
     operation: Operation | None
     removed: bool = False
+    custom: CustomVersion | None = None
     charge: Attributes | None = None
     """What is to be counted against quotas, if anything"""
 
@@ -68,9 +73,12 @@ class Pending:
 class Writer:
     """The write path."""
 
-    def __init__(self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator) -> None:
+    def __init__(
+        self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator, converter: Converter | None = None
+    ) -> None:
         self._cache, self._store, self.admission, self._services = cache, store, admission, services
         self._quotas = admission.quotas
+        self._converter = converter or Converter(EndpointDialer(cache))
 
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
         """Create an object and return it as stored; body becomes part of it."""
@@ -108,15 +116,21 @@ class Writer:
             metadata["name"] = _generate(metadata["generateName"])
         metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
         strategy.prepare_create(resource, obj)
+        if kind.custom is not None:
+            kind.custom.prepare_create(obj)
+        if context.guard is not None:
+            context.guard("CREATE", resource, "", obj, None)
         key = attributes.key = Key(key.namespace, metadata.get("name", ""))
-        if self._collection(resource).get(key) is not None:
-            raise problems.already_exists(resource, key.name)
-        if _is_service(resource) and key.name:
+        exists = self._collection(resource).get(key) is not None
+        if _is_service(resource) and key.name and not exists:
             self._services.allocate(obj)
-        self._check(resource, obj, validate_create(resource, obj))
+        wrong = validate_create(resource, obj)
+        self._check(resource, obj, [*wrong, *self._judged(kind, obj, None, context, wrong)])
+        if exists:  # an object that is wrong is told so first
+            raise problems.already_exists(resource, key.name)
         charge = await self._validate(attributes)
-        put = PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0)
-        return Pending(resource, obj, put, charge=charge)
+        put = PutRecord(store_key(resource.group, resource.plural, key), encode(_to_store(kind, obj)), expect=0)
+        return Pending(resource, obj, put, custom=kind.custom, charge=charge)
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
         """Replace an object, or create it where the kind allows that."""
@@ -124,7 +138,7 @@ class Writer:
         _match_name(given, key)
         conditional = bool(given.get("resourceVersion"))
         if not conditional and not strategy.allows_unconditional_update(kind.resource):
-            raise to_invalid(kind.resource, key.name, [_required_version()])
+            raise to_invalid(replace(kind.resource, kind=kind.resource.plural), key.name, [_required_version()])
         change = self.replacement(kind, key, body)
         return await self._change(kind, key, change, context, subresource, conditional=conditional)
 
@@ -161,7 +175,7 @@ class Writer:
         config = copied(config)
         config.setdefault("metadata", {}).setdefault("name", key.name)
         _match_name(config["metadata"], key)
-        self._prepare_body(kind, config, context)
+        self._prepare_body(kind, config, context, partial=True)
         if not subresource and self._collection(kind.resource).get(key) is None:
             empty: Object = {"metadata": {}}
             new = applied(empty, config, kind.schema, manager, force=True, now=_now())
@@ -197,6 +211,8 @@ class Writer:
         resource, options = kind.resource, context.options
         stored = self._stored(resource, key)
         obj = stored.object
+        if context.guard is not None:
+            context.guard("DELETE", resource, "", None, obj)
         attributes = Attributes("DELETE", resource, key, None, obj, context)
         if not admitted:
             await self.admission.mutate(attributes)
@@ -210,6 +226,9 @@ class Writer:
             await self.admission.validate(attributes)
         place = store_key(resource.group, resource.plural, key)
         finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
+        if (resource.group, resource.plural) == (definition.GROUP, definition.PLURAL) and "deletionTimestamp" not in obj["metadata"]:
+            marked = definition.going(obj, finalizers, _now())
+            return Pending(resource, marked, PutRecord(place, encode(marked), stored.revision))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
         if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
             return Pending(resource, strategy.deleted(resource, obj), DeleteRecord(place, stored.revision), removed=True)
@@ -222,11 +241,12 @@ class Writer:
         if pending.operation is None or context.options.dry_run:
             return pending.result
         try:
+            operation = await self._converted(pending, pending.operation)
             if pending.charge is None:
-                (revision,) = await self._store.commit([pending.operation])
+                (revision,) = await self._store.commit([operation])
                 await self._cache.wait_for(revision)
             else:
-                revision = await self._quotas.commit(pending.charge, pending.operation)
+                revision = await self._quotas.commit(pending.charge, operation)
         except PreconditionFailed as error:
             raise _lost(pending, error) from error
         except StoreUnavailable as error:
@@ -236,6 +256,12 @@ class Writer:
         finally:
             self.settled(pending)
         return self.settled_object(pending, revision)
+
+    async def _converted(self, pending: Pending, operation: Operation) -> Operation:
+        """Return the operation with the object as the conversion webhook wants it stored; nearly all have none."""
+        if pending.custom is None or pending.custom.webhook is None or not isinstance(operation, PutRecord):
+            return operation
+        return replace(operation, value=encode(await self._converter.stored(pending.custom, pending.result)))
 
     def settled(self, pending: Pending) -> None:
         """Give back what was reserved for a write that is now stored, or never will be."""
@@ -250,7 +276,7 @@ class Writer:
         if pending.removed:
             return pending.result
         found = self._collection(pending.resource).get(key_of(pending.result))
-        if found is not None and found.revision == revision:
+        if found is not None and found.revision == revision and pending.custom is None:
             return found.object
         metadata = {**pending.result["metadata"], "resourceVersion": str(revision)}
         return {**pending.result, "metadata": metadata}
@@ -261,7 +287,7 @@ class Writer:
         """Decide on an update or patch of the stored object; applying: the change keeps the managers itself."""
         resource = kind.resource
         stored = self._stored(resource, key)
-        old = stored.object
+        old = stored.object if kind.custom is None else self._converter.at_hand(kind.custom, stored.object)
         new = change(old)
         if subresource != "binding":  # that is made here, of what is stored
             self._prepare_body(kind, new, context)
@@ -274,12 +300,18 @@ class Writer:
             await self.admission.mutate(attributes)
             new = apply_scale(new, attributes.new) if subresource == "scale" else attributes.new
         strategy.prepare_update(resource, new, old, subresource)
+        if kind.custom is not None:
+            kind.custom.prepare_update(new, old, subresource)
+        if context.guard is not None:
+            context.guard("UPDATE", resource, subresource, new, old)
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
         if subresource in ("resize", "ephemeralcontainers"):
             self._check(resource, new, validate_create(resource, new))
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
+        if kind.custom is not None:
+            self._check(resource, new, self._judged(kind, new, old, context, (), subresource))
         charge = None
         if attributes is not None:
             attributes.object = scale_of(resource, new) if subresource == "scale" else new
@@ -290,9 +322,10 @@ class Writer:
         place = store_key(resource.group, resource.plural, key)
         if _finished(resource, new, subresource):
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
-        if new == old:
+        if new == old and (kind.custom is None or stored.object["apiVersion"] == kind.custom.stored_version):
             return Pending(resource, old, None)
-        return Pending(resource, new, PutRecord(place, encode(new), stored.revision), charge=charge)
+        put = PutRecord(place, encode(_to_store(kind, new)), stored.revision)
+        return Pending(resource, new, put, custom=kind.custom, charge=charge)
 
     @staticmethod
     def _update_of(kind: Kind, key: Key, new: Object, old: Object, context: Context, subresource: str) -> Attributes | None:
@@ -336,6 +369,9 @@ class Writer:
         for _ in range(TRIES):
             try:
                 return await attempt()
+            except NeedsConversion as need:
+                await self._converter.resolve(need)
+                continue
             except Conflict as error:
                 if once or not isinstance(error.__cause__, PreconditionFailed):
                     raise
@@ -346,13 +382,22 @@ class Writer:
                 raise lost from None
         raise lost
 
-    def _prepare_body(self, kind: Kind, obj: Object, context: Context) -> None:
-        """Check types and fields and drop what the schema does not know."""
+    def _prepare_body(self, kind: Kind, obj: Object, context: Context, *, partial: bool = False) -> None:
+        """Check types and fields and drop what the schema does not know; partial: it is no whole object, and gets no defaults."""
         resource = kind.resource
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
+        if kind.custom is not None:
+            _match_custom(resource, obj)
         if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
             raise BadRequest(f"{_as(obj, resource)}: {self._strange(obj, resource)}")
+        if kind.custom is not None:
+            wrong_metadata, strange = kind.custom.decode(obj, fill=not partial)
+            if wrong_metadata:
+                raise BadRequest(f"{_as(obj, resource)}: {wrong_metadata[0]}")
+            if strange:
+                _complain(strange, _as(obj, resource), context)
+            return
         schema = kind.schema
         if schema is None or is_clean(obj, schema):
             obj.setdefault("metadata", {})
@@ -386,7 +431,7 @@ class Writer:
     @staticmethod
     def _check_patched(kind: Kind, new: Object, strict: bool) -> None:
         """Refuse a patch that makes something that is no object of the kind: the patch is wrong then, not the request."""
-        if kind.schema is None or is_clean(new, kind.schema):
+        if kind.schema is None or kind.custom is not None or is_clean(new, kind.schema):
             return
         wrong = [text for _, text in check_types(new, kind.schema)]
         if strict and not wrong and (unknown := find_unknown(new, kind.schema)):
@@ -400,6 +445,17 @@ class Writer:
         if given == resource.api_version or given.partition("/")[0] != resource.group:
             return f'no kind "{obj["kind"]}" is registered for version "{given}"'
         return f"the API version in the data ({given}) does not match the expected API version ({resource.api_version})"
+
+    @staticmethod
+    def _judged(
+        kind: Kind, new: Object, old: Object | None, context: Context, wrong: Sequence[FieldError] = (), subresource: str = ""
+    ) -> list[FieldError]:
+        """Return what is wrong with an object of a custom kind by its schema and rules; wrong: what is known already."""
+        if kind.custom is None:
+            return []
+        found, warnings = kind.custom.validate(new, old, subresource, wrong)
+        context.warnings.extend(warnings)
+        return found
 
     def _check(self, resource: Resource, obj: Object, errors: list[Any]) -> None:
         if errors:
@@ -431,6 +487,11 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
         raise BadRequest(str(error)) from error
 
 
+def _to_store(kind: Kind, obj: Object) -> Object:
+    """Return an object as it is stored: in one version, whichever it was written in."""
+    return obj if kind.custom is None else {**obj, "apiVersion": kind.custom.stored_version}
+
+
 def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
     name = pending.result["metadata"]["name"]
     if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
@@ -442,6 +503,16 @@ def _as(obj: Object, resource: Resource) -> str:
     """Return how an answer begins that says why a body is no object of a kind."""
     version = str(obj["apiVersion"]).rpartition("/")[2]
     return f'{obj["kind"]} in version "{version}" cannot be handled as a {resource.kind}'
+
+
+def _match_custom(resource: Resource, obj: Object) -> None:
+    """Refuse a body of another kind in the words that custom kinds have for it. Raises BadRequest, Invalid."""
+    if obj["apiVersion"] != resource.api_version:
+        text = f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({resource.api_version})"
+        raise BadRequest(text)
+    if obj["kind"] != resource.kind:
+        name = (obj.get("metadata") or {}).get("name", "")
+        raise to_invalid(replace(resource, kind=obj["kind"]), name, [invalid("kind", obj["kind"], f"must be {resource.kind}")])
 
 
 def _complain(unknown: list[str], about: str, context: Context) -> None:

@@ -14,6 +14,7 @@ import click
 OWN = {
     "server": ("moorings_core.cli.server", "Run the control plane on this machine."),
     "agent": ("moorings_core.cli.agent", "Run a node on this machine."),
+    "rekey": ("moorings_core.cli.rekey", "Encrypt what a server stores with a new key."),
     "credentials": ("moorings_core.cli.credentials", "Make what a node needs to join."),
 }
 GROUP = "moorings.command"

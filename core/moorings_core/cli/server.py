@@ -10,26 +10,41 @@ import signal
 import ssl
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
+from moorings_core.api.audit import policy as audit_policy
+from moorings_core.api.audit.log import AuditLog, LogFile
+from moorings_core.api.cache import store_key
 from moorings_core.api.context import User
 from moorings_core.api.server import ApiServer, ServerOptions
 from moorings_core.config import load_text
 from moorings_core.config.backends import load
 from moorings_core.log import get_logger, setup_logging
 from moorings_core.pki.authority import Authority, write_private
+from moorings_core.pki.keyring import BadKeyring, Keyring
 from moorings_core.pki.kubeconfig import kubeconfig
 from moorings_core.pki.tokens import TokenSigner
-from moorings_core.ports.cluster import ClusterConfig
+from moorings_core.ports.cluster import AuditConfig, ClusterConfig
+from moorings_core.ports.errors import MooringsError
+from moorings_core.ports.objects import Key
+from moorings_core.store.sealed import SealedStore
 from moorings_core.supervise import Run, run_all
 
 log = get_logger(__name__)
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+KEYRING_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 """How long the store's writer thread may hold the interpreter when the event loop wants it back (5 ms is Python's default)"""
 SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+
+
+class NoPolicy(MooringsError):
+    """The file that says what to record can't be read."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +82,22 @@ def command(config_file: Path | None, data: Path, advertise: str, bind: str, log
 async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, bind: str) -> None:
     """Serve until SIGTERM."""
     prepare_pki(paths.pki, config, advertise)
-    store = await load("store", config.server.store.backend)(paths.store, config.server.store.parameters)
+    inner = await load("store", config.server.store.backend)(paths.store, config.server.store.parameters)
+    keyring = Keyring.load_or_create(paths.pki / "encryption.json")
+    store = SealedStore(inner, keyring, [stored_under(resource) for resource in config.server.encryption.resources])
     signer = TokenSigner.load_or_create(paths.pki / "sa.key", ISSUER)
-    options = ServerOptions(config, text, signer, advertise, _server_tls(paths.pki), _agent_tls(paths.pki), static_tokens(paths.pki))
+    tls, agent_tls = _server_tls(paths.pki), _agent_tls(paths.pki)
+    audit = audit_log(config.server.audit, paths.data)
+    options = ServerOptions(config, text, signer, advertise, tls, agent_tls, static_tokens(paths.pki), audit)
     server = ApiServer(options, store)
     port = await server.start(bind or None, config.server.port)
     _keep_loop_quick()
     log.info("serving", address=advertise, port=port, store=config.server.store.backend)
-    running = asyncio.create_task(run_all(components(server, config, (paths.pki / "ca.crt").read_text())))
+    beside: dict[str, Run] = {
+        "encryption": partial(keep_encrypted, store, keyring),
+        **components(server, config, (paths.pki / "ca.crt").read_text()),
+    }
+    running = asyncio.create_task(run_all(beside))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -82,6 +105,38 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await server.close()
+
+
+async def keep_encrypted(store: SealedStore, keyring: Keyring) -> None:
+    """Write again what is not encrypted with the newest key, now and whenever the file of keys changes."""
+    changed = True
+    while True:
+        if changed:
+            count = await store.rewrite()
+            log.info("encrypted again", objects=count, key=keyring.current)
+        await asyncio.sleep(KEYRING_SECONDS)
+        try:
+            changed = keyring.reload()
+        except BadKeyring as error:
+            changed = False
+            log.error("keys not read, the old ones stay", error=str(error))
+
+
+def stored_under(resource: str) -> str:
+    """Return where the objects of a resource written as "plural" or "plural.group" are stored."""
+    plural, _, group = resource.partition(".")
+    return store_key(group, plural, Key("", "")).rstrip("/") + "/"
+
+
+def audit_log(config: AuditConfig, data: Path) -> AuditLog | None:
+    """Return the log of requests, None where it is switched off. Raises ConfigError, NoPolicy."""
+    if not config.enabled:
+        return None
+    try:
+        policy = audit_policy.load(Path(config.policy)) if config.policy else audit_policy.default()
+    except OSError as error:
+        raise NoPolicy(f"server.audit.policy: {config.policy}: {error.strerror}") from error
+    return AuditLog(policy, LogFile(Path(config.directory) if config.directory else data / "audit", config.max_size, config.keep))
 
 
 def _keep_loop_quick() -> None:

@@ -116,7 +116,8 @@ class LocalClient:
             except ApiError as error:
                 results[index] = error
             await turns.give()
-        await self._commit_all(planned, results)
+        for start in range(0, len(planned), self._core.store.most):
+            await self._commit_all(planned[start : start + self._core.store.most], results)
         for index, result in zip(waiting, await asyncio.gather(*(self._one(writes[i]) for i in waiting)), strict=True):
             results[index] = result
         for index in later:

@@ -12,12 +12,15 @@ import yaml
 from moorings_core.ports.cluster import (
     FAST,
     OPEN,
+    AuditConfig,
     CloudConfig,
     ClusterConfig,
     DnsConfig,
+    EncryptionConfig,
     LabConfig,
     LabNode,
     NetworkConfig,
+    OidcConfig,
     PodSecurityConfig,
     RuntimeConfig,
     ServerConfig,
@@ -34,9 +37,11 @@ from .reader import (
     Cursor,
     Parser,
     address,
+    any_text,
     boolean,
     choice,
     free_form,
+    https_url,
     integer,
     labels,
     many,
@@ -48,6 +53,7 @@ from .reader import (
     text,
 )
 
+SIGNING_ALGORITHMS = tuple(f"{family}{bits}" for family in ("RS", "ES", "PS") for bits in (256, 384, 512))
 DEFAULT_NODES = (LabNode("server", ("server",)), *(LabNode(f"node-{i}") for i in range(1, 4)))
 ROOT_FIELDS = ("apiVersion", "kind", "metadata", "server", "network", "services", "storage", "cloud", "runtime", "lab")
 
@@ -190,6 +196,40 @@ _LAB_NODE: dict[str, tuple[str, Parser[Any]]] = {
 }
 _STORE = record(StoreConfig, {"backend": ("backend", text), "parameters": ("parameters", free_form)})
 _DNS = record(DnsConfig, {"backend": ("backend", text), "domain": ("domain", text), "upstreams": ("upstreams", many(address))})
+_OIDC_FIELDS: Parser[dict[str, Any]] = record(
+    dict,
+    {
+        "issuer": ("issuer", https_url),
+        "clientID": ("client_id", text),
+        "usernameClaim": ("username_claim", text),
+        "usernamePrefix": ("username_prefix", any_text),
+        "groupsClaim": ("groups_claim", text),
+        "groupsPrefix": ("groups_prefix", any_text),
+        "requiredClaims": ("required_claims", labels),
+        "signingAlgorithms": ("signing_algorithms", many(choice(*SIGNING_ALGORITHMS))),
+        "caFile": ("ca_file", text),
+    },
+)
+
+
+def _oidc(cursor: Cursor) -> OidcConfig:
+    values: dict[str, Any] = _OIDC_FIELDS(cursor)
+    for attribute, name_ in (("issuer", "issuer"), ("client_id", "clientID")):
+        if attribute not in values:
+            raise cursor.fail(f"expected a field {name_}")
+    return OidcConfig(**values)
+
+
+_AUDIT = record(
+    AuditConfig,
+    {
+        "enabled": ("enabled", boolean),
+        "policy": ("policy", text),
+        "directory": ("directory", text),
+        "maxSize": ("max_size", _memory),
+        "keep": ("keep", integer(0, 10_000)),
+    },
+)
 _LEVEL = choice("privileged", "baseline", "restricted")
 _POD_SECURITY = record(
     PodSecurityConfig,
@@ -206,6 +246,9 @@ _SERVER = record(
         "run": ("run", many(choice("api", "controllers", "scheduler"))),
         "port": ("port", integer(1, 65535)),
         "store": ("store", _STORE),
+        "oidc": ("oidc", many(_oidc)),
+        "audit": ("audit", _AUDIT),
+        "encryption": ("encryption", record(EncryptionConfig, {"resources": ("resources", many(text))})),
         "podSecurity": ("pod_security", _POD_SECURITY),
     },
 )

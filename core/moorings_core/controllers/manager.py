@@ -18,6 +18,8 @@ from moorings_core.ports.objects import Resource
 from moorings_core.registry.kinds import Registry, built_in
 
 from .accounts import RootCaPublisher, ServiceAccountController
+from .aggregation import AggregationController
+from .custom import CustomKinds
 from .deployment import DeploymentController
 from .disruption import DisruptionController, StaleDisruptions
 from .endpoints import EndpointsController
@@ -90,6 +92,7 @@ class Manager:
                 if blocked := sorted(r.plural for r in needed & unsynced):
                     log.error("controller waits for its caches", controller=loop.controller.name, resources=",".join(blocked))
                 tasks.create_task(self._run(loop, [i for i in informers if i.resource in needed]), name=loop.controller.name)
+            tasks.create_task(CustomKinds(self._client, caches, loops, self._clock).run(), name="custom kinds")
             log.info("controllers started", controllers=len(loops), informers=len(informers))
 
     def _fresh_caches(self) -> dict[Resource, Cache]:
@@ -121,6 +124,7 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         TaintEvictionController(),
         PodGarbageCollector(config.timing),
         ServiceAccountController(),
+        AggregationController(),
         *([RootCaPublisher(ca)] if ca else []),
         ReplicaSetController(),
         replication_controllers(),

@@ -13,7 +13,7 @@ from moorings_core.ports.objects import Object
 
 from . import names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
-from .expressions import check_expression
+from .expressions import Types, check_expression, schema_of, type_of
 from .placement import label_selector
 from .registrations import FAILURE, GROUP, MATCH, REINVOCATION, check_conditions, check_rule
 
@@ -44,46 +44,55 @@ def _common(spec: Object) -> list[FieldError]:
     return found
 
 
-def _conditions_and_variables(spec: Object) -> list[FieldError]:
+def _conditions_and_variables(spec: Object) -> tuple[list[FieldError], Types]:
+    """Return what is wrong with conditions and variables, and the variables' types for the expressions that use them."""
     params = spec.get("paramKind") is not None
     found = check_conditions(spec.get("matchConditions") or (), SPEC / "matchConditions", params=params)
+    types: Types = {}
     for i, variable in enumerate(spec.get("variables") or ()):
         here, name = (SPEC / "variables").at(i), variable.get("name") or ""
         if not name.strip():
             found.append(required(here / "name", "name is not specified"))
         elif not _IDENTIFIER.fullmatch(name):
             found.append(invalid(here / "name", name, "must be a valid CEL identifier"))
-        found += _expression(variable.get("expression"), here / "expression", "any", spec)
-    return found
+        if not (variable.get("expression") or "").strip():
+            found.append(required(here / "expression", "expression is not specified"))
+            continue
+        known = type_of(variable["expression"], here / "expression", params=params, variables=types)
+        if isinstance(known, FieldError):
+            found.append(known)
+        types[name] = schema_of("dyn" if isinstance(known, FieldError) else known)
+    return found, types
 
 
-def _expression(text: str | None, path: Path, wanted: str, spec: Object, *, authorizer: bool = True) -> list[FieldError]:
+def _expression(text: str | None, path: Path, wanted: str, spec: Object, types: Types, *, authorizer: bool = True) -> list[FieldError]:
     if not (text or "").strip():
         return [required(path, "expression is not specified")]
-    options = {"params": spec.get("paramKind") is not None, "variables": bool(spec.get("variables"))}
-    return check_expression(text or "", path, wanted, **options, authorizer=authorizer)
+    params = spec.get("paramKind") is not None
+    return check_expression(text or "", path, wanted, params=params, variables=types, authorizer=authorizer)
 
 
 def _validating(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    found = _common(spec) + _conditions_and_variables(spec)
+    wrong, types = _conditions_and_variables(spec)
+    found = _common(spec) + wrong
     validations, annotations = spec.get("validations") or (), spec.get("auditAnnotations") or ()
     if not validations and not annotations:
         return [*found, required(SPEC / "validations", NEITHER), required(SPEC / "auditAnnotations", NEITHER)]
     for i, validation in enumerate(validations):
-        found += _validation(validation, (SPEC / "validations").at(i), spec)
+        found += _validation(validation, (SPEC / "validations").at(i), spec, types)
     if len(annotations) > MOST_ANNOTATIONS:
         found.append(invalid(SPEC / "auditAnnotations", annotations, f"must not have more than {MOST_ANNOTATIONS} auditAnnotations"))
-    return found + _annotations(annotations, obj["metadata"].get("name") or "", spec)
+    return found + _annotations(annotations, obj["metadata"].get("name") or "", spec, types)
 
 
-def _validation(validation: Object, path: Path, spec: Object) -> list[FieldError]:
-    found = _expression(validation.get("expression"), path / "expression", "bool", spec)
+def _validation(validation: Object, path: Path, spec: Object, types: Types) -> list[FieldError]:
+    found = _expression(validation.get("expression"), path / "expression", "bool", spec, types)
     told, message = validation.get("messageExpression") or "", validation.get("message") or ""
     if told and not told.strip():
         found.append(invalid(path / "messageExpression", told, "must be non-empty if specified"))
     elif told:
-        found += _expression(told, path / "messageExpression", "string", spec, authorizer=False)
+        found += _expression(told, path / "messageExpression", "string", spec, types, authorizer=False)
     if message and not message.strip():
         found.append(invalid(path / "message", message, "must be non-empty if specified"))
     elif re.search(r"[\n\r]", message.strip()):
@@ -93,7 +102,7 @@ def _validation(validation: Object, path: Path, spec: Object) -> list[FieldError
     return found
 
 
-def _annotations(annotations: Sequence[Object], policy: str, spec: Object) -> list[FieldError]:
+def _annotations(annotations: Sequence[Object], policy: str, spec: Object, types: Types) -> list[FieldError]:
     found: list[FieldError] = []
     seen: set[str] = set()
     for i, annotation in enumerate(annotations):
@@ -105,7 +114,7 @@ def _annotations(annotations: Sequence[Object], policy: str, spec: Object) -> li
         if not (annotation.get("valueExpression") or "").strip():
             found.append(required(here / "valueExpression", "valueExpression is not specified"))
         else:
-            found += _expression(annotation["valueExpression"], here / "valueExpression", "text", spec)
+            found += _expression(annotation["valueExpression"], here / "valueExpression", "text", spec, types)
         if key in seen:
             found.append(duplicate(here / "key", key))
         seen.add(key)
@@ -116,12 +125,13 @@ def _mutating(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found = _common(spec)
     constraints = spec.get("matchConstraints") or {}
-    found += _mutable(constraints, SPEC / "matchConstraints") + _conditions_and_variables(spec)
+    wrong, types = _conditions_and_variables(spec)
+    found += _mutable(constraints, SPEC / "matchConstraints") + wrong
     mutations = spec.get("mutations") or ()
     if not mutations:
         found.append(required(SPEC / "mutations", "mutations must contain at least one item"))
     for i, mutation in enumerate(mutations):
-        found += _mutation(mutation, (SPEC / "mutations").at(i), spec)
+        found += _mutation(mutation, (SPEC / "mutations").at(i), spec, types)
     policy = spec.get("reinvocationPolicy")
     if not policy:
         found.append(required(SPEC / "reinvocationPolicy"))
@@ -135,7 +145,7 @@ def _mutable(constraints: Object, path: Path) -> list[FieldError]:
     return [not_supported(path / "resourceRules" / "operations", o, MUTABLE) for o in operations if o not in MUTABLE]
 
 
-def _mutation(mutation: Object, path: Path, spec: Object) -> list[FieldError]:
+def _mutation(mutation: Object, path: Path, spec: Object, types: Types) -> list[FieldError]:
     kind = mutation.get("patchType") or ""
     if not kind:
         return [required(path / "patchType")]
@@ -146,18 +156,18 @@ def _mutation(mutation: Object, path: Path, spec: Object) -> list[FieldError]:
     if mutation.get(mine) is None:
         found.append(required(path / mine, f"must be specified when patchType is {kind}"))
     else:
-        found += _patch((mutation[mine].get("expression") or "").strip(), path / mine / "expression", spec)
+        found += _patch((mutation[mine].get("expression") or "").strip(), path / mine / "expression", spec, types)
     if mutation.get(other) is not None:
         found.append(invalid(path / other, f"{{{other}}}", f"must not be specified when patchType is {kind}"))
     return found
 
 
-def _patch(expression: str, path: Path, spec: Object) -> list[FieldError]:
+def _patch(expression: str, path: Path, spec: Object, types: Types) -> list[FieldError]:
     from moorings_core.cel.literals import as_maps  # see expressions
 
     if not expression:
         return [required(path)]
-    found = _expression(as_maps(expression), path, "any", spec)
+    found = _expression(as_maps(expression), path, "any", spec, types)
     return [invalid(path, expression, error.message.partition('": ')[2] or error.message) for error in found]
 
 
