@@ -94,6 +94,11 @@ def policies() -> Iterator[Case]:
         "request.userInfo.username == 'admin'", "request.namespace == 'adm-policies'", "request.resource.resource == 'configmaps'",
         "namespaceObject.metadata.labels.policies == 'yes'", "oldObject == null", "!request.dryRun", "request.operation == 'CREATE'",
     ])  # fmt: skip
+    authorizer = (
+        "authorizer.group('').resource('pods').namespace('a').check('get').allowed() && authorizer.path('/x').check('get').allowed()"
+    )
+    nobody = "!authorizer.serviceAccount('a', 'b').group('').resource('pods').check('get').allowed()"
+    mine = "authorizer.requestResource.check('delete').allowed()"
     functions = " && ".join([
         "quantity('1Gi').isGreaterThan(quantity('1M'))", "url('https://a/b').getHost() == 'a'", "'abc'.matches('^a')",
         "[1, 2].sum() == 3", "ip('::1').family() == 6", "'a,b'.split(',').size() == 2", "[3, 1].isSorted() == false",
@@ -112,6 +117,8 @@ def policies() -> Iterator[Case]:
         "a condition": ([no], {"matchConditions": [_condition("c", "request.operation == 'UPDATE'")]}),
         "a condition without a value": ([no], {"matchConditions": [_condition("c", "object.data.z == 'a'")]}),
         "the request": ([{"expression": request}], {}),
+        "the authorizer": ([{"expression": authorizer}], {}),
+        "the authorizer about others": ([{"expression": f"{nobody} && {mine}"}], {}),
         "functions": ([{"expression": functions}], {}),
         "a name": ([no], {"matchConstraints": {"resourceRules": named}}),
         "an annotation": ([], {"auditAnnotations": [{"key": "k", "valueExpression": "'a' + string(object.data.a)"}]}),

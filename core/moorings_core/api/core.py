@@ -38,7 +38,7 @@ class ApiCore:
         self.services = ServiceAllocator(self.cache, config.services)
         self.dialer = dialer or EndpointDialer(self.cache)
         self.converter = Converter(self.dialer)
-        self.admission = Admission(self.cache, store, config, self.registry)
+        self.admission = Admission(self.cache, store, config, self.registry, self.dialer)
         self.writer = Writer(self.cache, store, self.admission, self.services, self.converter)
         self.evictions = Evictions(self.cache, self.writer)
 

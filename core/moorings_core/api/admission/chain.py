@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from moorings_core.api.cache import Cache
+from moorings_core.api.extension.dialer import Dialer
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.ports.store import Store
@@ -16,9 +17,13 @@ from .attributes import Attributes, Operation
 from .plugin import Function, Step, World
 from .policies import Policies
 from .quota import QuotaDesks
-from .webhooks import Caller, DirectDialer, Webhooks
+from .webhooks import Caller, Webhooks
+
+if TYPE_CHECKING:
+    from moorings_core.cel.library.authorization import Ask
 
 T = TypeVar("T")
+Asker = Callable[[Attributes], "Ask | None"]
 MUTATE: Sequence[Step] = (
     *namespaces.MUTATE,
     *limits.MUTATE,
@@ -43,11 +48,15 @@ VALIDATE: Sequence[Step] = (
 class Admission:
     """The plugins, and those who extend them, in order."""
 
-    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry) -> None:
+    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry, dialer: Dialer) -> None:
         self._world, self.quotas = World(cache, config), QuotaDesks(cache, store)
         self.policies = Policies(cache, registry)
-        self.webhooks = Webhooks(cache, registry, Caller(DirectDialer(cache)))
+        self.webhooks = Webhooks(cache, registry, Caller(dialer))
         self._known: dict[tuple[object, ...], tuple[Function, ...]] = {}
+
+    def authorize_by(self, asker: Asker) -> None:
+        """Let expressions ask what users may do."""
+        self.policies.asker = self.webhooks.asker = asker
 
     def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:
         """Whether such a write may have to wait for somebody's word."""

@@ -41,16 +41,17 @@ class Configuration:
         for collection in (self._policies, self._bindings):
             collection.listeners[self._forget] = None
         self._known: list[Configured] | None = None
-        self._about: dict[tuple[Operation, Resource, str], Sequence[Configured]] = {}
+        self._registry = registry
+        self._about: dict[tuple[int, Operation, Resource, str], Sequence[Configured]] = {}
 
     def about(self, operation: Operation, resource: Resource, subresource: str) -> Sequence[Configured]:
         """Return the policies in force whose rules may name a write."""
         if not self._policies.items or not self._bindings.items or untouched(resource):
             return ()
-        place = (operation, resource, subresource)
+        place = (self._registry.changes, operation, resource, subresource)
         found = self._about.get(place)
         if found is None:
-            found = self._about[place] = [c for c in self._all() if self._may_name(c, place)]
+            found = self._about[place] = [c for c in self._all() if self._may_name(c, place[1:])]
         return found
 
     def match(self, constraints: Object, a: Attributes) -> Match | None:
