@@ -21,6 +21,7 @@ from moorings_core.ports.store import Store, StoreError
 from .access import born
 from .access.accounts import Accounts
 from .access.authorizer import Access
+from .access.expressions import asker
 from .access.guards import Guards
 from .access.node import NodeAuthorizer
 from .access.oidc import Issuer
@@ -78,6 +79,7 @@ class ApiServer:
         authenticator = Authenticator(cache, accounts, options.tokens, issuers)
         rbac = Rbac(cache)
         access = Access({"node": NodeAuthorizer(cache, born.node_rules()), "rbac": rbac})
+        self.core.admission.authorize_by(asker(access))
         reviews = Reviews(cache, authenticator, accounts, access, rbac)
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)

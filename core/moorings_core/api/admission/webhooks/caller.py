@@ -9,12 +9,11 @@ import functools
 import ssl
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import orjson
 
-from moorings_core.api.extension.dialer import Address
+from moorings_core.api.extension.dialer import Dialer
 from moorings_core.client.transport import IDLE_MOST, Connection, ConnectionBroken, Endpoint, Response
 from moorings_core.ports.errors import ServiceUnavailable
 from moorings_core.ports.objects import Key, Object
@@ -42,42 +41,11 @@ class Place:
         return f"https://{shown}{self.path}"
 
 
-class Dialer(Protocol):
-    """The way from this server to where webhooks listen."""
-
-    async def dial(self, place: Place, tls: ssl.SSLContext) -> Connection:
-        """Open a connection. Raises OSError, TimeoutError, CallFailed."""
-
-
-class Services(Protocol):
-    """Finds endpoints of services."""
-
-    def service(self, namespace: str, name: str, port: int) -> Address:
-        """Return where a service can be reached. Raises ServiceUnavailable."""
-
-
-class DirectDialer:
-    """Goes to a host by the machine's own routes, to a Service by one of its endpoints."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def dial(self, place: Place, tls: ssl.SSLContext) -> Connection:
-        """Open a connection."""
-        if place.service is None:
-            return await Connection.open(Endpoint(place.host, place.port, lambda: tls, place.host))
-        try:
-            found = self._services.service(place.service.namespace, place.service.name, place.port)
-            return await Connection.open(Endpoint(found.host, found.port, lambda: tls, place.host, found.dial))
-        except ServiceUnavailable as error:
-            raise CallFailed(str(error)) from error
-
-
 class Caller:
     """Sends AdmissionReviews and keeps connections."""
 
     def __init__(self, dialer: Dialer) -> None:
-        self.dialer = dialer
+        self._dialer = dialer
         self._idle: dict[tuple[Place, str], list[Connection]] = defaultdict(list)
 
     async def call(self, client: Object, review: Object, timeout: float) -> bytes:
@@ -104,7 +72,16 @@ class Caller:
             except ConnectionBroken as error:
                 if not error.fresh:  # it had begun to answer
                     raise
-        return await self._post(await self.dialer.dial(place, _trust(bundle)), place, bundle, target, body)
+        return await self._post(await self._open(place, _trust(bundle)), place, bundle, target, body)
+
+    async def _open(self, place: Place, tls: ssl.SSLContext) -> Connection:
+        if place.service is None:
+            return await Connection.open(Endpoint(place.host, place.port, lambda: tls))
+        try:
+            host, port, server_name = self._dialer.service(place.service.namespace, place.service.name, place.port)
+        except ServiceUnavailable as error:
+            raise CallFailed(f'failed to call webhook: Post "{place.url}": {error}') from error
+        return await Connection.open(Endpoint(host, port, lambda: tls, server_name))
 
     async def _post(self, connection: Connection, place: Place, bundle: str, target: str, body: bytes) -> bytes:
         headers = {"Host": f"{place.host}:{place.port}", **HEADERS}
