@@ -44,6 +44,7 @@ from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
 from .extension.definitions import Definitions
 from .extension.dialer import unchecked
+from .flowcontrol.control import FlowControl, Seat
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
 from .metrics import Metrics
@@ -80,15 +81,16 @@ class Handler:
         statics: Statics,
         metrics: Metrics,
         definitions: Definitions,
+        flows: FlowControl,
     ) -> None:
         self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
         self._audit, self._impersonation = audit, Impersonation(access)
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
-        self._definitions = definitions
+        self._definitions, self._flows = definitions, flows
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        context = Context()
+        context, seat = Context(), Seat()
         done = self._metrics.started()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
@@ -100,6 +102,7 @@ class Handler:
             acting = self._impersonation.acting(asked, request)
             if acting is not None:
                 context.user, asked = acting, replace(asked, user=acting)
+            seat = await self._flows.enter(context.user, action, target, request.path)
             decision = self._access.decide(asked)
             if trail is not None:
                 trail.acting, trail.decision = acting, decision
@@ -123,6 +126,9 @@ class Handler:
             if trail is not None:
                 trail.failed()
             raise
+        finally:
+            seat.leave()
+        response.headers.update(seat.headers)
         if trail is not None:
             trail.made = context.made
             trail.answered(response)
