@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ UPSTREAM = ROOT / "build" / "upstream"
 TOKEN = "administrator"
 TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
+SETTLE_SECONDS = 5.0
+OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
+"""What upstream's server does without a configuration"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
     {continue} and {resourceVersion} in the path are those of the answer before. managed: compare who manages what. stream: the answer
-    is a line an event. pick: compare only the keys of this part of the answer.
+    is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the answer holds this text.
     """
 
     method: str
@@ -38,6 +42,8 @@ class Request:
     managed: bool = False
     stream: bool = False
     pick: str = ""
+    until: str = ""
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Answer:
     code: int
     body: Any
     headers: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 class Peer:
@@ -68,8 +75,16 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
-            answers.append(self.ask(replace(request, path=where)))
+            answers.append(self._ask_until(replace(request, path=where)))
         return answers
+
+    def _ask_until(self, request: Request) -> Answer:
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            answer = self.ask(request)
+            if not request.until or request.until in json.dumps(answer.body) or time.monotonic() > end:
+                return answer
+            time.sleep(0.05)
 
     def ask(self, request: Request) -> Answer:
         """Send a request as administrator."""
@@ -80,10 +95,10 @@ class Peer:
         asked = urllib.request.Request(url, data=data, method=request.method, headers=headers)
         try:
             with urllib.request.urlopen(asked, context=self._tls, timeout=30) as answer:
-                return _answer(answer.status, answer.read(), dict(answer.headers), stream=request.stream)
+                return _answer(answer.status, answer.read(), answer.headers, stream=request.stream)
         except urllib.error.HTTPError as error:
             with error:
-                return _answer(error.code, error.read(), dict(error.headers))
+                return _answer(error.code, error.read(), error.headers)
 
     def start(self, *command: str | Path, **environment: str) -> None:
         """Start one of the server's programs."""
@@ -129,6 +144,7 @@ def upstream(directory: Path) -> Peer:
         f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
+        "--allow-privileged=true",
     )  # fmt: skip
     peer.wait_ready()
     return peer
@@ -138,7 +154,9 @@ def moorings(directory: Path) -> Peer:
     """Start `moorings server` with its API alone."""
     peer = Peer("moorings", directory)
     config = directory / "cluster.yaml"
-    config.write_text(f"server: {{run: [api], port: {peer.port}}}\nstorage: []\n")  # no default class, as upstream without an installer
+    config.write_text(
+        f"server: {{run: [api], port: {peer.port}, podSecurity: {OPEN}}}\nstorage: []\n"
+    )  # no default class, as upstream without an installer
     pki = directory / "data" / "pki"
     pki.mkdir(parents=True)
     (pki / "tokens.csv").write_text(TOKENS)
@@ -155,10 +173,11 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _answer(code: int, body: bytes, headers: dict[str, str], *, stream: bool = False) -> Answer:
+def _answer(code: int, body: bytes, headers: Message, *, stream: bool = False) -> Answer:
+    rest = (dict(headers), tuple(headers.get_all("Warning") or ()))
     try:
         if stream:
-            return Answer(code, [json.loads(line) for line in body.splitlines()], headers)
-        return Answer(code, json.loads(body), headers)
+            return Answer(code, [json.loads(line) for line in body.splitlines()], *rest)
+        return Answer(code, json.loads(body), *rest)
     except ValueError:
-        return Answer(code, body.decode(errors="replace"), headers)
+        return Answer(code, body.decode(errors="replace"), *rest)

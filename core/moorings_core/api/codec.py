@@ -18,6 +18,7 @@ from moorings_core.ports.client import PatchType
 from moorings_core.ports.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry import columns, protobuf
+from moorings_core.registry.custom import served
 
 from .cache import Stored, tail
 from .context import Context
@@ -36,6 +37,9 @@ DEPTH_MOST = 200
 CHUNK = 50
 """How many objects are encoded before others may run"""
 JSON = "application/json"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+CUSTOM_PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
+UNKNOWN_FORMAT = "the body of the request was in an unknown format - accepted media types include"
 BODIES = f"{JSON}, application/yaml, application/vnd.kubernetes.protobuf"
 INVALID_PATCH = "invalid JSON patch"
 SUMMARY_MOST = 30
@@ -141,6 +145,8 @@ def _bodies(resource: Resource, items: Sequence[Stored], how: Accepted) -> list[
         return [orjson.dumps(rows)[1:-1]]
     if how.form == "metadata":
         return [orjson.dumps(_metadata_only(s.object)) for s in items]
+    if served.of(resource) is not None:
+        return [s.body for s in items]  # each says what it is, as upstream has it for custom kinds
     end = tail(resource)
     return [s.item(end) for s in items]
 

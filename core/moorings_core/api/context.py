@@ -48,7 +48,10 @@ Guard = Callable[[str, Resource, str, "Object | None", "Object | None"], None]
 
 @dataclass(slots=True)
 class Context:
-    """One request: its caller, its options, and the warnings that the answer will carry. guard: None where nothing is to refuse."""
+    """One request: its caller, its options, the warnings that the answer will carry, and what the audit log is to know.
+
+    guard: None where nothing is to refuse.
+    """
 
     user: User = SYSTEM
     options: WriteOptions = field(default_factory=WriteOptions)
@@ -56,6 +59,11 @@ class Context:
     guard: Guard | None = None
     made: str = ""
     """The name of the object that the request has created"""
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    def annotate(self, key: str, value: str) -> None:
+        """Say something to the audit log; what was said first under a key stays."""
+        self.annotations.setdefault(key, value)
 
 
 def delete_options(body: Object, base: WriteOptions) -> WriteOptions:

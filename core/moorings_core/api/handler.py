@@ -11,9 +11,11 @@ from dataclasses import replace
 
 import orjson
 
-from moorings_core.ports.errors import ApiError, BadRequest, NotFound, Unauthorized
+from moorings_core.ports.errors import ApiError, BadRequest, MethodNotAllowed, NotFound, Unauthorized, UnsupportedMediaType
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.registry import strategy
+from moorings_core.registry.custom import definition, served
+from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
@@ -28,8 +30,10 @@ from .audit.log import AuditLog
 from .audit.trail import Trail
 from .authentication import Authenticator
 from .codec import Accepted
+from .connects import connect_options
 from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
+from .extension.definitions import Definitions
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
 from .metrics import Metrics
@@ -47,6 +51,7 @@ STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforw
 NOBODY = User("")
 UPGRADED = ("exec", "attach", "portforward")
 JSON_HEADERS = {"Content-Type": "application/json"}
+DEFINITIONS = (definition.GROUP, definition.PLURAL)
 NOT_STORED = {"authentication.k8s.io", "authorization.k8s.io"}
 
 
@@ -64,10 +69,12 @@ class Handler:
         relay: NodeRelay,
         statics: Statics,
         metrics: Metrics,
+        definitions: Definitions,
     ) -> None:
         self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
         self._audit, self._impersonation = audit, Impersonation(access)
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
+        self._definitions = definitions
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
@@ -125,11 +132,16 @@ class Handler:
             if target.group and target.group not in dict(self._core.registry.groups):
                 return no_page()
             raise problems.no_resource()
+        if kind.custom is not None:
+            _check_custom(request, kind.custom, action, context)
         if target.subresource:
+            await self._core.cache.catch_up()
             return await self._subresource(request, kind, target, action, context)
         misplaced = action == "create" if target.name else action in ("update", "patch")
         if action not in kind.verbs or misplaced:
             raise problems.method_not_allowed()
+        if not _relaxed(request, action):
+            await self._core.cache.catch_up()
         if target.group in NOT_STORED:
             body = codec.decode(request, context, kind.resource.kind)
             return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
@@ -141,6 +153,9 @@ class Handler:
             case "get":
                 how = codec.accepted(request)
                 stored = self._core.reader.get(resource, key)
+                if kind.custom is not None:
+                    (obj,) = await self._core.converter.present(resource, [stored.object])
+                    return _encoded(request, resource, obj)
                 body = stored.body if how.form == "object" else codec.one(resource, stored.object, how)
                 return Response(200, body, dict(JSON_HEADERS))
             case "list":
@@ -153,6 +168,8 @@ class Handler:
                     return await self._bind(target.namespace, body_["metadata"].get("name", ""), body_, context)
                 made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context, resource.kind), context)
                 context.made = made["metadata"]["name"]
+                if (resource.group, resource.plural) == DEFINITIONS and not context.options.dry_run:
+                    await self._definitions.settled(made["metadata"]["name"])
                 return _encoded(request, resource, made, 201)
             case "update":
                 obj = codec.decode(request, context, resource.kind)
@@ -182,7 +199,8 @@ class Handler:
         if found := list_errors(query):
             raise to_invalid(LIST_OPTIONS, "", found)
         listing = await self._core.reader.list(resource, options)
-        return Response(200, await codec.many(resource, listing.items, listing.metadata(), how), dict(JSON_HEADERS))
+        items = await self._core.converter.items(resource, listing.items)
+        return Response(200, await codec.many(resource, items, listing.metadata(), how), dict(JSON_HEADERS))
 
     async def _watch(self, request: Request, resource: Resource, target: Target) -> Response:
         query, how = request.query, codec.accepted(request)
@@ -205,20 +223,25 @@ class Handler:
         return Response(200, headers=dict(JSON_HEADERS), stream=self._events(watcher, resource, how, seconds))
 
     async def _events(self, watcher: Watcher, resource: Resource, how: Accepted, seconds: float) -> AsyncIterator[bytes]:
-        form = f"{how.form}/{how.include}"
+        custom = served.of(resource) is not None
+        form = f"{how.form}/{how.include}" + (f"/{resource.version}" if custom else "")
         yield b""
         try:
             async with asyncio.timeout(seconds), aclosing(watcher.events(self._core.reader)) as events:
                 async for event in events:
                     change = event.change
                     if change is None:
-                        yield codec.event(resource, event.type, event.object, None, how)
+                        shown = event.object
+                        if custom and event.type != "BOOKMARK":
+                            (shown,) = await self._core.converter.present(resource, [shown])
+                        yield codec.event(resource, event.type, shown, None, how)
                         continue
                     name = f"{event.type}/{form}"
                     line = change.encoded.get(name)
                     if line is None:
-                        body = change.new.body if change.new is not None and event.type != "DELETED" else None
-                        line = change.encoded[name] = codec.event(resource, event.type, event.object, body, how)
+                        body = change.new.body if change.new is not None and event.type != "DELETED" and not custom else None
+                        (shown,) = await self._core.converter.present(resource, [event.object]) if custom else (event.object,)
+                        line = change.encoded[name] = codec.event(resource, event.type, shown, body, how)
                     yield line
         except TimeoutError:
             return
@@ -228,6 +251,8 @@ class Handler:
     async def _delete(self, request: Request, kind: Kind, key: Key, context: Context) -> Response:
         context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
         obj, gone = await self._core.writer.delete(kind, key, context)
+        if kind.custom is not None and not gone:
+            (obj,) = await self._core.converter.present(kind.resource, [obj])
         if not gone or strategy.returns_deleted(kind.resource):
             return _encoded(request, kind.resource, obj)
         details: Object = {"name": key.name, "kind": kind.resource.plural, "uid": obj["metadata"]["uid"]}
@@ -246,11 +271,14 @@ class Handler:
                 await self._core.writer.delete(kind, Key(metadata.get("namespace", ""), metadata["name"]), context)
             except NotFound:
                 continue  # somebody else deleted it meanwhile
-        body = await codec.many(kind.resource, listing.items, listing.metadata(), Accepted())
+        items = await self._core.converter.items(kind.resource, listing.items)
+        body = await codec.many(kind.resource, items, listing.metadata(), Accepted())
         return Response(200, body, dict(JSON_HEADERS))
 
     async def _subresource(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
         name, resource, key = target.subresource, kind.resource, _key(kind, target)
+        if (resource.plural == "pods" and name in STREAMS and name != "log") or name == "proxy":
+            await self._core.connect(resource, key, name, *connect_options(resource, name, request, target.rest), context)
         if resource.plural == "pods" and name in STREAMS:
             return await self._stream(request, key, name)
         if name == "proxy":
@@ -262,7 +290,7 @@ class Handler:
         if action == "create":
             return await self._create_subresource(request, kind, key, name, context)
         if action == "get":
-            return _encoded(request, resource, self._core.reader.get(resource, key).object)
+            return _encoded(request, resource, await self._core.get(resource, key))
         if action == "update":
             body = codec.decode(request, context, resource.kind)
             return _encoded(request, resource, await self._core.writer.update(kind, key, body, context, name))
@@ -273,10 +301,8 @@ class Handler:
         body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
             return _json(self._reviews.token(key, body, context), 201)
-        if name == "eviction":
-            if context.guard is not None:
-                context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)
-            context.options = delete_options(body.get("deleteOptions") or {}, context.options)
+        if name == "eviction" and context.guard is not None:
+            context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)
         return await self._bind(key.namespace, key.name, body, context, kind.resource, name)
 
     async def _bind(
@@ -333,6 +359,18 @@ class Handler:
         return Endpoint(found["spec"]["clusterIP"], wanted["port"], None)
 
 
+def _check_custom(request: Request, custom: CustomVersion, action: str, context: Context) -> None:
+    """Refuse what custom kinds don't take. Raises MethodNotAllowed, UnsupportedMediaType."""
+    if custom.terminating and action == "create":
+        raise MethodNotAllowed("create not allowed while custom resource definition is terminating", details={})
+    if action == "patch" and codec.media_type(request) not in codec.CUSTOM_PATCHES:
+        raise UnsupportedMediaType(f"{codec.UNKNOWN_FORMAT}: {', '.join(codec.CUSTOM_PATCHES)}")
+    if action in ("create", "update") and codec.media_type(request) == codec.PROTOBUF:
+        raise UnsupportedMediaType(f"{codec.UNKNOWN_FORMAT}: {codec.JSON}, application/yaml")
+    if custom.deprecation:
+        context.warnings.append(custom.deprecation)
+
+
 def _proxy_name(text: str) -> tuple[str, str, str]:
     parts = text.split(":")
     if len(parts) == 3:
@@ -371,6 +409,11 @@ def _agent(request: Request) -> str:
 
 def _flag(request: Request, name: str) -> bool:
     return request.query.get(name, "").lower() in ("true", "1")
+
+
+def _relaxed(request: Request, action: str) -> bool:
+    """Whether a read says itself how new its answer has to be."""
+    return action == "watch" or (action in ("get", "list") and bool(request.query.get("resourceVersion")))
 
 
 def _number(text: str) -> int:

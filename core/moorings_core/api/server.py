@@ -30,6 +30,7 @@ from .authentication import Authenticator
 from .bootstrap import create_missing, objects
 from .context import User
 from .core import ApiCore
+from .extension.definitions import Definitions
 from .handler import Handler
 from .http.server import HttpServer
 from .metrics import Metrics
@@ -68,6 +69,7 @@ class ApiServer:
         self._follower: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None
         self._compactor: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._ready = False
         cache = self.core.cache
         accounts = Accounts(cache, options.signer, (AUDIENCE,))
@@ -83,13 +85,18 @@ class ApiServer:
         self._audit = options.audit
         if options.audit is not None:
             self._metrics.count_audit(options.audit)
-        handler = Handler(self.core, authenticator, access, guards, options.audit, reviews, relay, statics, self._metrics)
+        self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, statics.forget)
+        handler = Handler(
+            self.core, authenticator, access, guards, options.audit, reviews, relay, statics, self._metrics, self._definitions
+        )
         self._http = HttpServer(handler)
 
     async def start(self, host: str | None, port: int) -> int:
         """Load the store, make what a cluster must have, listen; return the port."""
         await self.core.cache.load()
+        self._definitions.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
+        self._keeper = asyncio.create_task(self._definitions.run())
         self._lag = asyncio.create_task(self._measure_lag())
         self._compactor = asyncio.create_task(self._compact())
         if self._audit is not None:
@@ -116,7 +123,7 @@ class ApiServer:
         if self._audit is not None:
             await asyncio.to_thread(self._audit.close)
         await self.core.store.close()
-        for task in (self._follower, self._lag, self._compactor):
+        for task in (self._follower, self._lag, self._compactor, self._keeper):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

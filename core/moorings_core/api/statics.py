@@ -9,10 +9,10 @@ import orjson
 
 from moorings_core.pki.tokens import TokenSigner
 from moorings_core.ports.errors import NotFound
-from moorings_core.registry import openapi_v2
 from moorings_core.registry.discovery import Discovery, Document
 from moorings_core.registry.kinds import Registry
 from moorings_core.registry.openapi import OpenApi
+from moorings_core.registry.openapi_v2 import PROTOBUF, OpenApiV2
 
 from .http.message import Request, Response
 from .metrics import Metrics
@@ -43,8 +43,14 @@ class Statics:
     """Answers paths outside the resources."""
 
     def __init__(self, registry: Registry, signer: TokenSigner, metrics: Metrics, checks: Mapping[str, Check]) -> None:
-        self._discovery, self._openapi = Discovery(registry), OpenApi(registry)
+        self._discovery, self._openapi, self._openapi_v2 = Discovery(registry), OpenApi(registry), OpenApiV2(registry)
         self._signer, self._metrics, self._checks = signer, metrics, checks
+
+    def forget(self) -> None:
+        """Make discovery and schemas anew when next asked: what is served has changed."""
+        self._discovery.forget()
+        self._openapi.forget()
+        self._openapi_v2.forget()
 
     async def answer(self, request: Request) -> Response:
         """Answer a GET of a known path. Raises NotFound."""
@@ -81,7 +87,7 @@ class Statics:
             case ["apis", group, version]:
                 return self._discovery.resources(group, version)
             case ["openapi", "v2"]:
-                return openapi_v2.document(protobuf=openapi_v2.PROTOBUF in request.headers.get("accept", ""))
+                return self._openapi_v2.document(protobuf=PROTOBUF in request.headers.get("accept", ""))
             case ["openapi", "v3"]:
                 return self._openapi.index()
             case ["openapi", "v3", "api", version]:

@@ -10,8 +10,8 @@ import datetime
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -29,16 +29,22 @@ from moorings_core.ports.errors import (
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
 from moorings_core.registry import defaults, strategy
+from moorings_core.registry.custom import definition
+from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
 from . import problems
-from .admission import NAME_LETTERS, Admission
+from .admission import Admission, Attributes
+from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import Context
+from .extension.conversion import Converter, NeedsConversion
+from .extension.dialer import EndpointDialer
+from .scale import apply_scale, scale_of
 from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
@@ -59,19 +65,27 @@ class Pending:
     result: Object
     operation: Operation | None
     removed: bool = False
+    custom: CustomVersion | None = None
+    charge: Attributes | None = None
+    """What is to be counted against quotas, if anything"""
 
 
 class Writer:
     """The write path."""
 
-    def __init__(self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator) -> None:
-        self._cache, self._store, self._admission, self._services = cache, store, admission, services
+    def __init__(
+        self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator, converter: Converter | None = None
+    ) -> None:
+        self._cache, self._store, self.admission, self._services = cache, store, admission, services
+        self._quotas = admission.quotas
+        self._converter = converter or Converter(EndpointDialer(cache))
 
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
         """Create an object and return it as stored; body becomes part of it."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
+        await self.admission.settle(kind.resource, namespace, body)
         for attempt in range(NAME_TRIES):
-            pending = self.plan_create(kind, namespace, copied(body) if generated else body, context)
+            pending = await self.plan_create(kind, namespace, copied(body) if generated else body, context)
             try:
                 return await self.commit(pending, context)
             except AlreadyExists:
@@ -79,7 +93,7 @@ class Writer:
                     raise
         raise AssertionError("unreachable")
 
-    def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
+    async def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
         """Decide on a creation; obj becomes part of the result."""
         resource = kind.resource
         self._prepare_body(kind, obj, context)
@@ -90,23 +104,33 @@ class Writer:
             metadata.pop("namespace", None)
         if metadata.get("resourceVersion"):
             raise ApiError("resourceVersion should not be set on objects to be created", reason="")
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = _generate(metadata["generateName"])
         for field in (*strategy.OWNED, "resourceVersion"):
             metadata.pop(field, None)
-        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
         defaults.apply(resource, obj)
+        key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+        attributes = Attributes("CREATE", resource, key, obj, None, context)
+        await self.admission.mutate(attributes)
+        obj = attributes.new
+        metadata = obj["metadata"]
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = _generate(metadata["generateName"])
+        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
         strategy.prepare_create(resource, obj)
-        self._admission.create(resource, obj)
+        if kind.custom is not None:
+            kind.custom.prepare_create(obj)
         if context.guard is not None:
             context.guard("CREATE", resource, "", obj, None)
-        key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
-        if self._collection(resource).get(key) is not None:
-            raise problems.already_exists(resource, key.name)
-        if _is_service(resource) and key.name:
+        key = attributes.key = Key(key.namespace, metadata.get("name", ""))
+        exists = self._collection(resource).get(key) is not None
+        if _is_service(resource) and key.name and not exists:
             self._services.allocate(obj)
-        self._check(resource, obj, validate_create(resource, obj))
-        return Pending(resource, obj, PutRecord(store_key(resource.group, resource.plural, key), encode(obj), expect=0))
+        wrong = validate_create(resource, obj)
+        self._check(resource, obj, [*wrong, *self._judged(kind, obj, None, context, wrong)])
+        if exists:  # an object that is wrong is told so first
+            raise problems.already_exists(resource, key.name)
+        charge = await self._validate(attributes)
+        put = PutRecord(store_key(resource.group, resource.plural, key), encode(_to_store(kind, obj)), expect=0)
+        return Pending(resource, obj, put, custom=kind.custom, charge=charge)
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
         """Replace an object, or create it where the kind allows that."""
@@ -114,7 +138,7 @@ class Writer:
         _match_name(given, key)
         conditional = bool(given.get("resourceVersion"))
         if not conditional and not strategy.allows_unconditional_update(kind.resource):
-            raise to_invalid(kind.resource, key.name, [_required_version()])
+            raise to_invalid(replace(kind.resource, kind=kind.resource.plural), key.name, [_required_version()])
         change = self.replacement(kind, key, body)
         return await self._change(kind, key, change, context, subresource, conditional=conditional)
 
@@ -151,7 +175,7 @@ class Writer:
         config = copied(config)
         config.setdefault("metadata", {}).setdefault("name", key.name)
         _match_name(config["metadata"], key)
-        self._prepare_body(kind, config, context)
+        self._prepare_body(kind, config, context, partial=True)
         if not subresource and self._collection(kind.resource).get(key) is None:
             empty: Object = {"metadata": {}}
             new = applied(empty, config, kind.schema, manager, force=True, now=_now())
@@ -177,27 +201,34 @@ class Writer:
         """Delete an object; return (object, whether it is gone for good)."""
 
         async def attempt() -> tuple[Object, bool]:
-            pending = self.plan_delete(kind, key, context)
+            pending = await self.plan_delete(kind, key, context)
             return await self.commit(pending, context), pending.removed
 
-        return await self._retrying(attempt, once=bool(context.options.version))
+        return await self.retrying(attempt, once=bool(context.options.version))
 
-    def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
-        """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod."""
+    async def plan_delete(self, kind: Kind, key: Key, context: Context, *, admitted: bool = False) -> Pending:
+        """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod. admitted: nobody is to be asked."""
         resource, options = kind.resource, context.options
         stored = self._stored(resource, key)
         obj = stored.object
-        self._admission.delete(resource, key)
         if context.guard is not None:
             context.guard("DELETE", resource, "", None, obj)
+        attributes = Attributes("DELETE", resource, key, None, obj, context)
+        if not admitted:
+            await self.admission.mutate(attributes)
         if options.uid and options.uid != obj["metadata"]["uid"]:
             text = f"the UID in the precondition ({options.uid}) does not match the UID in record ({obj['metadata']['uid']}). "
             raise problems.precondition(resource, key.name, text + "The object might have been deleted and then recreated")
         if options.version and options.version != (have := obj["metadata"]["resourceVersion"]):
             text = f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in record ({have}). "
             raise problems.precondition(resource, key.name, text + "The object might have been modified")
+        if not admitted:
+            await self.admission.validate(attributes)
         place = store_key(resource.group, resource.plural, key)
         finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
+        if (resource.group, resource.plural) == (definition.GROUP, definition.PLURAL) and "deletionTimestamp" not in obj["metadata"]:
+            marked = definition.going(obj, finalizers, _now())
+            return Pending(resource, marked, PutRecord(place, encode(marked), stored.revision))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
         if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
             return Pending(resource, strategy.deleted(resource, obj), DeleteRecord(place, stored.revision), removed=True)
@@ -210,8 +241,12 @@ class Writer:
         if pending.operation is None or context.options.dry_run:
             return pending.result
         try:
-            (revision,) = await self._store.commit([pending.operation])
-            await self._cache.wait_for(revision)
+            operation = await self._converted(pending, pending.operation)
+            if pending.charge is None:
+                (revision,) = await self._store.commit([operation])
+                await self._cache.wait_for(revision)
+            else:
+                revision = await self._quotas.commit(pending.charge, operation)
         except PreconditionFailed as error:
             raise _lost(pending, error) from error
         except StoreUnavailable as error:
@@ -221,6 +256,12 @@ class Writer:
         finally:
             self.settled(pending)
         return self.settled_object(pending, revision)
+
+    async def _converted(self, pending: Pending, operation: Operation) -> Operation:
+        """Return the operation with the object as the conversion webhook wants it stored; nearly all have none."""
+        if pending.custom is None or pending.custom.webhook is None or not isinstance(operation, PutRecord):
+            return operation
+        return replace(operation, value=encode(await self._converter.stored(pending.custom, pending.result)))
 
     def settled(self, pending: Pending) -> None:
         """Give back what was reserved for a write that is now stored, or never will be."""
@@ -235,18 +276,18 @@ class Writer:
         if pending.removed:
             return pending.result
         found = self._collection(pending.resource).get(key_of(pending.result))
-        if found is not None and found.revision == revision:
+        if found is not None and found.revision == revision and pending.custom is None:
             return found.object
         metadata = {**pending.result["metadata"], "resourceVersion": str(revision)}
         return {**pending.result, "metadata": metadata}
 
-    def plan_change(
+    async def plan_change(
         self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "", *, applying: bool = False
     ) -> Pending:
         """Decide on an update or patch of the stored object; applying: the change keeps the managers itself."""
         resource = kind.resource
         stored = self._stored(resource, key)
-        old = stored.object
+        old = stored.object if kind.custom is None else self._converter.at_hand(kind.custom, stored.object)
         new = change(old)
         if subresource != "binding":  # that is made here, of what is stored
             self._prepare_body(kind, new, context)
@@ -254,9 +295,13 @@ class Writer:
             if resource.namespaced:
                 _match_namespace(new["metadata"], key.namespace)
             defaults.apply(resource, new)
+        attributes = self._update_of(kind, key, new, old, context, subresource)
+        if attributes is not None:
+            await self.admission.mutate(attributes)
+            new = apply_scale(new, attributes.new) if subresource == "scale" else attributes.new
         strategy.prepare_update(resource, new, old, subresource)
-        if not subresource:
-            self._admission.update(resource, new)
+        if kind.custom is not None:
+            kind.custom.prepare_update(new, old, subresource)
         if context.guard is not None:
             context.guard("UPDATE", resource, subresource, new, old)
         if _is_service(resource) and subresource != "status":
@@ -265,15 +310,42 @@ class Writer:
             self._check(resource, new, validate_create(resource, new))
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
+        if kind.custom is not None:
+            self._check(resource, new, self._judged(kind, new, old, context, (), subresource))
+        charge = None
+        if attributes is not None:
+            attributes.object = scale_of(resource, new) if subresource == "scale" else new
+            charge = await self._validate(attributes)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if "managedFields" in old["metadata"] and not applying:
             self._manage(kind, new, old, context, subresource)
         place = store_key(resource.group, resource.plural, key)
         if _finished(resource, new, subresource):
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
-        if new == old:
+        if new == old and (kind.custom is None or stored.object["apiVersion"] == kind.custom.stored_version):
             return Pending(resource, old, None)
-        return Pending(resource, new, PutRecord(place, encode(new), stored.revision))
+        put = PutRecord(place, encode(_to_store(kind, new)), stored.revision)
+        return Pending(resource, new, put, custom=kind.custom, charge=charge)
+
+    @staticmethod
+    def _update_of(kind: Kind, key: Key, new: Object, old: Object, context: Context, subresource: str) -> Attributes | None:
+        """Return what admission sees of an update, or None for a binding, which is a creation to it."""
+        resource = kind.resource
+        if subresource == "binding":
+            return None
+        if subresource != "scale":
+            return Attributes("UPDATE", resource, key, new, old, context, subresource)
+        scales = (scale_of(resource, new), scale_of(resource, old))
+        return Attributes("UPDATE", resource, key, *scales, context, subresource, kind=("autoscaling", "v1", "Scale"))
+
+    async def _validate(self, attributes: Attributes) -> Attributes | None:
+        """Let admission look at a write as it would be stored; return what is to be counted of it."""
+        try:
+            await self.admission.validate(attributes)
+            return self._quotas.charge(attributes)
+        except BaseException:
+            self._give_back(attributes.resource, attributes.new)
+            raise
 
     def _manage(self, kind: Kind, new: Object, old: Object, context: Context, subresource: str) -> None:
         """Note who has written what, on objects that somebody applies."""
@@ -288,15 +360,18 @@ class Writer:
         self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool, applying: bool = False
     ) -> Object:
         async def attempt() -> Object:
-            return await self.commit(self.plan_change(kind, key, change, context, subresource, applying=applying), context)
+            return await self.commit(await self.plan_change(kind, key, change, context, subresource, applying=applying), context)
 
-        return await self._retrying(attempt, once=conditional)
+        return await self.retrying(attempt, once=conditional)
 
-    async def _retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
-        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt."""
+    async def retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
+        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt (once)."""
         for _ in range(TRIES):
             try:
                 return await attempt()
+            except NeedsConversion as need:
+                await self._converter.resolve(need)
+                continue
             except Conflict as error:
                 if once or not isinstance(error.__cause__, PreconditionFailed):
                     raise
@@ -307,13 +382,22 @@ class Writer:
                 raise lost from None
         raise lost
 
-    def _prepare_body(self, kind: Kind, obj: Object, context: Context) -> None:
-        """Check types and fields and drop what the schema does not know."""
+    def _prepare_body(self, kind: Kind, obj: Object, context: Context, *, partial: bool = False) -> None:
+        """Check types and fields and drop what the schema does not know; partial: it is no whole object, and gets no defaults."""
         resource = kind.resource
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
+        if kind.custom is not None:
+            _match_custom(resource, obj)
         if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
             raise BadRequest(f"{_as(obj, resource)}: {self._strange(obj, resource)}")
+        if kind.custom is not None:
+            wrong_metadata, strange = kind.custom.decode(obj, fill=not partial)
+            if wrong_metadata:
+                raise BadRequest(f"{_as(obj, resource)}: {wrong_metadata[0]}")
+            if strange:
+                _complain(strange, _as(obj, resource), context)
+            return
         schema = kind.schema
         if schema is None or is_clean(obj, schema):
             obj.setdefault("metadata", {})
@@ -347,7 +431,7 @@ class Writer:
     @staticmethod
     def _check_patched(kind: Kind, new: Object, strict: bool) -> None:
         """Refuse a patch that makes something that is no object of the kind: the patch is wrong then, not the request."""
-        if kind.schema is None or is_clean(new, kind.schema):
+        if kind.schema is None or kind.custom is not None or is_clean(new, kind.schema):
             return
         wrong = [text for _, text in check_types(new, kind.schema)]
         if strict and not wrong and (unknown := find_unknown(new, kind.schema)):
@@ -361,6 +445,17 @@ class Writer:
         if given == resource.api_version or given.partition("/")[0] != resource.group:
             return f'no kind "{obj["kind"]}" is registered for version "{given}"'
         return f"the API version in the data ({given}) does not match the expected API version ({resource.api_version})"
+
+    @staticmethod
+    def _judged(
+        kind: Kind, new: Object, old: Object | None, context: Context, wrong: Sequence[FieldError] = (), subresource: str = ""
+    ) -> list[FieldError]:
+        """Return what is wrong with an object of a custom kind by its schema and rules; wrong: what is known already."""
+        if kind.custom is None:
+            return []
+        found, warnings = kind.custom.validate(new, old, subresource, wrong)
+        context.warnings.extend(warnings)
+        return found
 
     def _check(self, resource: Resource, obj: Object, errors: list[Any]) -> None:
         if errors:
@@ -392,6 +487,11 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
         raise BadRequest(str(error)) from error
 
 
+def _to_store(kind: Kind, obj: Object) -> Object:
+    """Return an object as it is stored: in one version, whichever it was written in."""
+    return obj if kind.custom is None else {**obj, "apiVersion": kind.custom.stored_version}
+
+
 def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
     name = pending.result["metadata"]["name"]
     if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
@@ -403,6 +503,16 @@ def _as(obj: Object, resource: Resource) -> str:
     """Return how an answer begins that says why a body is no object of a kind."""
     version = str(obj["apiVersion"]).rpartition("/")[2]
     return f'{obj["kind"]} in version "{version}" cannot be handled as a {resource.kind}'
+
+
+def _match_custom(resource: Resource, obj: Object) -> None:
+    """Refuse a body of another kind in the words that custom kinds have for it. Raises BadRequest, Invalid."""
+    if obj["apiVersion"] != resource.api_version:
+        text = f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({resource.api_version})"
+        raise BadRequest(text)
+    if obj["kind"] != resource.kind:
+        name = (obj.get("metadata") or {}).get("name", "")
+        raise to_invalid(replace(resource, kind=obj["kind"]), name, [invalid("kind", obj["kind"], f"must be {resource.kind}")])
 
 
 def _complain(unknown: list[str], about: str, context: Context) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from moorings_core.ports.cluster import (
     FAST,
+    OPEN,
     AuditConfig,
     CloudConfig,
     ClusterConfig,
@@ -20,6 +21,7 @@ from moorings_core.ports.cluster import (
     LabNode,
     NetworkConfig,
     OidcConfig,
+    PodSecurityConfig,
     RuntimeConfig,
     ServerConfig,
     ServicesConfig,
@@ -122,6 +124,8 @@ def _cluster(cursor: Cursor) -> ClusterConfig:
     config = ClusterConfig(**values)
     _check_names([s.name for s in config.storage], fields.get("storage"))
     _check_names([n.name for n in config.lab.nodes], fields.get("lab"))
+    if "lab" in fields and "podSecurity" not in (fields["server"].fields() if "server" in fields else {}):
+        config = replace(config, server=replace(config.server, pod_security=OPEN))
     return replace(config, timing=FAST if "lab" in fields and config.lab.profile == "fast" else Timing())
 
 
@@ -226,6 +230,16 @@ _AUDIT = record(
         "keep": ("keep", integer(0, 10_000)),
     },
 )
+_LEVEL = choice("privileged", "baseline", "restricted")
+_POD_SECURITY = record(
+    PodSecurityConfig,
+    {
+        "enforce": ("enforce", _LEVEL),
+        "audit": ("audit", _LEVEL),
+        "warn": ("warn", _LEVEL),
+        "exemptNamespaces": ("exempt_namespaces", many(name)),
+    },
+)
 _SERVER = record(
     ServerConfig,
     {
@@ -235,6 +249,7 @@ _SERVER = record(
         "oidc": ("oidc", many(_oidc)),
         "audit": ("audit", _AUDIT),
         "encryption": ("encryption", record(EncryptionConfig, {"resources": ("resources", many(text))})),
+        "podSecurity": ("pod_security", _POD_SECURITY),
     },
 )
 _NETWORK = record(

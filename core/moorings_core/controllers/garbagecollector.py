@@ -32,7 +32,16 @@ class GarbageCollector:
 
     def watches(self) -> Sequence[Watch]:
         """Reads everything."""
-        return [Watch(r, self._mapping(r), {"owner": _owner_uids}) for r in self._resources.values()]
+        return [self._watch(resource) for resource in self._resources.values()]
+
+    def adopt(self, resource: Resource) -> Watch:
+        """Take in a kind that came after the start."""
+        self._resources[_word(resource)] = self._by_kind[resource.api_version, resource.kind] = resource
+        self._by_kind.setdefault((resource.group, resource.kind), resource)
+        return self._watch(resource)
+
+    def _watch(self, resource: Resource) -> Watch:
+        return Watch(resource, self._mapping(resource), {"owner": _owner_uids})
 
     def reconcile(self, key: WorkKey, view: View, now: datetime) -> Result:
         """Judge one object: key is (namespace, resource, name)."""

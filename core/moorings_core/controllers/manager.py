@@ -19,7 +19,9 @@ from moorings_core.registry.kinds import Registry, built_in
 
 from .accounts import RootCaPublisher, ServiceAccountController
 from .aggregation import AggregationController
+from .custom import CustomKinds
 from .deployment import DeploymentController
+from .disruption import DisruptionController, StaleDisruptions
 from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
 from .framework import Cache, Controller, Loop
@@ -30,6 +32,7 @@ from .nodeipam import NodeIpamController
 from .nodelifecycle import NodeLifecycleController
 from .podgc import PodGarbageCollector
 from .protection import ClaimProtection, VolumeProtection
+from .quota import QuotaController
 from .replicaset import ReplicaSetController, replication_controllers
 from .tainteviction import TaintEvictionController
 
@@ -89,6 +92,7 @@ class Manager:
                 if blocked := sorted(r.plural for r in needed & unsynced):
                     log.error("controller waits for its caches", controller=loop.controller.name, resources=",".join(blocked))
                 tasks.create_task(self._run(loop, [i for i in informers if i.resource in needed]), name=loop.controller.name)
+            tasks.create_task(CustomKinds(self._client, caches, loops, self._clock).run(), name="custom kinds")
             log.info("controllers started", controllers=len(loops), informers=len(informers))
 
     def _fresh_caches(self) -> dict[Resource, Cache]:
@@ -130,6 +134,9 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         EndpointsController(),
         NamespaceController(resources),
         GarbageCollector([resource for resource in resources if resource != EVENTS]),  # they go by age
+        QuotaController(resources),
+        DisruptionController(built_in()),
+        StaleDisruptions(),
         ClaimProtection(),
         VolumeProtection(),
     ]

@@ -45,6 +45,14 @@ class NamespaceController:
         """Reads everything that lives in namespaces."""
         return (Watch(NAMESPACES, itself), *(Watch(resource, _home) for resource in self._watched))
 
+    def adopt(self, resource: Resource) -> Watch | None:
+        """Take in a kind that came after the start."""
+        if not resource.namespaced:
+            return None
+        self._resources = [*(r for r in self._resources if (r.group, r.plural) != (resource.group, resource.plural)), resource]
+        self._watched = [r for r in self._resources if r != EVENTS]
+        return Watch(resource, _home)
+
     def reconcile(self, key: WorkKey, view: View, now: datetime) -> Result:
         """Delete what is left; when nothing is, let the namespace go."""
         namespace = view.get(NAMESPACES, key[1])

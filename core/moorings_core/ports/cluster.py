@@ -52,6 +52,23 @@ class OidcConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PodSecurityConfig:
+    """The Pod Security levels (privileged, baseline, restricted) of namespaces that have no labels of their own.
+
+    enforce: pods beyond it are refused; warn, audit: they are told of. Namespaces that are exempt are not looked at.
+    """
+
+    enforce: str = "baseline"
+    audit: str = "baseline"
+    warn: str = "baseline"
+    exempt_namespaces: tuple[str, ...] = ("kube-system",)
+
+
+OPEN = PodSecurityConfig(enforce="privileged")
+"""What holds in a lab, where every pod is its user's own: nothing is refused, and what would be elsewhere is told"""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What one server process runs: any of "api", "controllers", "scheduler"."""
 
@@ -61,6 +78,7 @@ class ServerConfig:
     oidc: tuple[OidcConfig, ...] = ()
     encryption: EncryptionConfig = field(default_factory=EncryptionConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    pod_security: PodSecurityConfig = field(default_factory=PodSecurityConfig)
 
 
 @dataclass(frozen=True, slots=True)

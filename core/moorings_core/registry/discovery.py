@@ -123,7 +123,8 @@ def _aggregated_subresource(kind: Kind, subresource: Subresource) -> Object:
 
 def _legacy(kind: Kind) -> list[Object]:
     resource = kind.resource
-    seed = "/".join((resource.group, resource.version, resource.kind)).encode()
+    stored = resource.version if kind.custom is None else kind.custom.storage
+    seed = "/".join((resource.group, stored, resource.kind)).encode()
     entry: Object = {
         "name": resource.plural,
         "singularName": kind.singular,
@@ -137,7 +138,8 @@ def _legacy(kind: Kind) -> list[Object]:
         entry["categories"] = list(kind.categories)
     if "watch" in kind.verbs:
         entry["storageVersionHash"] = base64.b64encode(hashlib.sha256(seed).digest()[:8]).decode()
-    return [entry, *(_legacy_subresource(kind, s) for _, s in sorted(kind.subresources.items()))]
+    subresources = list(kind.subresources.values()) if kind.custom is not None else [s for _, s in sorted(kind.subresources.items())]
+    return [entry, *(_legacy_subresource(kind, s) for s in subresources)]
 
 
 def _legacy_subresource(kind: Kind, subresource: Subresource) -> Object:

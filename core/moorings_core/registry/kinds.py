@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from moorings_core.ports.objects import Resource
 
 from .facts import definition_of, facts
 from .schema import Schema, named
+
+if TYPE_CHECKING:
+    from .custom.kind import CustomVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,14 @@ class Kind:
     categories: tuple[str, ...] = ()
     subresources: Mapping[str, Subresource] = field(default_factory=dict)
     definition: str = ""
+    custom: CustomVersion | None = None
+    """How its objects are handled, where a CustomResourceDefinition made it"""
 
     @functools.cached_property
     def schema(self) -> Schema | None:
         """The schema of its objects, or None for a kind without one."""
+        if self.custom is not None:
+            return self.custom.schema
         return named(self.definition) if self.definition else None
 
 
@@ -47,6 +55,7 @@ class Registry:
     def __init__(self, kinds: Iterable[Kind], groups: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         self._kinds: dict[tuple[str, str, str], Kind] = {}
         self._by_kind: dict[tuple[str, str, str], Kind] = {}
+        self._own_groups = list(groups)
         self.groups: list[tuple[str, tuple[str, ...]]] = list(groups)
         """(group, versions with the preferred one first), without the core group"""
         for kind in kinds:
@@ -57,6 +66,17 @@ class Registry:
         resource = kind.resource
         self._kinds[resource.group, resource.version, resource.plural] = kind
         self._by_kind.setdefault((resource.group, resource.version, resource.kind), kind)
+
+    def extend(self, kinds: Iterable[Kind], groups: Mapping[str, tuple[str, ...]]) -> None:
+        """Serve these kinds beside the built-in ones, in place of those that were there so; groups are theirs, with their versions."""
+        for place in [p for p, k in self._kinds.items() if k.custom is not None]:
+            gone = self._kinds.pop(place)
+            self._by_kind.pop((place[0], place[1], gone.resource.kind), None)
+        for kind in kinds:
+            if (kind.resource.group, kind.resource.version, kind.resource.plural) not in self._kinds:
+                self.add(kind)
+        own = {name: (*versions, *(v for v in groups.get(name, ()) if v not in versions)) for name, versions in self._own_groups}
+        self.groups[:] = [*own.items(), *((n, v) for n, v in sorted(groups.items()) if n not in own)]
 
     def lookup(self, group: str, version: str, plural: str) -> Kind | None:
         """Return a kind by its path, or None."""

@@ -13,6 +13,8 @@ import orjson
 
 from moorings_core.ports.objects import Object
 
+from .custom import published
+from .custom.kind import CustomVersion
 from .discovery import Document
 from .facts import Definition, definition
 from .kinds import Kind, Registry
@@ -81,9 +83,19 @@ def _document(kinds: Sequence[Kind]) -> Object:
         if kind.definition:
             _collect(kind.definition, schemas)
             schemas[kind.definition]["x-kubernetes-group-version-kind"] = [_gvk(kind)]
+        elif kind.custom is not None:
+            _add_custom(kind, kind.custom, schemas)
         paths.update(_paths(kind))
     info = {"title": "Kubernetes", "version": "v1.37.2"}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _add_custom(kind: Kind, custom: CustomVersion, schemas: Object) -> None:
+    name = published.name_of(kind.resource.group, kind.resource.version, kind.resource.kind)
+    schemas[name] = published.published(custom.raw, _gvk(kind), _REFERENCE)
+    schemas[f"{name}List"] = published.published_list(_REFERENCE + name, _gvk(kind), custom.list_kind, _REFERENCE)
+    for meta in (OBJECT_META, published.LIST_META):
+        _collect(meta, schemas)
 
 
 def _gvk(kind: Kind) -> Object:

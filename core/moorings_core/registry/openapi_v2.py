@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
 from moorings_core.ports.objects import Object
 
+from .custom import published
 from .discovery import Document
 from .facts import Definition, facts
+from .kinds import Kind, Registry
 from .schema import INT_OR_STRING, QUANTITY
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -24,13 +26,47 @@ _ANSWERED = PROTOBUF.replace("@", ".")
 _REFERENCE = "#/definitions/"
 _GVK = "x-kubernetes-group-version-kind"
 _SWAGGER, _INFO, _DEFINITIONS = 1, 2, 9
-_REF, _FORMAT, _REQUIRED, _ADDITIONAL, _TYPE, _ITEMS, _PROPERTIES, _EXTENSION = 1, 2, 19, 21, 22, 23, 25, 31
+_REF, _FORMAT, _DESCRIPTION, _REQUIRED, _ADDITIONAL, _TYPE, _ITEMS, _PROPERTIES, _EXTENSION = 1, 2, 4, 19, 21, 22, 23, 25, 31
+
+
+class OpenApiV2:
+    """The document of one registry; `forget` after it changed."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._made: dict[bool, Document] = {}
+
+    def forget(self) -> None:
+        """Make it anew when next asked."""
+        self._made.clear()
+
+    def document(self, *, protobuf: bool) -> Document:
+        """/openapi/v2"""
+        if protobuf not in self._made:
+            custom = [kind for kind in self._registry.kinds() if kind.custom is not None]
+            self._made[protobuf] = _document(_custom(custom), protobuf=protobuf) if custom else _built_in(protobuf=protobuf)
+        return self._made[protobuf]
+
+
+def _custom(kinds: Sequence[Kind]) -> dict[str, Object]:
+    found: dict[str, Object] = {}
+    for kind in kinds:
+        resource, custom = kind.resource, kind.custom
+        assert custom is not None
+        name = published.name_of(resource.group, resource.version, resource.kind)
+        gvk = {"group": resource.group, "kind": resource.kind, "version": resource.version}
+        found[name] = published.published(custom.raw, gvk, _REFERENCE, old=True)
+        found[f"{name}List"] = published.published_list(_REFERENCE + name, gvk, custom.list_kind, _REFERENCE, old=True)
+    return found
 
 
 @functools.cache
-def document(*, protobuf: bool) -> Document:
-    """/openapi/v2"""
-    definitions = {name: _definition(name, raw) for name, raw in sorted(facts()["definitions"].items())}
+def _built_in(*, protobuf: bool) -> Document:
+    return _document({}, protobuf=protobuf)
+
+
+def _document(custom: Mapping[str, Object], *, protobuf: bool) -> Document:
+    definitions = {name: _definition(name, raw) for name, raw in sorted(facts()["definitions"].items())} | dict(custom)
     if protobuf:
         body, kind = _encode(definitions), _ANSWERED
     else:
@@ -75,9 +111,10 @@ def _named(schemas: Mapping[str, Object]) -> bytes:
 
 
 def _message(schema: Object) -> bytes:
-    parts = [_text(number, schema[key]) for number, key in ((_REF, "$ref"), (_FORMAT, "format")) if key in schema]
+    texts = ((_REF, "$ref"), (_FORMAT, "format"), (_DESCRIPTION, "description"))
+    parts = [_text(number, schema[key]) for number, key in texts if key in schema]
     parts += [_text(_REQUIRED, name) for name in schema.get("required", ())]
-    if "additionalProperties" in schema:
+    if isinstance(schema.get("additionalProperties"), dict):
         parts.append(_field(_ADDITIONAL, _field(1, _message(schema["additionalProperties"]))))
     if "type" in schema:
         parts.append(_field(_TYPE, _text(1, schema["type"])))

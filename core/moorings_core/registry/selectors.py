@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from moorings_core.ports.objects import Object, Resource
 
+from .custom import served
+
 Labels = Mapping[str, str]
 _TOKEN = re.compile(r"\s*(notin|in)(?=\s*\()|\s*(==|!=|=|>|<|!|,|\(|\))|\s*([^\s=!<>,()]+)")
 _NAME = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -159,7 +161,9 @@ _METADATA = _paths("metadata.name", "metadata.namespace")
 
 def supported_fields(resource: Resource) -> Sequence[str]:
     """Return the fields that objects of a resource can be selected by."""
-    return [*(_METADATA if resource.namespaced else ("metadata.name",)), *_FIELDS.get((resource.group, resource.plural), ())]
+    custom = served.of(resource)
+    more = custom.selectable if custom is not None else _FIELDS.get((resource.group, resource.plural), ())
+    return [*(_METADATA if resource.namespaced else ("metadata.name",)), *more]
 
 
 def check_fields(resource: Resource, selector: FieldSelector) -> None:
@@ -172,7 +176,11 @@ def check_fields(resource: Resource, selector: FieldSelector) -> None:
 
 def field_reader(resource: Resource, name: str) -> Callable[[Object], str]:
     """Return the function that reads a supported field. Raises KeyError."""
-    return _FIELDS.get((resource.group, resource.plural), {}).get(name) or _METADATA[name]
+    if name in _METADATA:
+        return _METADATA[name]
+    if served.of(resource) is not None:
+        return _path(name)
+    return _FIELDS[resource.group, resource.plural][name]
 
 
 def field_values(resource: Resource, obj: Object) -> Mapping[str, str]:

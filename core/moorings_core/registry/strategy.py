@@ -10,6 +10,8 @@ import time
 from moorings_core.ports.objects import Object, Resource
 
 from . import certificates
+from .custom import definition as definitions
+from .custom import served
 from .defaults.workloads import job_labels
 from .facts import definition, definition_of, is_built_in
 
@@ -20,6 +22,7 @@ _GENERATION = {
     "": {"pods", "podtemplates", "replicationcontrollers"},
     "apps": {"daemonsets", "deployments", "replicasets", "statefulsets"},
     "batch": {"cronjobs", "jobs"},
+    "apiextensions.k8s.io": {"customresourcedefinitions"},
     "autoscaling": {"horizontalpodautoscalers"},
     "policy": {"poddisruptionbudgets"},
     "networking.k8s.io": {"ingressclasses", "ingresses", "networkpolicies"},
@@ -65,6 +68,7 @@ _CONDITIONAL_ONLY = {
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
     ("coordination.k8s.io", "leases"),
+    (definitions.GROUP, definitions.PLURAL),
 }
 """Kinds whose updates must carry a resourceVersion."""
 
@@ -81,7 +85,7 @@ def has_status(resource: Resource) -> bool:
 
 def allows_unconditional_update(resource: Resource) -> bool:
     """Whether an update without a resourceVersion replaces whatever is stored."""
-    return (resource.group, resource.plural) not in _CONDITIONAL_ONLY
+    return (resource.group, resource.plural) not in _CONDITIONAL_ONLY and served.of(resource) is None
 
 
 def prepare_create(resource: Resource, obj: Object) -> None:
@@ -129,6 +133,9 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         new.setdefault("spec", {})["finalizers"] = old.get("spec", {}).get("finalizers", [])
     if (resource.group, resource.plural) == ("apps", "daemonsets"):
         _count_templates(new, old)
+    if (resource.group, resource.plural) == (definitions.GROUP, definitions.PLURAL):
+        new["status"] = dict(new.get("status") or {})
+        definitions.note_stored(new)
     if _counts(resource, new, old):
         metadata["generation"] = known.get("generation", 0) + 1
 
@@ -241,6 +248,8 @@ def _first_status(resource: Resource, obj: Object) -> Object:
             return {"desiredReplicas": 0, "currentMetrics": None}
         case ("policy", "poddisruptionbudgets"):
             return dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
+        case (definitions.GROUP, definitions.PLURAL):
+            return definitions.first_status(obj)
         case ("apps", "daemonsets"):
             zero = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
             return dict.fromkeys(zero, 0)

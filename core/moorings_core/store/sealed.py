@@ -8,13 +8,14 @@ Source: NIST SP 800-38D.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 
 from cryptography.exceptions import InvalidTag
 
 from moorings_core.log import get_logger
 from moorings_core.pki.keyring import Keyring
-from moorings_core.ports.store import Operation, Page, PreconditionFailed, PutRecord, Record, Store, StoreError, StoreEvent
+from moorings_core.ports.store import Batches, Operation, Page, PreconditionFailed, PutRecord, Record, Store, StoreError, StoreEvent
 
 log = get_logger(__name__)
 MARK = b"\0aes-256-gcm:1:"
@@ -37,9 +38,23 @@ class SealedStore:
         self.inner, self._keyring, self._prefixes = inner, keyring, tuple(prefixes)
 
     @property
+    def shared(self) -> bool:
+        """Whether other servers write to it, too."""
+        return self.inner.shared
+
+    @property
+    def most(self) -> int:
+        """Operations in one commit at most."""
+        return self.inner.most
+
+    @property
     def revision(self) -> int:
         """The newest committed revision."""
         return self.inner.revision
+
+    async def latest(self) -> int:
+        """Return a revision that contains every write acknowledged before. Raises StoreUnavailable."""
+        return await self.inner.latest()
 
     async def get(self, key: str) -> Record | None:
         """Return the newest record of a key, or None. Raises KeyMissing, CorruptValue."""
@@ -60,17 +75,26 @@ class SealedStore:
             operations = [self._sealed(operation) for operation in operations]
         return await self.inner.commit(operations)
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[StoreEvent]]:
+    async def watch(self, prefix: str, after: int) -> Batches:
         """Yield changes. Raises Compacted, KeyMissing, CorruptValue."""
-        async for batch in self.inner.watch(prefix, after):
-            if any(_is_sealed(event.value) or _is_sealed(event.previous) for event in batch):
-                yield [self._opened_event(event) for event in batch]
-            else:
-                yield batch
+        async with aclosing(self.inner.watch(prefix, after)) as batches:
+            async for batch in batches:
+                if any(_is_sealed(event.value) for event in batch):
+                    yield [self._opened_event(event) for event in batch]
+                else:
+                    yield batch
 
     async def compact(self, revision: int) -> None:
         """Forget the history before revision."""
         await self.inner.compact(revision)
+
+    async def receive(self, changes: Sequence[StoreEvent]) -> None:
+        """Take in changes of another store, what is to be sealed sealed. Raises StoreUnavailable."""
+        await self.inner.receive([self._sealed_event(change) for change in changes])
+
+    async def continue_from(self, revision: int) -> None:
+        """End a copy."""
+        await self.inner.continue_from(revision)
 
     async def close(self) -> None:
         """Close the store below."""
@@ -103,18 +127,24 @@ class SealedStore:
         return not record.value.startswith(MARK + self._keyring.current.encode() + b":")
 
     def _sealed(self, operation: Operation) -> Operation:
-        if not isinstance(operation, PutRecord) or not operation.key.startswith(self._prefixes):
+        if not isinstance(operation, PutRecord):
             return operation
+        return PutRecord(operation.key, self._seal(operation.key, operation.value), operation.expect)
+
+    def _sealed_event(self, event: StoreEvent) -> StoreEvent:
+        return event._replace(value=self._seal(event.key, event.value)) if event.value is not None else event
+
+    def _seal(self, key: str, value: bytes) -> bytes:
+        if not key.startswith(self._prefixes):
+            return value
         identity, nonce = self._keyring.current, os.urandom(NONCE_BYTES)
-        sealed = self._keyring.keys[identity].encrypt(nonce, operation.value, operation.key.encode())
-        return PutRecord(operation.key, MARK + identity.encode() + b":" + nonce + sealed, operation.expect)
+        return MARK + identity.encode() + b":" + nonce + self._keyring.keys[identity].encrypt(nonce, value, key.encode())
 
     def _opened(self, record: Record) -> Record:
         return record._replace(value=self._open(record.key, record.value)) if record.value.startswith(MARK) else record
 
     def _opened_event(self, event: StoreEvent) -> StoreEvent:
-        value, previous = (self._open(event.key, v) if v is not None and _is_sealed(v) else v for v in (event.value, event.previous))
-        return event._replace(value=value, previous=previous)
+        return event._replace(value=self._open(event.key, event.value)) if event.value and _is_sealed(event.value) else event
 
     def _open(self, key: str, value: bytes) -> bytes:
         name, _, rest = value[len(MARK) :].partition(b":")

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from moorings_core.ports.objects import Object
+from moorings_core.registry.custom.schema import ANYTHING
 from moorings_core.registry.schema import Schema
 
 Path = tuple[str, ...]
@@ -36,17 +37,20 @@ def fields_of(obj: Object, schema: Schema | None) -> Fields:
     return frozenset(path for path, _ in leaves(content, schema))
 
 
-def leaves(value: Any, schema: Schema | None, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield (path, value) of every leaf: scalars, what is atomic, what is empty, and the items of keyed lists themselves."""
+def leaves(value: Any, schema: Schema | None, path: Path = (), within: bool = False) -> Iterator[tuple[Path, Any]]:
+    """Yield (path, value) of every leaf: scalars, what is atomic, what is empty, and the items of keyed lists themselves.
+
+    So do objects that no schema describes, below the first one. within: this value is such an object.
+    """
     children = list(_children(value, schema))
     if not children:
         if path:
             yield path, value
         return
-    if path and path[-1].startswith("k:"):
+    if path and (path[-1].startswith("k:") or (schema is ANYTHING and within)):
         yield (*path, ITSELF), None
     for element, child, node in children:
-        yield from leaves(child, node, (*path, element))
+        yield from leaves(child, node, (*path, element), node is ANYTHING)
 
 
 def item_key(item: Any, schema: Schema) -> str | None:

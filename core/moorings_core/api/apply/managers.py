@@ -112,8 +112,9 @@ def _refuse(entries: Mapping[Manager, Entry], differing: Fields) -> None:
             continue
         who = manager.shown(entry.time)
         causes += [{"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path} for path in paths]
-        one = f"conflict with {who}: {paths[0]}"
-        texts.append(one if len(paths) == 1 else f"conflicts with {who}:\n" + "\n".join(f"- {path}" for path in paths))
+        texts.append(f"conflicts with {who}:\n" + "\n".join(f"- {path}" for path in paths))
+    if len(causes) == 1:
+        texts = [f"{causes[0]['message']}: {causes[0]['field']}"]
     if causes:
         count = f"{len(causes)} conflict" + ("s" if len(causes) > 1 else "")
         raise Conflict(f"Apply failed with {count}: " + "\n".join(texts), details={"causes": causes})

@@ -38,7 +38,8 @@ def _without(value: Any, schema: Schema | None, path: Path, gone: Fields, kept: 
     if isinstance(value, dict):
         child = schema.properties.get if schema.type == "object" else lambda _: schema.values
         places = {name: (*path, f"f:{name}") for name in value}
-        return {n: _without(v, child(n), places[n], gone, kept) for n, v in value.items() if places[n] not in gone or places[n] in kept}
+        left = [n for n, p in places.items() if p in kept or (p not in gone and (*p, ITSELF) not in gone)]
+        return {n: _without(value[n], child(n), places[n], gone, kept) for n in left}
     if not isinstance(value, list):
         return value
     if schema.list_type == "set":

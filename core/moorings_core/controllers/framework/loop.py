@@ -16,7 +16,7 @@ from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Key, Object, Resource
 
 from .cache import Answer, Cache, View
-from .intents import Controller, Note, Question, Result, WorkKey
+from .intents import Controller, Note, Question, Result, Watch, WorkKey
 from .queue import WorkQueue
 
 log = get_logger(__name__)
@@ -60,9 +60,7 @@ class Loop:
         self._clock = clock
         self._errors: dict[WorkKey, Sequence[ApiError]] = {}
         for watch in controller.watches():
-            cache = caches[watch.resource]
-            for name, function in watch.indexes.items():
-                cache.add_index(name, function)
+            self._index(watch)
         self._subscribed = False
 
     def subscribe(self) -> None:
@@ -70,17 +68,29 @@ class Loop:
         if self._subscribed:
             return
         self._subscribed = True
-        view = View(self._caches)
         for watch in self.controller.watches():
+            self._subscribe(watch)
 
-            def handler(old: Object | None, new: Object | None, keys: Callable[..., Sequence[WorkKey]] = watch.keys) -> None:  # type: ignore[assignment]
-                try:
-                    for key in keys(view, old, new):
-                        self.queue.add(key)
-                except Exception:
-                    log.exception("change not understood", controller=self.controller.name)
+    def watch(self, watch: Watch) -> None:
+        """Read one more collection, whose cache is among the loop's by now."""
+        self._index(watch)
+        self._subscribe(watch)
 
-            self._caches[watch.resource].on_change(handler)
+    def _index(self, watch: Watch) -> None:
+        for name, function in watch.indexes.items():
+            self._caches[watch.resource].add_index(name, function)
+
+    def _subscribe(self, watch: Watch) -> None:
+        view = View(self._caches)
+
+        def handler(old: Object | None, new: Object | None) -> None:
+            try:
+                for key in watch.keys(view, old, new):
+                    self.queue.add(key)
+            except Exception:
+                log.exception("change not understood", controller=self.controller.name)
+
+        self._caches[watch.resource].on_change(handler)
 
     async def run(self) -> None:
         """Work until cancelled. A key that fails, however it fails, is tried again later and stops no other."""
@@ -140,7 +150,7 @@ class Loop:
         try:
             if question.name:
                 return await self._client.get(question.resource, question.name, question.namespace)
-            return await self._client.list(question.resource, question.namespace, limit=500)
+            return await self._client.list(question.resource, question.namespace, limit=0 if question.whole else 500)
         except ApiError as error:
             return error
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry.custom import served
 
 from . import others, pods, policies, workloads
 from .column import AGE, NAME, Column
@@ -49,6 +50,9 @@ def rows(
 
 def columns_of(resource: Resource) -> Sequence[Column]:
     """Return the columns of a kind."""
+    custom = served.of(resource)
+    if custom is not None:
+        return custom.columns
     return _COLUMNS.get((resource.group, resource.plural), _DEFAULT)
 
 

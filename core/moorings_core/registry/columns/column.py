@@ -22,10 +22,12 @@ class Column:
     type: str = "string"
     priority: int = 0
     format: str = ""
+    description: str = ""
 
     def definition(self) -> Object:
         """Return the column as a Table's columnDefinition."""
-        return {"name": self.name, "type": self.type, "format": self.format, "description": "", "priority": self.priority}
+        about = {"format": self.format, "description": self.description, "priority": self.priority}
+        return {"name": self.name, "type": self.type, **about}
 
 
 def field(name: str, path: str, missing: Any = NONE, *, type: str = "string", priority: int = 0) -> Column:

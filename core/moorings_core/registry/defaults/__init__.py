@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry.custom import definition
 
-from . import access, network, storage, workloads
+from . import access, admission, network, storage, workloads
 
 Rule = Callable[[Object], None]
 
-_RULES: dict[tuple[str, str], Rule] = {**workloads.RULES, **network.RULES, **storage.RULES, **access.RULES}
+_RULES: dict[tuple[str, str], Rule] = {**workloads.RULES, **network.RULES, **storage.RULES, **access.RULES, **admission.RULES}
+_RULES[definition.GROUP, definition.PLURAL] = definition.fill
 
 
 def apply(resource: Resource, obj: Object) -> None:

@@ -10,8 +10,21 @@ from collections.abc import Callable, Sequence
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
 
-from . import metadata, network, placement, pods, policies, settings, storage, workloads
+from . import metadata, network, placement, pods, policies, registrations, settings, storage, workloads
 from .errors import FieldError, Path
+
+
+def _create_definition(obj: Object) -> list[FieldError]:
+    from moorings_core.registry.custom import definition  # which is made of the rules of this package
+
+    return definition.validate_create(obj)
+
+
+def _update_definition(new: Object, old: Object) -> list[FieldError]:
+    from moorings_core.registry.custom import definition
+
+    return definition.validate_update(new, old)
+
 
 Create = Callable[[Object], list[FieldError]]
 Update = Callable[[Object, Object], list[FieldError]]
@@ -24,6 +37,8 @@ _CREATE: dict[tuple[str, str], Create] = {
     **settings.CREATE,
     **placement.CREATE,
     **policies.CREATE,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _create_definition,
+    **registrations.CREATE,
 }
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,
@@ -33,7 +48,10 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **settings.UPDATE,
     **policies.UPDATE,
     **placement.UPDATE,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
+_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions")}
+"""Kinds whose rules of updates say all that those of creations do."""
 _UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
 """Kinds whose answers name what may not change before what is wrong in itself."""
 
@@ -48,7 +66,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     """Return what is wrong with an object that replaces another."""
     create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
     found = metadata.check(resource, new) + metadata.check_update(new, old)
-    wrong, changed = create(new) if create else [], update(new, old) if update else []
+    alone = (resource.group, resource.plural) in _UPDATE_ALONE
+    wrong, changed = create(new) if create and not alone else [], update(new, old) if update else []
     return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 

@@ -1,0 +1,46 @@
+"""What can go wrong with an expression, in the words of the implementation that upstream uses where clients have come to know them."""
+
+from __future__ import annotations
+
+import re
+
+_TAIL = re.compile(r" \[[A-Z_]+\]$")
+_HEAD = re.compile(r"^[A-Z_]+: ")
+_REWORDED = (
+    (re.compile(r'Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
+    (re.compile(r"No matching overloads found : (\S+)\(.*"), r"no such overload: \1"),
+    (re.compile(r"divide by zero"), "division by zero"),
+    (re.compile(r"modulus by zero"), "modulus by zero"),
+    (re.compile(r"Index error: index=(-?\d+) size=\d+"), r"index out of bounds: \1"),
+    (re.compile(r"Applying SELECT to non-message type"), "no such overload"),
+    (re.compile(r'No value with name "(.*)" found in Activation'), r"no such attribute(s): \1"),
+    (re.compile(r".*[Ii]teration budget exceeded.*"), "operation cancelled: actual cost limit exceeded"),
+)
+
+
+class CelError(ValueError):
+    """An expression can't be used."""
+
+
+class CompileError(CelError):
+    """An expression breaks the grammar or mixes types; the text shows the position of each mistake."""
+
+
+class EvaluationError(CelError):
+    """An expression has no value for the given data."""
+
+
+def compile_error(error: Exception) -> CompileError:
+    """Return what is wrong with an expression, with the positions as the compiler names them."""
+    text = _TAIL.sub("", _HEAD.sub("", str(error)))
+    text = re.sub(r"undefined field '([^']*)' not found in struct '[^']*'", r"undefined field '\1'", text)
+    return CompileError(text)
+
+
+def evaluation_error(text: str) -> EvaluationError:
+    """Return why an expression has no value."""
+    text = _TAIL.sub("", _HEAD.sub("", text))
+    for pattern, words in _REWORDED:
+        if pattern.search(text):
+            return EvaluationError(pattern.sub(words, text))
+    return EvaluationError(text)
