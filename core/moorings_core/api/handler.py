@@ -114,7 +114,7 @@ class Handler:
                 trail.failed()
             raise
         if trail is not None:
-            trail.made = context.made
+            trail.made, trail.annotations = context.made, context.annotations
             trail.answered(response)
         response.warnings = tuple(context.warnings)
         done(action, target, response.status)

@@ -55,7 +55,8 @@ def event(entry: Entry) -> Object:
     made["requestReceivedTimestamp"], made["stageTimestamp"] = _moment(trail.received), _moment(entry.at)
     if trail.decision is not None:
         decision = "allow" if trail.decision.allowed else "forbid"
-        made["annotations"] = {"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": trail.decision.reason}
+        authorization = {"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": trail.decision.reason}
+        made["annotations"] = {**authorization, **trail.annotations}
     return made
 
 

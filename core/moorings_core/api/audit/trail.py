@@ -6,8 +6,8 @@ import itertools
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from moorings_core.api.access.attributes import Attributes, Decision
@@ -49,6 +49,8 @@ class Trail:
     acting: User | None = None
     decision: Decision | None = None
     made: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """What admission has to say of the request"""
 
     def begin(self) -> None:
         """Note the arrival."""
