@@ -130,7 +130,7 @@ class Handler:
             seat.leave()
         response.headers.update(seat.headers)
         if trail is not None:
-            trail.made = context.made
+            trail.made, trail.annotations = context.made, context.annotations
             trail.answered(response)
         response.warnings = tuple(context.warnings)
         done(action, target, response.status)
