@@ -25,6 +25,17 @@ debian_packages() {
     apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
+# Debian's etcd without its service: installed as a package it would listen on the machine.
+debian_etcd() {
+    [ -x build/bin/etcd ] && return 0
+    echo "setup: bringing Debian's etcd into build/bin"
+    mkdir -p build/bin build/etcd
+    [ "$(id -u)" != 0 ] || apt-get update -qq
+    (cd build/etcd && apt-get download -qq etcd-server 2>/dev/null && dpkg -x etcd-server_*.deb . && mv usr/bin/etcd ../bin/)
+    rm -rf build/etcd
+    [ -x build/bin/etcd ] || { echo "setup: Debian's package etcd-server could not be downloaded" >&2; exit 1; }
+}
+
 python_environment() {
     uv=$(command -v uv || true)
     if [ -z "$uv" ] || ! "$uv" --version >/dev/null 2>&1; then
@@ -72,6 +83,6 @@ upstream_suites() {
 }
 
 debian_packages $PACKAGES
-if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; fi
+if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; fi
 python_environment
 if [ "${1:-}" = tests ]; then upstream_suites; fi

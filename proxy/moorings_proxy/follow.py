@@ -52,8 +52,10 @@ class Follower:
                 group.create_task(self._follow(proxy))
                 group.create_task(self._heal(proxy))
         finally:
-            await self._health.close()
-            await proxy.close()
+            try:
+                await self._health.close()
+            finally:
+                await proxy.close()
 
     async def _start(self, proxy: Proxy) -> None:
         for informer in (self._services, self._slices, self._nodes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,9 +35,11 @@ class NftablesProxy:
     def __init__(self, settings: ProxySettings) -> None:
         """Open the sockets; nothing in the kernel is touched yet."""
         self._settings = settings
-        self._connection = connect(settings.netns)
-        self._monitor = Monitor(self._connection.port, settings.netns)
-        self._conntrack = Conntrack(settings.netns)
+        with ExitStack() as opened:
+            self._connection = opened.enter_context(closing(connect(settings.netns)))
+            self._monitor = opened.enter_context(closing(Monitor(self._connection.port, settings.netns)))
+            self._conntrack = opened.enter_context(closing(Conntrack(settings.netns)))
+            self._sockets = opened.pop_all()
         self._families = [Family(Layout(f), settings, self._connection) for f in (wire.IPV4, wire.IPV6)]
         self._entries: dict[Key, ServiceEntry] = {}
         self._before: dict[Key, ServiceEntry | None] = {}
@@ -96,9 +99,8 @@ class NftablesProxy:
                 await asyncio.to_thread(family.remove)
 
     async def close(self) -> None:
-        """Close the sockets."""
-        for closable in (self._connection, self._monitor, self._conntrack):
-            closable.close()
+        """Close the sockets, when the thread of a change that was cancelled is done with them."""
+        await asyncio.to_thread(self._sockets.close)
 
 
 def backend(context: NodeContext, parameters: Mapping[str, Any]) -> NodeComponent:

@@ -11,11 +11,15 @@ import tempfile
 from pathlib import Path
 
 from . import peers
+from .access import access
+from .admission import admission
 from .cases import cases
 from .compare import differences
 from .custom import custom
 from .more import more
+from .policies import policies
 from .rich import rich
+from .webhooks import webhooks
 
 OWN = ("custom:", "definitions:")
 """Cases that need nothing of others"""
@@ -32,7 +36,9 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            for name, requests in [*custom()] if words.startswith(("custom:", "definitions:")) else [*cases(), *more(), *rich(), *custom()]:
+            only_custom = words.startswith(("custom:", "definitions:"))
+            everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks(), *policies()]
+            for name, requests in [*custom()] if only_custom else everything:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

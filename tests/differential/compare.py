@@ -41,7 +41,8 @@ def differences(request: Request, theirs: Answer, ours: Answer) -> list[str]:
         return [f"code: upstream {theirs.code} ({_masked(_words(theirs.body))}), ours {ours.code} ({_masked(_words(ours.body))})"]
     if request.pick:
         return list(_members(*(set(a.body.get(request.pick, ())) for a in (theirs, ours))))
-    return list(_compare("", *(normal(a.body, managed=request.managed) for a in (theirs, ours))))
+    told = list(_compare("warnings", list(theirs.warnings), list(ours.warnings))) if request.warned else []
+    return told + list(_compare("", *(normal(a.body, managed=request.managed) for a in (theirs, ours))))
 
 
 def _members(theirs: set[str], ours: set[str]) -> Iterator[str]:

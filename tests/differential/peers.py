@@ -13,14 +13,18 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 UPSTREAM = ROOT / "build" / "upstream"
 TOKEN = "administrator"
+TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
 SETTLE_SECONDS = 5.0
+OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
+"""What upstream's server does without a configuration"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Request:
     stream: bool = False
     pick: str = ""
     until: str = ""
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Answer:
     code: int
     body: Any
     headers: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 class Peer:
@@ -89,10 +95,10 @@ class Peer:
         asked = urllib.request.Request(url, data=data, method=request.method, headers=headers)
         try:
             with urllib.request.urlopen(asked, context=self._tls, timeout=30) as answer:
-                return _answer(answer.status, answer.read(), dict(answer.headers), stream=request.stream)
+                return _answer(answer.status, answer.read(), answer.headers, stream=request.stream)
         except urllib.error.HTTPError as error:
             with error:
-                return _answer(error.code, error.read(), dict(error.headers))
+                return _answer(error.code, error.read(), error.headers)
 
     def start(self, *command: str | Path, **environment: str) -> None:
         """Start one of the server's programs."""
@@ -132,12 +138,13 @@ def upstream(directory: Path) -> Peer:
     peer.start(UPSTREAM / "etcd", "--data-dir", directory / "etcd", *flags)
     key = directory / "sa.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
-    (directory / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    (directory / "tokens.csv").write_text(TOKENS)
     peer.start(
         UPSTREAM / "kube-apiserver", f"--etcd-servers={to_client}", f"--secure-port={peer.port}", "--bind-address=127.0.0.1",
-        f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=RBAC",
+        f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
+        "--allow-privileged=true",
     )  # fmt: skip
     peer.wait_ready()
     return peer
@@ -147,10 +154,12 @@ def moorings(directory: Path) -> Peer:
     """Start `moorings server` with its API alone."""
     peer = Peer("moorings", directory)
     config = directory / "cluster.yaml"
-    config.write_text(f"server: {{run: [api], port: {peer.port}}}\nstorage: []\n")  # no default class, as upstream without an installer
+    config.write_text(
+        f"server: {{run: [api], port: {peer.port}, podSecurity: {OPEN}}}\nstorage: []\n"
+    )  # no default class, as upstream without an installer
     pki = directory / "data" / "pki"
     pki.mkdir(parents=True)
-    (pki / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    (pki / "tokens.csv").write_text(TOKENS)
     command = (sys.executable, "-m", "moorings_core.cli", "server", "--config", config, "--data", directory / "data")
     peer.start(*command, "--advertise", "192.0.2.1", "--bind", "127.0.0.1")
     peer.wait_ready()
@@ -164,10 +173,11 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _answer(code: int, body: bytes, headers: dict[str, str], *, stream: bool = False) -> Answer:
+def _answer(code: int, body: bytes, headers: Message, *, stream: bool = False) -> Answer:
+    rest = (dict(headers), tuple(headers.get_all("Warning") or ()))
     try:
         if stream:
-            return Answer(code, [json.loads(line) for line in body.splitlines()], headers)
-        return Answer(code, json.loads(body), headers)
+            return Answer(code, [json.loads(line) for line in body.splitlines()], *rest)
+        return Answer(code, json.loads(body), *rest)
     except ValueError:
-        return Answer(code, body.decode(errors="replace"), headers)
+        return Answer(code, body.decode(errors="replace"), *rest)

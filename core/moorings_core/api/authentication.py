@@ -1,59 +1,96 @@
-"""Who is calling: by client certificate (CN is the user, O the groups), or by bearer token."""
+"""Who is calling: by client certificate (CN is the user, O the groups), or by bearer token of a file, a service account, a joining
+machine or an OpenID Connect issuer. The first that knows the caller is believed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from moorings_core.pki.tokens import InvalidToken, TokenSigner
 from moorings_core.ports.errors import Unauthorized
-from moorings_core.ports.objects import Key
 
+from .access import bootstrap_tokens
+from .access.accounts import Accounts, Rejected
+from .access.oidc import Issuer
 from .cache import Cache
 from .context import ANONYMOUS, User
 from .http.message import Request
 
 AUTHENTICATED = "system:authenticated"
-ACCOUNT = "system:serviceaccount:"
+MOST_KEPT = 4096
+WEBSOCKET_TOKEN = "base64url.bearer.authorization.k8s.io."
+
+
+class Known(NamedTuple):
+    """A caller by token; audiences are those of the asked ones that the token is for."""
+
+    user: User
+    audiences: tuple[str, ...]
 
 
 class Authenticator:
     """Certificates are checked by TLS; tokens here. static maps tokens of a file to users."""
 
-    def __init__(self, cache: Cache, signer: TokenSigner, audiences: tuple[str, ...], static: Mapping[str, User]) -> None:
-        self._cache, self._signer, self._audiences, self._static = cache, signer, audiences, static
+    def __init__(self, cache: Cache, accounts: Accounts, static: Mapping[str, User], issuers: Sequence[Issuer] = ()) -> None:
+        self._cache, self._accounts, self._static, self._issuers = cache, accounts, static, issuers
+        self._by_certificate: dict[tuple[str, tuple[str, ...]], User] = {}
 
-    def user(self, request: Request) -> User:
+    async def user(self, request: Request) -> User:
         """Return the caller, ANONYMOUS without credentials. Raises Unauthorized for bad ones."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and token:
-            found = self._static.get(token.strip()) or self.by_token(token.strip())
-            if found is None:
-                raise Unauthorized("Unauthorized")
-            return found
         names = request.peer.get("commonName", ())
-        if not names:
+        if names:
+            return self._certified(names[0], request.peer.get("organizationName", ()))
+        token = _bearer(request)
+        if not token:
             return ANONYMOUS
-        return User(names[0], (*request.peer.get("organizationName", ()), AUTHENTICATED))
-
-    def by_token(self, token: str, audiences: tuple[str, ...] = ()) -> User | None:
-        """Return the service account of a valid token whose objects still exist, or None."""
         try:
-            claims = self._signer.verify(token, audiences or self._audiences)
-        except InvalidToken:
-            return None
-        bound = claims.get("kubernetes.io", {})
-        namespace, account = bound.get("namespace", ""), bound.get("serviceaccount", {})
-        if not self._lives("serviceaccounts", namespace, account) or not self._lives("pods", namespace, bound.get("pod")):
-            return None
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
-        extra = {}
-        if bound.get("pod"):
-            extra["authentication.kubernetes.io/pod-name"] = (bound["pod"]["name"],)
-            extra["authentication.kubernetes.io/pod-uid"] = (bound["pod"]["uid"],)
-        return User(f"{ACCOUNT}{namespace}:{account['name']}", groups, account["uid"], extra)
+            return (await self.by_token(token)).user
+        except Rejected:
+            raise Unauthorized("Unauthorized") from None
 
-    def _lives(self, plural: str, namespace: str, reference: Mapping[str, str] | None) -> bool:
-        if not reference:
-            return plural == "pods"
-        found = self._cache.collection("", plural).get(Key(namespace, reference["name"]))
-        return found is not None and found.object["metadata"]["uid"] == reference.get("uid")
+    def _certified(self, name: str, groups: tuple[str, ...]) -> User:
+        known = self._by_certificate.get((name, groups))
+        if known is None:
+            if len(self._by_certificate) >= MOST_KEPT:
+                self._by_certificate.clear()
+            known = self._by_certificate[name, groups] = User(name, (*groups, AUTHENTICATED))
+        return known
+
+    async def by_token(self, token: str, audiences: Sequence[str] = ()) -> Known:
+        """Return whose token it is, for the API's own audiences where none are given. Raises Rejected with the reason."""
+        wanted = tuple(audiences) or self._accounts.audiences
+        if token in self._static:
+            return Known(self._static[token], wanted)
+        found = self._accounts.check(token, wanted)
+        if found is not None:
+            return Known(*found)
+        joining = bootstrap_tokens.check(self._cache, token)
+        if joining is not None:
+            return Known(joining, wanted)
+        for issuer in self._issuers:
+            if issuer.speaks_for(token):
+                return Known(await issuer.user(token), wanted)
+        raise Rejected("invalid bearer token")
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return _websocket_token(request) if "sec-websocket-protocol" in request.headers else ""
+
+
+def _websocket_token(request: Request) -> str:
+    """Return the token that a browser, which can set no other header, gives as a subprotocol; nobody behind us sees it."""
+    offered = [p.strip() for p in request.headers["sec-websocket-protocol"].split(",")]
+    given = [p for p in offered if p.startswith(WEBSOCKET_TOKEN)]
+    if not given or len(given) == len(offered):
+        return ""
+    request.headers["sec-websocket-protocol"] = ", ".join(p for p in offered if p not in given)
+    encoded = given[0][len(WEBSOCKET_TOKEN) :]
+    try:
+        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return "?"

@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 import orjson
 from sortedcontainers import SortedDict
 
+from moorings_core.log import get_logger
+from moorings_core.ports.errors import ServiceUnavailable
 from moorings_core.ports.objects import Key, Object, Resource
-from moorings_core.ports.store import Store, StoreEvent
+from moorings_core.ports.store import Compacted, Store, StoreEvent, StoreUnavailable
 
 from .turns import Turns
 
+log = get_logger(__name__)
 Json = TypeVar("Json")
 HISTORY = 10_000
 """How many changes of a collection a watch can go back to."""
@@ -118,6 +121,7 @@ class Cache:
         self._collections: dict[tuple[str, str], Collection] = {}
         self.revision = self._started = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._asking: asyncio.Future[int] | None = None
 
     def collection(self, group: str, plural: str) -> Collection:
         """Return the collection of a resource."""
@@ -137,12 +141,54 @@ class Cache:
 
     async def follow(self) -> None:
         """Take in every change until the store closes."""
+        while True:
+            try:
+                await self._follow()
+                return
+            except Compacted:
+                log.warning("the store has forgotten what happened meanwhile, reading it anew", revision=self.revision)
+                await self._read_anew()
+
+    async def _follow(self) -> None:
         turns = Turns()
         async for batch in self._store.watch("", self.revision):
             for event in batch:
                 self._take_in(event)
                 await turns.give()
             self._wake()
+
+    async def _read_anew(self) -> None:
+        """Take in the difference to what is stored now as changes; those that had no trace left are not known."""
+        page = await self._store.list("")
+        for record in sorted(page.records, key=lambda record: record.revision):
+            if record.revision > self.revision:
+                self._take_in(StoreEvent(*record))
+        present = {record.key for record in page.records}
+        for (group, plural), collection in list(self._collections.items()):
+            for name in [store_key(group, plural, key) for key in collection.items]:
+                if name not in present:
+                    self._take_in(StoreEvent(name, None, page.revision))
+        for collection in self._collections.values():
+            collection.forgotten = page.revision
+        self.revision = page.revision
+        self._wake()
+
+    async def catch_up(self) -> None:
+        """Reach what any server has acknowledged up to now; at no cost where no other server writes. Raises ServiceUnavailable.
+
+        Those who come while the store is being asked ask again together: what it says then is new enough for them all.
+        """
+        if not self._store.shared:
+            return
+        asked = self._asking
+        if asked is not None and not asked.done():
+            await asyncio.wait([asked])  # its answer may be older than this call
+        if self._asking is None or self._asking is asked:
+            self._asking = asyncio.ensure_future(self._store.latest())
+        try:
+            await self.wait_for(await asyncio.shield(self._asking))
+        except (StoreUnavailable, TimeoutError) as error:
+            raise ServiceUnavailable(f"the store cannot be read: {error}") from error
 
     async def wait_for(self, revision: int, timeout: float = 10) -> None:
         """Return once the cache has reached a revision. Raises TimeoutError."""
@@ -154,6 +200,9 @@ class Cache:
             await future
 
     def _take_in(self, event: StoreEvent) -> None:
+        if not event.key:
+            self.revision = max(self.revision, event.revision)
+            return
         group, plural, key = parse_key(event.key)
         collection = self.collection(group, plural)
         old = collection.get(key)
@@ -161,6 +210,7 @@ class Cache:
         last = None
         if new is None:
             if old is None:
+                self.revision = event.revision
                 return
             metadata = {**old.object["metadata"], "resourceVersion": str(event.revision)}
             last = {**old.object, "metadata": metadata}

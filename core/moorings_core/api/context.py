@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from moorings_core.ports.objects import Object, Resource
@@ -42,15 +42,30 @@ class WriteOptions:
     version: str = ""
 
 
+Guard = Callable[[str, Resource, str, "Object | None", "Object | None"], None]
+"""Refuses a write of this caller by what it does: CREATE, UPDATE or DELETE, resource, subresource, new and old object"""
+
+
 @dataclass(slots=True)
 class Context:
-    """One request: its caller, its options, and the warnings that the answer will carry."""
+    """One request: its caller, its options, the warnings that the answer will carry, and what the audit log is to know.
+
+    guard: None where nothing is to refuse.
+    """
 
     user: User = SYSTEM
     options: WriteOptions = field(default_factory=WriteOptions)
     warnings: list[str] = field(default_factory=list)
+    guard: Guard | None = None
+    made: str = ""
+    """The name of the object that the request has created"""
+    annotations: dict[str, str] = field(default_factory=dict)
     duplicates: list[str] = field(default_factory=list)
     """Fields that stand twice in the body, where that is refused: they are told together with the unknown ones"""
+
+    def annotate(self, key: str, value: str) -> None:
+        """Say something to the audit log; what was said first under a key stays."""
+        self.annotations.setdefault(key, value)
 
 
 def delete_options(body: Object, base: WriteOptions) -> WriteOptions:

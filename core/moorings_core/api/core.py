@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import datetime
+import functools
 from dataclasses import replace
 
+from moorings_core.client.resources import POD_DISRUPTION_BUDGETS
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import ApiError, BadRequest
 from moorings_core.ports.objects import Key, Object, Resource
-from moorings_core.ports.store import PutRecord, Store
+from moorings_core.ports.store import Store
 from moorings_core.registry.kinds import Kind, Registry, built_in
 
 from . import problems
-from .admission import Admission
-from .cache import Cache, encode
-from .context import Context
+from .admission import Admission, Attributes
+from .cache import Cache
+from .context import Context, delete_options
+from .eviction import Evictions, with_condition
 from .extension.conversion import Converter
-from .extension.dialer import Dialer, EndpointDialer
+from .extension.dialer import EndpointDialer
 from .reads import Reader
-from .scale import apply_scale, scale_of
+from .scale import apply_scale, replicas_path, scale_of
 from .services import ServiceAllocator
 from .writes import Pending, Writer
 
@@ -28,15 +30,17 @@ PODS = Resource("", "v1", "pods", "Pod", True)
 class ApiCore:
     """What HTTPS and in-process clients share."""
 
-    def __init__(self, config: ClusterConfig, store: Store, registry: Registry | None = None, dialer: Dialer | None = None) -> None:
+    def __init__(self, config: ClusterConfig, store: Store, registry: Registry | None = None) -> None:
         self.config, self.store = config, store
         self.registry = registry or built_in()
         self.cache = Cache(store)
         self.reader = Reader(self.cache, store)
         self.services = ServiceAllocator(self.cache, config.services)
-        self.dialer = dialer or EndpointDialer(self.cache)
+        self.dialer = EndpointDialer(self.cache)
         self.converter = Converter(self.dialer)
-        self.writer = Writer(self.cache, store, Admission(self.cache, config.timing), self.services, self.converter)
+        self.admission = Admission(self.cache, store, config, self.registry, self.dialer)
+        self.writer = Writer(self.cache, store, self.admission, self.services, self.converter)
+        self.evictions = Evictions(self.cache, self.writer)
 
     def kind(self, resource: Resource) -> Kind:
         """Return a kind by its resource. Raises NotFound."""
@@ -54,26 +58,45 @@ class ApiCore:
 
     async def create_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Object:
         """Create a binding or an eviction."""
-        pending = self.plan_subresource(resource, key, name, body, context)
-        await self.writer.commit(pending, context)
+        if name == "eviction" and resource.plural == "pods":
+            await self._evict(resource, key, body, context)
+        else:
+            pending = await self.plan_subresource(resource, key, name, body, context)
+            await self.writer.commit(pending, context)
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
-    def plan_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Pending:
-        """Decide on a binding or an eviction of a pod."""
+    async def plan_subresource(self, resource: Resource, key: Key, name: str, body: Object, context: Context) -> Pending:
+        """Decide on a binding of a pod."""
         kind = self.kind(resource)
-        if resource.plural == "pods" and name == "binding":
-            return self.writer.plan_change(kind, key, lambda pod: _bound(resource, key, pod, body), context, "binding")
-        if resource.plural == "pods" and name == "eviction":
-            if (body.get("metadata") or {}).get("name", key.name) != key.name:
-                raise BadRequest("name in URL does not match name in Eviction object")
-            return _evicted(self.writer.plan_delete(kind, key, context))
-        raise problems.method_not_allowed()
+        if resource.plural != "pods" or name != "binding":
+            raise problems.method_not_allowed()
+        attributes = Attributes("CREATE", resource, key, body, None, context, name, kind=("", "v1", "Binding"))
+        await self.admission.mutate(attributes)
+        change = functools.partial(_bound, resource, key, binding=attributes.new)
+        pending = await self.writer.plan_change(kind, key, change, context, "binding")
+        await self.admission.validate(attributes)
+        return pending
+
+    async def connect(self, resource: Resource, key: Key, subresource: str, kind: str, options: Object, context: Context) -> None:
+        """Let admission look at a connection that somebody wants. Raises Forbidden and what webhooks say."""
+        body = {"kind": kind, "apiVersion": "v1", **options}
+        attributes = Attributes("CONNECT", resource, key, body, None, context, subresource, kind=("", "v1", kind))
+        await self.admission.connect(attributes)
+
+    async def _evict(self, resource: Resource, key: Key, body: Object, context: Context) -> None:
+        attributes = Attributes("CREATE", resource, key, body, None, context, "eviction", kind=("policy", "v1", "Eviction"))
+        await self.admission.mutate(attributes)
+        if (attributes.new.get("metadata") or {}).get("name", key.name) != key.name:
+            raise BadRequest("name in URL does not match name in Eviction object")
+        await self.admission.validate(attributes)
+        given = attributes.new.get("deleteOptions") or {}
+        await self.evictions.evict(self.kind(resource), self.kind(POD_DISRUPTION_BUDGETS), key, _with_options(context, given))
 
     async def update_scale(self, resource: Resource, key: Key, scale: Object, context: Context) -> Object:
         """Set the replicas of a workload through its scale."""
         version = scale.get("metadata", {}).get("resourceVersion")
         custom = self.kind(resource).custom
-        place = (custom.scale or {}).get("specReplicasPath", "") if custom is not None else ".spec.replicas"
+        place = replicas_path(custom)
 
         def change(old: Object) -> Object:
             if version and version != old["metadata"]["resourceVersion"]:
@@ -88,21 +111,9 @@ def binding_of(resource: Resource) -> Resource:
     return replace(resource, plural=f"{resource.plural}/binding")
 
 
-def _evicted(pending: Pending) -> Pending:
-    """Return an eviction with its reason on the pod, for whoever counts disruptions."""
-    if not isinstance(pending.operation, PutRecord):
-        return pending
-    pod, reason = pending.result, {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
-    marked = {**pod, "status": _with_condition(pod, {"type": "DisruptionTarget", "status": "True", **reason})}
-    return replace(pending, result=marked, operation=replace(pending.operation, value=encode(marked)))
-
-
-def _with_condition(pod: Object, condition: Object) -> Object:
-    """Return a pod's status with a condition that is new."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    status = pod.get("status") or {}
-    others = [c for c in status.get("conditions", ()) if c["type"] != condition["type"]]
-    return {**status, "conditions": [*others, {**condition, "lastTransitionTime": now}]}
+def _with_options(context: Context, body: Object) -> Context:
+    """Return a request with the options of a deletion that it carries; what it warns of is the same."""
+    return replace(context, options=delete_options(body, context.options))
 
 
 def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object:
@@ -117,9 +128,13 @@ def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object
     if pod["spec"].get("nodeName"):
         text = f'pod {key.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
         raise problems.conflict(binding_of(resource), key.name, text)
+    metadata, given = dict(pod["metadata"]), binding.get("metadata") or {}
+    for field in ("labels", "annotations"):
+        if given.get(field):
+            metadata[field] = {**(metadata.get(field) or {}), **given[field]}
     return {
         **pod,
-        "metadata": dict(pod["metadata"]),
+        "metadata": metadata,
         "spec": {**pod["spec"], "nodeName": node},
-        "status": _with_condition(pod, {"type": "PodScheduled", "status": "True"}),
+        "status": with_condition(pod, {"type": "PodScheduled", "status": "True"}),
     }

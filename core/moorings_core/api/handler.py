@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import orjson
 
-from moorings_core.ports.errors import ApiError, BadRequest, MethodNotAllowed, NotFound, UnsupportedMediaType
+from moorings_core.ports.errors import (
+    ApiError,
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    Unauthorized,
+    UnsupportedMediaType,
+)
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.registry import strategy
 from moorings_core.registry.custom import definition, served
@@ -20,13 +30,21 @@ from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
 from . import codec, problems
+from .access import attributes
+from .access.attributes import Attributes
+from .access.authorizer import Access
+from .access.guards import Guards
+from .access.impersonation import Impersonation
+from .audit.log import AuditLog
+from .audit.trail import Trail
 from .authentication import Authenticator
-from .authorization import Authorizer
 from .codec import Accepted
-from .context import Context, WriteOptions, delete_options
+from .connects import connect_options
+from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
 from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
+from .extension.dialer import unchecked
 from .flowcontrol.control import FlowControl, Seat
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
@@ -42,6 +60,8 @@ from .writes import apply_patch
 WATCH_SECONDS = 1800
 NUMBER = re.compile(r"-?\d+")
 STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+NOBODY = User("")
+UPGRADED = ("exec", "attach", "portforward")
 JSON_HEADERS = {"Content-Type": "application/json"}
 DEFINITIONS = (definition.GROUP, definition.PLURAL)
 NOT_STORED = {"authentication.k8s.io", "authorization.k8s.io"}
@@ -54,7 +74,9 @@ class Handler:
         self,
         core: ApiCore,
         authenticator: Authenticator,
-        authorizer: Authorizer,
+        access: Access,
+        guards: Guards,
+        audit: AuditLog | None,
         reviews: Reviews,
         relay: NodeRelay,
         statics: Statics,
@@ -63,7 +85,8 @@ class Handler:
         flows: FlowControl,
         aggregator: Aggregator,
     ) -> None:
-        self._core, self._authenticator, self._authorizer = core, authenticator, authorizer
+        self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
+        self._audit, self._impersonation = audit, Impersonation(access)
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
         self._definitions, self._flows, self._aggregator = definitions, flows, aggregator
 
@@ -73,26 +96,55 @@ class Handler:
         done = self._metrics.started()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
+        trail: Trail | None = None
         try:
-            context.user = self._authenticator.user(request)
+            context.user = await self._authenticator.user(request)
+            asked = attributes.of_request(context.user, action, target, request)
+            trail = self._audit.begin(request, asked, target) if self._audit is not None else None
+            acting = self._impersonation.acting(asked, request)
+            if acting is not None:
+                context.user, asked = acting, replace(asked, user=acting)
             seat = await self._flows.enter(context.user, action, target, request.path)
-            self._authorizer.check(context.user, action, target, request.path)
+            decision = self._access.decide(asked)
+            if trail is not None:
+                trail.acting, trail.decision = acting, decision
+            if not decision.allowed:
+                raise attributes.refusal(asked, decision.reason)
             if (service := self._aggregator.remote(request.path)) is not None:
                 response = await self._aggregator.relay(service, self._relay, context.user, request)
             elif target is None:
                 response = await self._statics.answer(request)
             else:
                 if request.method not in ("GET", "HEAD"):
-                    context.options = _options(request)
+                    context.options, context.guard = _options(request), self._guards.of(context.user, target)
+                elif target.subresource in UPGRADED:
+                    self._check_upgrade(asked)
                 response = await self._resource(request, target, action, context)
+        except Unauthorized as error:
+            response = _status(error)
+            unknown = attributes.of_request(NOBODY, action, target, request)
+            trail = self._audit.begin(request, unknown, target) if self._audit is not None else None
         except ApiError as error:
             response = _status(error)
+        except Exception:
+            if trail is not None:
+                trail.failed()
+            raise
         finally:
             seat.leave()
         response.headers.update(seat.headers)
+        if trail is not None:
+            trail.made, trail.annotations = context.made, context.annotations
+            trail.answered(response)
         response.warnings = tuple(context.warnings)
         done(action, target, response.status)
         return response
+
+    def _check_upgrade(self, asked: Attributes) -> None:
+        """Ask for the right to create, too, where a WebSocket's GET does what else is a POST. Raises Forbidden."""
+        decision = self._access.decide(attributes.renamed(asked, "create"))
+        if not decision.allowed:
+            raise attributes.forbidden(asked.group, asked.plural, asked.name, decision.reason)
 
     async def _resource(self, request: Request, target: Target, action: str, context: Context) -> Response:
         kind = find(self._core.registry, target)
@@ -103,12 +155,16 @@ class Handler:
         if kind.custom is not None:
             _check_custom(request, kind.custom, action, context)
         if target.subresource:
+            await self._core.cache.catch_up()
             return await self._subresource(request, kind, target, action, context)
         misplaced = action == "create" if target.name else action in ("update", "patch")
         if action not in kind.verbs or misplaced:
             raise problems.method_not_allowed()
+        if not _relaxed(request, action):
+            await self._core.cache.catch_up()
         if target.group in NOT_STORED:
-            return _json(self._reviews.review(target.plural, codec.decode(request, context, kind.resource.kind), context.user), 201)
+            body = codec.decode(request, context, kind.resource.kind)
+            return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)
 
     async def _object(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
@@ -131,6 +187,7 @@ class Handler:
                     body_ = codec.decode(request, context, "Binding")
                     return await self._bind(target.namespace, body_["metadata"].get("name", ""), body_, context)
                 made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context, resource.kind), context)
+                context.made = made["metadata"]["name"]
                 if (resource.group, resource.plural) == DEFINITIONS and not context.options.dry_run:
                     await self._definitions.settled(made["metadata"]["name"])
                 return _encoded(request, resource, made, 201)
@@ -240,6 +297,8 @@ class Handler:
 
     async def _subresource(self, request: Request, kind: Kind, target: Target, action: str, context: Context) -> Response:
         name, resource, key = target.subresource, kind.resource, _key(kind, target)
+        if (resource.plural == "pods" and name in STREAMS and name != "log") or name == "proxy":
+            await self._core.connect(resource, key, name, *connect_options(resource, name, request, target.rest), context)
         if resource.plural == "pods" and name in STREAMS:
             return await self._stream(request, key, name)
         if name == "proxy":
@@ -261,9 +320,9 @@ class Handler:
     async def _create_subresource(self, request: Request, kind: Kind, key: Key, name: str, context: Context) -> Response:
         body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
-            return _json(self._reviews.token(key, body), 201)
-        if name == "eviction":
-            context.options = delete_options(body.get("deleteOptions") or {}, context.options)
+            return _json(self._reviews.token(key, body, context), 201)
+        if name == "eviction" and context.guard is not None:
+            context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)
         return await self._bind(key.namespace, key.name, body, context, kind.resource, name)
 
     async def _bind(
@@ -306,18 +365,30 @@ class Handler:
         return await self._relay.relay(self._backend(resource, key), path, request)
 
     def _backend(self, resource: Resource, key: Key) -> Endpoint:
-        _, name, port = _proxy_name(key.name)
+        scheme, name, port = _proxy_name(key.name)
         found = self._core.reader.get(resource, Key(key.namespace, name)).object
         if resource.plural == "nodes":
             return self._relay.agent(found)
+        tls = unchecked() if scheme == "https" else None
         if resource.plural == "pods":
-            first = next((p["containerPort"] for c in found["spec"]["containers"] for p in c.get("ports", ())), 80)
-            return Endpoint(found.get("status", {}).get("podIP", ""), int(port or first), None)
+            return self._pod(found, port, tls)
         ports = found["spec"].get("ports", ())
         wanted = next((p for p in ports if port in ("", p.get("name"), str(p["port"]))), None)
         if wanted is None:
-            raise NotFound(f"no service port {port!r} found for service {name!r}")
-        return Endpoint(found["spec"]["clusterIP"], wanted["port"], None)
+            raise ServiceUnavailable(f'no endpoints available for service "{name}"')
+        there = self._core.dialer.service(key.namespace, name, wanted["port"])
+        return Endpoint(there.host, there.port, tls, there.server_name, there.dial)
+
+    def _pod(self, pod: Object, port: str, tls: ssl.SSLContext | None) -> Endpoint:
+        address = pod.get("status", {}).get("podIP", "")
+        if not address:
+            raise BadRequest(f"address not allowed: the pod {pod['metadata']['name']} has no address yet")
+        named = {p.get("name"): p["containerPort"] for c in pod["spec"]["containers"] for p in c.get("ports", ())}
+        number = int(port) if port.isdigit() else named.get(port) if port else next(iter(named.values()), 80)
+        if number is None:
+            raise NotFound(f"no port {port!r} found in pod {pod['metadata']['name']!r}")
+        ways = self._core.dialer.ways
+        return Endpoint(address, number, tls, address, ways.to_pod(pod, number) if ways else None)
 
 
 def _check_custom(request: Request, custom: CustomVersion, action: str, context: Context) -> None:
@@ -370,6 +441,11 @@ def _agent(request: Request) -> str:
 
 def _flag(request: Request, name: str) -> bool:
     return request.query.get(name, "").lower() in ("true", "1")
+
+
+def _relaxed(request: Request, action: str) -> bool:
+    """Whether a read says itself how new its answer has to be."""
+    return action == "watch" or (action in ("get", "list") and bool(request.query.get("resourceVersion")))
 
 
 def _number(text: str) -> int:

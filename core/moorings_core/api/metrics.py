@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from .audit.log import AuditLog
 from .paths import Target
 
 BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
@@ -57,8 +60,26 @@ class Metrics:
             found = self._timers[labels] = self._seconds.labels(*labels)
         return found
 
+    def count_audit(self, audit: AuditLog) -> None:
+        """Show what the audit log has written and lost."""
+        self._registry.register(_AuditCounts(audit))
+
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         for look in self.looks:
             look()
         return generate_latest(self._registry)
+
+
+class _AuditCounts(Collector):
+    """The log counts by itself, in the thread that writes."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counters."""
+        yield CounterMetricFamily("apiserver_audit_event", "Audit events written", value=self._audit.written)
+        lost = CounterMetricFamily("apiserver_audit_error", "Audit events lost", labels=["plugin"])
+        lost.add_metric(["log"], self._audit.lost)
+        yield lost

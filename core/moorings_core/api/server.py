@@ -6,19 +6,30 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moorings_core.client.local import LocalClient
 from moorings_core.log import get_logger
 from moorings_core.pki.tokens import TokenSigner
+from moorings_core.ports.client import Write
 from moorings_core.ports.cluster import ClusterConfig
+from moorings_core.ports.errors import AlreadyExists, ApiError, Conflict
+from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.ports.store import Store, StoreError
 
+from .access import born
+from .access.accounts import Accounts
+from .access.authorizer import Access
+from .access.expressions import asker
+from .access.guards import Guards
+from .access.node import NodeAuthorizer
+from .access.oidc import Issuer
+from .access.rbac import Rbac
+from .audit.log import AuditLog
 from .authentication import Authenticator
-from .authorization import AuthenticatedOnly
 from .bootstrap import create_missing, objects
-from .context import MASTERS, User
+from .context import User
 from .core import ApiCore
 from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
@@ -30,6 +41,7 @@ from .metrics import Metrics
 from .nodes import NodeRelay
 from .reviews import Reviews
 from .statics import Statics
+from .tunnels import Tunnels
 
 log = get_logger(__name__)
 AUDIENCE = "https://kubernetes.default.svc.cluster.local"
@@ -40,7 +52,7 @@ HISTORY_STEP, HISTORY_STEPS = 60.0, 5
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """tls serves clients, agent_tls opens the doors of node agents; tokens maps static bearer tokens to users."""
+    """tls serves clients, agent_tls opens the doors of node agents; tokens maps static bearer tokens to users; audit None: nothing."""
 
     config: ClusterConfig
     cluster_file: str
@@ -49,6 +61,7 @@ class ServerOptions:
     tls: ssl.SSLContext | None = None
     agent_tls: ssl.SSLContext | None = None
     tokens: Mapping[str, User] = field(default_factory=dict)
+    audit: AuditLog | None = None
     proxy_identity: ProxyIdentity | None = None
     """Who the server is to aggregated API servers; None: somebody new at each start"""
 
@@ -66,21 +79,34 @@ class ApiServer:
         self._keeper: asyncio.Task[None] | None = None
         self._registrar: asyncio.Task[None] | None = None
         self._ready = False
-        authenticator = Authenticator(self.core.cache, options.signer, (AUDIENCE,), options.tokens)
-        reviews = Reviews(self.core.cache, authenticator, options.signer, AUDIENCE)
+        cache = self.core.cache
+        accounts = Accounts(cache, options.signer, (AUDIENCE,))
+        issuers = [Issuer(config) for config in options.config.server.oidc]
+        authenticator = Authenticator(cache, accounts, options.tokens, issuers)
+        rbac = Rbac(cache)
+        access = Access({"node": NodeAuthorizer(cache, born.node_rules()), "rbac": rbac})
+        self.core.admission.authorize_by(asker(access))
+        reviews = Reviews(cache, authenticator, accounts, access, rbac)
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
         self._identity = options.proxy_identity or ProxyIdentity.create()
         core = self.core
         self._aggregator = Aggregator(core.cache, core.registry, core.writer, core.dialer, self._identity, statics.forget)
-        self._flows = FlowControl(self.core.cache, self._metrics.registry)
+        self.core.dialer.ways = Tunnels(cache, relay)
+        guards = Guards(access, rbac, cache)
+        self._audit = options.audit
+        if options.audit is not None:
+            self._metrics.count_audit(options.audit)
+        self._flows = FlowControl(cache, self._metrics.registry)
         self._metrics.looks.append(self._flows.metrics.look)
         self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, lambda: self._changed(statics))
         handler = Handler(
             self.core,
             authenticator,
-            AuthenticatedOnly(),
+            access,
+            guards,
+            options.audit,
             reviews,
             relay,
             statics,
@@ -102,20 +128,30 @@ class ApiServer:
         self._registrar = asyncio.create_task(self._aggregator.run())
         self._lag = asyncio.create_task(self._measure_lag())
         self._compactor = asyncio.create_task(self._compact())
+        if self._audit is not None:
+            self._audit.start()
         bound = await self._http.start(host, port, self._options.tls)
         wanted = objects(self._options.config, self._options.cluster_file, self._options.advertise, bound)
         wanted.append((CONFIG_MAP, self._identity.config_map()))
-        await create_missing(self.client("system:apiserver"), wanted)
+        client = self.client("system:apiserver")
+        await create_missing(client, wanted)
+        await _commit(client, born.plan(self._stored))
         self._ready = True
         return bound
 
     def client(self, user: str) -> LocalClient:
-        """Return a client for a component in this process."""
-        return LocalClient(self.core, User(user, (MASTERS, "system:authenticated")))
+        """Return a client for a component in this process.
+
+        It carries the component's own name into managed fields and admission, and no authorizer is asked: a component that shares
+        the server's memory could not be held by one.
+        """
+        return LocalClient(self.core, User(user, ("system:authenticated",)))
 
     async def close(self) -> None:
         """Stop serving and close the store."""
         await self._http.close()
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.close)
         await self.core.store.close()
         for task in (self._follower, self._lag, self._compactor, self._keeper, self._registrar):
             if task is not None:
@@ -145,6 +181,10 @@ class ApiServer:
                     log.warning("history not compacted", error=str(error))
             await asyncio.sleep(HISTORY_STEP)
 
+    def _stored(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        found = self.core.cache.collection(resource.group, resource.plural).get(Key(namespace, name))
+        return None if found is None else found.object
+
     def _store_problem(self) -> str:
         if self._follower is None or not self._follower.done():
             return ""
@@ -152,3 +192,10 @@ class ApiServer:
 
     def _start_problem(self) -> str:
         return "" if self._ready else "not started yet"
+
+
+async def _commit(client: LocalClient, writes: Sequence[Write]) -> None:
+    """Write what a new cluster has, or an old one lacks, in one commit; another server may have been faster."""
+    for answer in await client.commit(writes):
+        if isinstance(answer, ApiError) and not isinstance(answer, AlreadyExists | Conflict):
+            raise answer

@@ -37,12 +37,14 @@ from moorings_core.registry.validation import FieldError, to_invalid, validate_c
 from moorings_core.registry.validation.errors import invalid, required
 
 from . import problems
-from .admission import NAME_LETTERS, Admission
+from .admission import Admission, Attributes
+from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import Context
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
+from .scale import apply_scale, replicas_path, scale_of
 from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
@@ -64,6 +66,8 @@ class Pending:
     operation: Operation | None
     removed: bool = False
     custom: CustomVersion | None = None
+    charge: Attributes | None = None
+    """What is to be counted against quotas, if anything"""
 
 
 class Writer:
@@ -72,14 +76,16 @@ class Writer:
     def __init__(
         self, cache: Cache, store: Store, admission: Admission, services: ServiceAllocator, converter: Converter | None = None
     ) -> None:
-        self._cache, self._store, self._admission, self._services = cache, store, admission, services
+        self._cache, self._store, self.admission, self._services = cache, store, admission, services
+        self._quotas = admission.quotas
         self._converter = converter or Converter(EndpointDialer(cache))
 
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
         """Create an object and return it as stored; body becomes part of it."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
+        await self.admission.settle(kind.resource, namespace, body)
         for attempt in range(NAME_TRIES):
-            pending = self.plan_create(kind, namespace, copied(body) if generated else body, context)
+            pending = await self.plan_create(kind, namespace, copied(body) if generated else body, context)
             try:
                 return await self.commit(pending, context)
             except AlreadyExists:
@@ -87,7 +93,7 @@ class Writer:
                     raise
         raise AssertionError("unreachable")
 
-    def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
+    async def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
         """Decide on a creation; obj becomes part of the result."""
         resource = kind.resource
         self._prepare_body(kind, obj, context)
@@ -98,17 +104,23 @@ class Writer:
             metadata.pop("namespace", None)
         if metadata.get("resourceVersion"):
             raise ApiError("resourceVersion should not be set on objects to be created", reason="")
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = _generate(metadata["generateName"])
         for field in (*strategy.OWNED, "resourceVersion"):
             metadata.pop(field, None)
-        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
         defaults.apply(resource, obj)
+        key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+        attributes = Attributes("CREATE", resource, key, obj, None, context)
+        await self.admission.mutate(attributes)
+        obj = attributes.new
+        metadata = obj["metadata"]
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = _generate(metadata["generateName"])
+        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
         strategy.prepare_create(resource, obj)
         if kind.custom is not None:
             kind.custom.prepare_create(obj)
-        self._admission.create(resource, obj)
-        key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+        if context.guard is not None:
+            context.guard("CREATE", resource, "", obj, None)
+        key = attributes.key = Key(key.namespace, metadata.get("name", ""))
         exists = self._collection(resource).get(key) is not None
         if _is_service(resource) and key.name and not exists:
             self._services.allocate(obj)
@@ -116,8 +128,9 @@ class Writer:
         self._check(resource, obj, [*wrong, *self._judged(kind, obj, None, context, wrong)])
         if exists:  # an object that is wrong is told so first
             raise problems.already_exists(resource, key.name)
-        place = store_key(resource.group, resource.plural, key)
-        return Pending(resource, obj, PutRecord(place, encode(_to_store(kind, obj)), expect=0), custom=kind.custom)
+        charge = await self._validate(attributes)
+        put = PutRecord(store_key(resource.group, resource.plural, key), encode(_to_store(kind, obj)), expect=0)
+        return Pending(resource, obj, put, custom=kind.custom, charge=charge)
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
         """Replace an object, or create it where the kind allows that."""
@@ -188,23 +201,29 @@ class Writer:
         """Delete an object; return (object, whether it is gone for good)."""
 
         async def attempt() -> tuple[Object, bool]:
-            pending = self.plan_delete(kind, key, context)
+            pending = await self.plan_delete(kind, key, context)
             return await self.commit(pending, context), pending.removed
 
-        return await self._retrying(attempt, once=bool(context.options.version))
+        return await self.retrying(attempt, once=bool(context.options.version))
 
-    def plan_delete(self, kind: Kind, key: Key, context: Context) -> Pending:
-        """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod."""
+    async def plan_delete(self, kind: Kind, key: Key, context: Context, *, admitted: bool = False) -> Pending:
+        """Decide on a deletion: at once, or marked for whoever holds a finalizer or runs the pod. admitted: nobody is to be asked."""
         resource, options = kind.resource, context.options
         stored = self._stored(resource, key)
         obj = stored.object
-        self._admission.delete(resource, key)
+        if context.guard is not None:
+            context.guard("DELETE", resource, "", None, obj)
+        attributes = Attributes("DELETE", resource, key, None, obj, context)
+        if not admitted:
+            await self.admission.mutate(attributes)
         if options.uid and options.uid != obj["metadata"]["uid"]:
             text = f"the UID in the precondition ({options.uid}) does not match the UID in record ({obj['metadata']['uid']}). "
             raise problems.precondition(resource, key.name, text + "The object might have been deleted and then recreated")
         if options.version and options.version != (have := obj["metadata"]["resourceVersion"]):
             text = f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in record ({have}). "
             raise problems.precondition(resource, key.name, text + "The object might have been modified")
+        if not admitted:
+            await self.admission.validate(attributes)
         place = store_key(resource.group, resource.plural, key)
         finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
         if (resource.group, resource.plural) == (definition.GROUP, definition.PLURAL) and "deletionTimestamp" not in obj["metadata"]:
@@ -222,8 +241,12 @@ class Writer:
         if pending.operation is None or context.options.dry_run:
             return pending.result
         try:
-            (revision,) = await self._store.commit([await self._converted(pending, pending.operation)])
-            await self._cache.wait_for(revision)
+            operation = await self._converted(pending, pending.operation)
+            if pending.charge is None:
+                (revision,) = await self._store.commit([operation])
+                await self._cache.wait_for(revision)
+            else:
+                revision = await self._quotas.commit(pending.charge, operation)
         except PreconditionFailed as error:
             raise _lost(pending, error) from error
         except StoreUnavailable as error:
@@ -258,7 +281,7 @@ class Writer:
         metadata = {**pending.result["metadata"], "resourceVersion": str(revision)}
         return {**pending.result, "metadata": metadata}
 
-    def plan_change(
+    async def plan_change(
         self, kind: Kind, key: Key, change: Change, context: Context, subresource: str = "", *, applying: bool = False
     ) -> Pending:
         """Decide on an update or patch of the stored object; applying: the change keeps the managers itself."""
@@ -272,11 +295,16 @@ class Writer:
             if resource.namespaced:
                 _match_namespace(new["metadata"], key.namespace)
             defaults.apply(resource, new)
+        attributes = self._update_of(kind, key, new, old, context, subresource)
+        if attributes is not None:
+            await self.admission.mutate(attributes)
+            scale = subresource == "scale"
+            new = apply_scale(new, attributes.new, replicas_path(kind.custom)) if scale else attributes.new
         strategy.prepare_update(resource, new, old, subresource)
         if kind.custom is not None:
             kind.custom.prepare_update(new, old, subresource)
-        if not subresource:
-            self._admission.update(resource, new)
+        if context.guard is not None:
+            context.guard("UPDATE", resource, subresource, new, old)
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
         if subresource in ("resize", "ephemeralcontainers"):
@@ -285,6 +313,10 @@ class Writer:
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:
             self._check(resource, new, self._judged(kind, new, old, context, (), subresource))
+        charge = None
+        if attributes is not None:
+            attributes.object = scale_of(resource, new) if subresource == "scale" else new
+            charge = await self._validate(attributes)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if "managedFields" in old["metadata"] and not applying:
             self._manage(kind, new, old, context, subresource)
@@ -293,7 +325,28 @@ class Writer:
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
         if new == old and (kind.custom is None or stored.object["apiVersion"] == kind.custom.stored_version):
             return Pending(resource, old, None)
-        return Pending(resource, new, PutRecord(place, encode(_to_store(kind, new)), stored.revision), custom=kind.custom)
+        put = PutRecord(place, encode(_to_store(kind, new)), stored.revision)
+        return Pending(resource, new, put, custom=kind.custom, charge=charge)
+
+    @staticmethod
+    def _update_of(kind: Kind, key: Key, new: Object, old: Object, context: Context, subresource: str) -> Attributes | None:
+        """Return what admission sees of an update, or None for a binding, which is a creation to it."""
+        resource = kind.resource
+        if subresource == "binding":
+            return None
+        if subresource != "scale":
+            return Attributes("UPDATE", resource, key, new, old, context, subresource)
+        scales = (scale_of(resource, new), scale_of(resource, old))
+        return Attributes("UPDATE", resource, key, *scales, context, subresource, kind=("autoscaling", "v1", "Scale"))
+
+    async def _validate(self, attributes: Attributes) -> Attributes | None:
+        """Let admission look at a write as it would be stored; return what is to be counted of it."""
+        try:
+            await self.admission.validate(attributes)
+            return self._quotas.charge(attributes)
+        except BaseException:
+            self._give_back(attributes.resource, attributes.new)
+            raise
 
     def _manage(self, kind: Kind, new: Object, old: Object, context: Context, subresource: str) -> None:
         """Note who has written what, on objects that somebody applies."""
@@ -308,12 +361,12 @@ class Writer:
         self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool, applying: bool = False
     ) -> Object:
         async def attempt() -> Object:
-            return await self.commit(self.plan_change(kind, key, change, context, subresource, applying=applying), context)
+            return await self.commit(await self.plan_change(kind, key, change, context, subresource, applying=applying), context)
 
-        return await self._retrying(attempt, once=conditional)
+        return await self.retrying(attempt, once=conditional)
 
-    async def _retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
-        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt."""
+    async def retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
+        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt (once)."""
         for _ in range(TRIES):
             try:
                 return await attempt()

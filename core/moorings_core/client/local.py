@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import AsyncIterator, Sequence
 
+from moorings_core.api.admission import now
+from moorings_core.api.admission.attributes import Operation
 from moorings_core.api.cache import copied
 from moorings_core.api.context import Context, User, WriteOptions
 from moorings_core.api.core import ApiCore
@@ -97,6 +100,7 @@ class LocalClient:
         planned: builtins.list[tuple[int, Pending]] = []
         touched: set[tuple[str, Key]] = set()
         later: builtins.list[int] = []
+        waiting: builtins.list[int] = []
         turns = Turns()
         for index, write in enumerate(writes):
             place = (write.resource.plural, _key(write))
@@ -104,12 +108,18 @@ class LocalClient:
                 later.append(index)  # a second write to one object must see the first
                 continue
             touched.add(place)
+            if self._waits(write):
+                waiting.append(index)
+                continue
             try:
                 planned.append((index, self._plan(write)))
             except ApiError as error:
                 results[index] = error
             await turns.give()
-        await self._commit_all(planned, results)
+        for start in range(0, len(planned), self._core.store.most):
+            await self._commit_all(planned[start : start + self._core.store.most], results)
+        for index, result in zip(waiting, await asyncio.gather(*(self._one(writes[i]) for i in waiting)), strict=True):
+            results[index] = result
         for index in later:
             results[index] = await self._one(writes[index])
         return [result if result is not None else await self._one(writes[i]) for i, result in enumerate(results)]
@@ -136,26 +146,37 @@ class LocalClient:
                 results[index] = self._core.writer.settled_object(pending, revision)
             return
 
+    def _waits(self, write: Write) -> bool:
+        """Whether somebody outside must be asked about a write."""
+        operation: Operation = "CREATE" if isinstance(write, Create) else "DELETE" if isinstance(write, Delete) else "UPDATE"
+        subresource = "" if isinstance(write, Delete) else write.subresource
+        if subresource == "eviction":
+            return True
+        return self._core.admission.concerns(operation, write.resource, subresource, _key(write).namespace)
+
     def _plan(self, write: Write) -> Pending:
+        return now(self._planning(write))
+
+    async def _planning(self, write: Write) -> Pending:
         core, kind, context = self._core, self._core.kind(write.resource), self._context()
         match write:
             case Create():
                 if write.subresource:
                     namespace = write.object.get("metadata", {}).get("namespace", "")
                     key = Key(namespace, write.name)
-                    return core.plan_subresource(write.resource, key, write.subresource, write.object, context)
+                    return await core.plan_subresource(write.resource, key, write.subresource, write.object, context)
                 obj = copied(write.object)
-                return core.writer.plan_create(kind, obj.get("metadata", {}).get("namespace", ""), obj, context)
+                return await core.writer.plan_create(kind, obj.get("metadata", {}).get("namespace", ""), obj, context)
             case Update():
                 change = core.writer.replacement(kind, key_of(write.object), write.object)
-                return core.writer.plan_change(kind, key_of(write.object), change, context, write.subresource)
+                return await core.writer.plan_change(kind, key_of(write.object), change, context, write.subresource)
             case Patch():
                 key = Key(write.namespace, write.name)
                 change = core.writer.patching(kind, key, write.patch, write.type)
-                return core.writer.plan_change(kind, key, change, context, write.subresource)
+                return await core.writer.plan_change(kind, key, change, context, write.subresource)
             case Delete():
                 options = WriteOptions(uid=write.uid, grace=write.grace, propagation=write.propagation)
-                return core.writer.plan_delete(kind, Key(write.namespace, write.name), self._context(options))
+                return await core.writer.plan_delete(kind, Key(write.namespace, write.name), self._context(options))
 
     async def _one(self, write: Write) -> Object | ApiError:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +11,17 @@ import yaml
 
 from moorings_core.ports.cluster import (
     FAST,
+    OPEN,
+    AuditConfig,
     CloudConfig,
     ClusterConfig,
     DnsConfig,
+    EncryptionConfig,
     LabConfig,
     LabNode,
     NetworkConfig,
+    OidcConfig,
+    PodSecurityConfig,
     RuntimeConfig,
     ServerConfig,
     ServicesConfig,
@@ -32,9 +37,11 @@ from .reader import (
     Cursor,
     Parser,
     address,
+    any_text,
     boolean,
     choice,
     free_form,
+    https_url,
     integer,
     labels,
     many,
@@ -46,6 +53,7 @@ from .reader import (
     text,
 )
 
+SIGNING_ALGORITHMS = tuple(f"{family}{bits}" for family in ("RS", "ES", "PS") for bits in (256, 384, 512))
 DEFAULT_NODES = (LabNode("server", ("server",)), *(LabNode(f"node-{i}") for i in range(1, 4)))
 ROOT_FIELDS = ("apiVersion", "kind", "metadata", "server", "network", "services", "storage", "cloud", "runtime", "lab")
 
@@ -75,6 +83,13 @@ def with_backend(document: str, section: str, backend: str) -> str:
     """Return the cluster file's text with `backend` chosen in a section ("network", "services", "cloud"); comments are lost."""
     tree = yaml.safe_load(document) or {}
     tree.setdefault(section, {})["backend"] = backend
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
+def with_store(document: str, backend: str, parameters: Mapping[str, Any]) -> str:
+    """Return the cluster file's text with another store chosen; comments are lost."""
+    tree = yaml.safe_load(document) or {}
+    tree.setdefault("server", {})["store"] = {"backend": backend, **({"parameters": dict(parameters)} if parameters else {})}
     return yaml.safe_dump(tree, sort_keys=False)
 
 
@@ -116,6 +131,8 @@ def _cluster(cursor: Cursor) -> ClusterConfig:
     config = ClusterConfig(**values)
     _check_names([s.name for s in config.storage], fields.get("storage"))
     _check_names([n.name for n in config.lab.nodes], fields.get("lab"))
+    if "lab" in fields and "podSecurity" not in (fields["server"].fields() if "server" in fields else {}):
+        config = replace(config, server=replace(config.server, pod_security=OPEN))
     return replace(config, timing=FAST if "lab" in fields and config.lab.profile == "fast" else Timing())
 
 
@@ -186,12 +203,60 @@ _LAB_NODE: dict[str, tuple[str, Parser[Any]]] = {
 }
 _STORE = record(StoreConfig, {"backend": ("backend", text), "parameters": ("parameters", free_form)})
 _DNS = record(DnsConfig, {"backend": ("backend", text), "domain": ("domain", text), "upstreams": ("upstreams", many(address))})
+_OIDC_FIELDS: Parser[dict[str, Any]] = record(
+    dict,
+    {
+        "issuer": ("issuer", https_url),
+        "clientID": ("client_id", text),
+        "usernameClaim": ("username_claim", text),
+        "usernamePrefix": ("username_prefix", any_text),
+        "groupsClaim": ("groups_claim", text),
+        "groupsPrefix": ("groups_prefix", any_text),
+        "requiredClaims": ("required_claims", labels),
+        "signingAlgorithms": ("signing_algorithms", many(choice(*SIGNING_ALGORITHMS))),
+        "caFile": ("ca_file", text),
+    },
+)
+
+
+def _oidc(cursor: Cursor) -> OidcConfig:
+    values: dict[str, Any] = _OIDC_FIELDS(cursor)
+    for attribute, name_ in (("issuer", "issuer"), ("client_id", "clientID")):
+        if attribute not in values:
+            raise cursor.fail(f"expected a field {name_}")
+    return OidcConfig(**values)
+
+
+_AUDIT = record(
+    AuditConfig,
+    {
+        "enabled": ("enabled", boolean),
+        "policy": ("policy", text),
+        "directory": ("directory", text),
+        "maxSize": ("max_size", _memory),
+        "keep": ("keep", integer(0, 10_000)),
+    },
+)
+_LEVEL = choice("privileged", "baseline", "restricted")
+_POD_SECURITY = record(
+    PodSecurityConfig,
+    {
+        "enforce": ("enforce", _LEVEL),
+        "audit": ("audit", _LEVEL),
+        "warn": ("warn", _LEVEL),
+        "exemptNamespaces": ("exempt_namespaces", many(name)),
+    },
+)
 _SERVER = record(
     ServerConfig,
     {
         "run": ("run", many(choice("api", "controllers", "scheduler"))),
         "port": ("port", integer(1, 65535)),
         "store": ("store", _STORE),
+        "oidc": ("oidc", many(_oidc)),
+        "audit": ("audit", _AUDIT),
+        "encryption": ("encryption", record(EncryptionConfig, {"resources": ("resources", many(text))})),
+        "podSecurity": ("pod_security", _POD_SECURITY),
     },
 )
 _NETWORK = record(
@@ -240,4 +305,4 @@ _ROOT: dict[str, tuple[str, Parser[Any]]] = {
     "lab": ("lab", _LAB),
 }
 
-__all__ = ["ConfigError", "check_backends", "load_file", "load_text", "with_backend", "with_lab"]
+__all__ = ["ConfigError", "check_backends", "load_file", "load_text", "with_backend", "with_lab", "with_store"]

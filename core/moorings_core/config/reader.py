@@ -109,6 +109,22 @@ def text(cursor: Cursor) -> str:
     return value
 
 
+def any_text(cursor: Cursor) -> str:
+    """Parse a string, the empty one too."""
+    value = cursor.value()
+    if not isinstance(value, str):
+        raise cursor.fail(f"expected a string, got {cursor.describe()}")
+    return value
+
+
+def https_url(cursor: Cursor) -> str:
+    """Parse a URL that is reached by TLS."""
+    value = text(cursor)
+    if not re.fullmatch(r"https://[^/?#\s]+(/[^?#\s]*)?", value):
+        raise cursor.fail(f"expected a URL such as https://issuer.example.org, got {value!r}")
+    return value
+
+
 def name(cursor: Cursor) -> str:
     """Parse a DNS label: lower-case letters, digits and dashes."""
     value = text(cursor)

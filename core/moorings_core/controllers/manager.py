@@ -18,8 +18,10 @@ from moorings_core.ports.objects import Resource
 from moorings_core.registry.kinds import Registry, built_in
 
 from .accounts import RootCaPublisher, ServiceAccountController
+from .aggregation import AggregationController
 from .custom import CustomKinds
 from .deployment import DeploymentController
+from .disruption import DisruptionController, StaleDisruptions
 from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
 from .framework import Cache, Controller, Loop
@@ -30,6 +32,7 @@ from .nodeipam import NodeIpamController
 from .nodelifecycle import NodeLifecycleController
 from .podgc import PodGarbageCollector
 from .protection import ClaimProtection, VolumeProtection
+from .quota import QuotaController
 from .replicaset import ReplicaSetController, replication_controllers
 from .tainteviction import TaintEvictionController
 
@@ -121,6 +124,7 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         TaintEvictionController(),
         PodGarbageCollector(config.timing),
         ServiceAccountController(),
+        AggregationController(),
         *([RootCaPublisher(ca)] if ca else []),
         ReplicaSetController(),
         replication_controllers(),
@@ -130,6 +134,9 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         EndpointsController(),
         NamespaceController(resources),
         GarbageCollector([resource for resource in resources if resource != EVENTS]),  # they go by age
+        QuotaController(resources),
+        DisruptionController(built_in()),
+        StaleDisruptions(),
         ClaimProtection(),
         VolumeProtection(),
     ]

@@ -28,6 +28,10 @@ class InvalidToken(MooringsError):
     """The token is malformed, not ours, expired or for another audience."""
 
 
+class ExpiredToken(InvalidToken):
+    """The token was good once."""
+
+
 class TokenSigner:
     """Signs and verifies tokens of one issuer with one key."""
 
@@ -60,6 +64,8 @@ class TokenSigner:
             claims: dict[str, Any] = jwt.decode(
                 token, self._public, [ALGORITHM], options=options, issuer=self.issuer, audience=list(audiences) or None
             )
+        except jwt.ExpiredSignatureError as error:
+            raise ExpiredToken(str(error)) from error
         except jwt.InvalidTokenError as error:
             raise InvalidToken(str(error)) from error
         return claims

@@ -16,12 +16,69 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """What is recorded of requests, and where. policy: a file with an audit.k8s.io/v1 Policy, "": a default at level Metadata.
+
+    directory "": below the server's data. max_size: bytes of a file before the next one is begun; keep: full files that are kept.
+    """
+
+    enabled: bool = True
+    policy: str = ""
+    directory: str = ""
+    max_size: int = 100 << 20
+    keep: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionConfig:
+    """Which resources are stored encrypted, e.g. "secrets" or "tokens.example.org"; none: nothing is."""
+
+    resources: tuple[str, ...] = ("secrets",)
+
+
+@dataclass(frozen=True, slots=True)
+class OidcConfig:
+    """An OpenID Connect issuer whose tokens are believed. username_prefix None: the issuer and "#", or nothing for e-mail addresses."""
+
+    issuer: str
+    client_id: str
+    username_claim: str = "sub"
+    username_prefix: str | None = None
+    groups_claim: str = ""
+    groups_prefix: str = ""
+    required_claims: Mapping[str, str] = field(default_factory=dict)
+    signing_algorithms: tuple[str, ...] = ("RS256",)
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodSecurityConfig:
+    """The Pod Security levels (privileged, baseline, restricted) of namespaces that have no labels of their own.
+
+    enforce: pods beyond it are refused; warn, audit: they are told of. Namespaces that are exempt are not looked at.
+    """
+
+    enforce: str = "baseline"
+    audit: str = "baseline"
+    warn: str = "baseline"
+    exempt_namespaces: tuple[str, ...] = ("kube-system",)
+
+
+OPEN = PodSecurityConfig(enforce="privileged")
+"""What holds in a lab, where every pod is its user's own: nothing is refused, and what would be elsewhere is told"""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What one server process runs: any of "api", "controllers", "scheduler"."""
 
     run: tuple[str, ...] = ("api", "controllers", "scheduler")
     port: int = 6443
     store: StoreConfig = field(default_factory=StoreConfig)
+    oidc: tuple[OidcConfig, ...] = ()
+    encryption: EncryptionConfig = field(default_factory=EncryptionConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    pod_security: PodSecurityConfig = field(default_factory=PodSecurityConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +172,10 @@ class Timing:
     image_backoff_max: float = 300
     volume_refresh: float = 60
     node_status: float = 10
+    election: float = 15
 
 
-FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2)
+FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2, 3)
 """The timers of a lab whose user waits for faults to show."""
 
 

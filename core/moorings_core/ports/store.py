@@ -7,7 +7,7 @@ Contract suite: tests/contracts/store.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -32,12 +32,18 @@ class Page(NamedTuple):
 
 
 class StoreEvent(NamedTuple):
-    """One committed change: `value` is None for a delete, `previous` is None for a create."""
+    """One committed change: `value` is None for a delete.
+
+    An empty key says that nothing else has happened up to `revision`.
+    """
 
     key: str
     value: bytes | None
-    previous: bytes | None
     revision: int
+
+
+Batches = AsyncGenerator[Sequence[StoreEvent], None]
+"""Changes in order of their revision, whole commits at a time"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,10 @@ class Compacted(StoreError):
         self.revision, self.oldest = revision, oldest
 
 
+class UnfinishedCopy(StoreError):
+    """Objects of another store were being copied here, and the copy was cut short: this is nobody's whole state."""
+
+
 class StoreUnavailable(StoreError):
     """The write was not done (disk full, I/O error, database closed): reads may go on, the write can be tried again."""
 
@@ -88,29 +98,50 @@ class Store(Protocol):
     """What the API layer needs of a database."""
 
     @property
+    def shared(self) -> bool:
+        """Whether other servers write to it, too."""
+
+    @property
+    def most(self) -> int:
+        """Operations in one commit at most."""
+
+    @property
     def revision(self) -> int:
-        """The newest committed revision."""
+        """The newest committed revision that this process knows of."""
+
+    async def latest(self) -> int:
+        """Return a revision that contains every write acknowledged to anybody before the call. Raises StoreUnavailable."""
 
     async def get(self, key: str) -> Record | None:
         """Return the newest record of a key, or None."""
 
     async def list(self, prefix: str, *, at: int = 0, limit: int = 0, after: str = "") -> Page:
-        """Return records whose key starts with prefix, as of revision `at` (0: newest), those after key `after` first.
+        """Return records whose key starts with prefix, as of the commit that revision `at` belongs to (0: newest), past key `after`.
 
-        limit 0 is no limit. Raises Compacted.
+        limit 0 is no limit. Raises Compacted, StoreUnavailable.
         """
 
     async def commit(self, operations: Sequence[Operation]) -> Sequence[int]:
         """Write all or nothing, durably; return the revision of each operation (0 for a no-operation delete), ascending.
 
-        Raises PreconditionFailed, StoreUnavailable.
+        A key may be there once. Raises PreconditionFailed, StoreUnavailable; when the way to the store broke, what failed may
+        have been written nevertheless.
         """
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[StoreEvent]]:
+    def watch(self, prefix: str, after: int) -> Batches:
         """Yield every change of keys under prefix with revision > after, in order, in batches. Raises Compacted."""
 
     async def compact(self, revision: int) -> None:
         """Forget the history before revision; the newest state of every key stays."""
+
+    async def receive(self, changes: Sequence[StoreEvent]) -> None:
+        """Take in changes of another store, in order and with their revisions, durably: for copies into an empty store.
+
+        Until `continue_from` nothing else may be done with the store. Raises StoreUnavailable.
+        """
+
+    async def continue_from(self, revision: int) -> None:
+        """End a copy: revisions given out from now on are greater than revision, what was before is compacted."""
 
     async def close(self) -> None:
         """Finish what was acknowledged, end watches, release files."""

@@ -52,7 +52,11 @@ def canonical(quantity: str | float) -> str:
     value = parse(text)
     if re.search(r"[eE][+-]?\d", text):
         return text
-    binary = text.endswith("i")
+    return render(value, binary=text.endswith("i"))
+
+
+def render(value: Fraction, *, binary: bool) -> str:
+    """Return the shortest form of a value, with binary suffixes if it was given in those and is a whole number."""
     if binary and value.denominator == 1:
         for suffix, scale in reversed(_BINARY.items()):
             if value and value % scale == 0:

@@ -9,6 +9,7 @@ import time
 
 from moorings_core.ports.objects import Object, Resource
 
+from . import certificates
 from .custom import definition as definitions
 from .custom import served
 from .defaults.workloads import job_labels
@@ -113,6 +114,11 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
             metadata[field] = known[field]
         else:
             metadata.pop(field, None)
+    if (resource.group, resource.plural) == ("certificates.k8s.io", "certificatesigningrequests"):
+        asked = new.get("status")
+        _only_status(new, old)
+        certificates.prepare_update(new, old, subresource, asked)
+        return
     if subresource == "status":
         _only_status(new, old)
         return

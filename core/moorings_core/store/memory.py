@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sortedcontainers import SortedDict
 
-from moorings_core.ports.store import Compacted, Operation, Page, PutRecord, Record, StoreEvent
+from moorings_core.ports.store import Batches, Compacted, Operation, Page, PutRecord, Record, StoreEvent
 
 from .preconditions import reserve
 from .watchers import Followers
 
 
+class Logged(NamedTuple):
+    """A change with what it replaced; None: nothing."""
+
+    event: StoreEvent
+    previous: Record | None
+
+
 class MemoryStore:
     """All records and their whole history in memory."""
+
+    shared, most = False, 1_000_000
 
     def __init__(self) -> None:
         self._revision = 0
         self._oldest = 0
         self._records: Any = SortedDict()
         self._revisions: dict[str, int] = {}
-        self._log: list[StoreEvent] = []
+        self._log: list[Logged] = []
         self._followers = Followers()
 
     @classmethod
@@ -33,6 +43,10 @@ class MemoryStore:
     @property
     def revision(self) -> int:
         """The newest revision."""
+        return self._revision
+
+    async def latest(self) -> int:
+        """Return the newest revision."""
         return self._revision
 
     async def get(self, key: str) -> Record | None:
@@ -53,53 +67,60 @@ class MemoryStore:
         for operation, revision in zip(operations, revisions, strict=True):
             if revision == 0:
                 continue
-            known = self._records.get(operation.key)
-            previous = known.value if known else None
             value = operation.value if isinstance(operation, PutRecord) else None
-            self._apply(operation.key, value, revision)
-            events.append(StoreEvent(operation.key, value, previous, revision))
-        self._log.extend(events)
+            events.append(StoreEvent(operation.key, value, revision))
+            self._apply(events[-1])
         self._revision = max([self._revision, *revisions])
         if events:
             self._followers.publish(events)
         return revisions
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[StoreEvent]]:
+    async def watch(self, prefix: str, after: int) -> Batches:
         """Yield changes after a revision. Raises Compacted."""
         if after < self._oldest:
             raise Compacted(after, self._oldest)
-        missed = [e for e in self._log if e.revision > after and e.key.startswith(prefix)]
-        return self._followers.follow(prefix, missed)
+        missed = [e for e, _ in self._log if e.revision > after and e.key.startswith(prefix)]
+        async with aclosing(self._followers.follow(prefix, missed)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def compact(self, revision: int) -> None:
         """Forget the history up to revision."""
         self._oldest = max(self._oldest, min(revision, self._revision))
-        self._log = [e for e in self._log if e.revision > self._oldest]
+        self._log = [e for e in self._log if e.event.revision > self._oldest]
+
+    async def receive(self, changes: Sequence[StoreEvent]) -> None:
+        """Take in changes of another store with their revisions."""
+        for change in changes:
+            self._apply(change)
+
+    async def continue_from(self, revision: int) -> None:
+        """End a copy."""
+        self._revision = self._oldest = revision
+        self._log.clear()
 
     async def close(self) -> None:
         """End all watches."""
         self._followers.close()
 
-    def _apply(self, key: str, value: bytes | None, revision: int) -> None:
-        if value is None:
-            self._records.pop(key, None)
-            self._revisions.pop(key, None)
+    def _apply(self, event: StoreEvent) -> None:
+        self._log.append(Logged(event, self._records.get(event.key)))
+        if event.value is None:
+            self._records.pop(event.key, None)
+            self._revisions.pop(event.key, None)
         else:
-            self._records[key] = Record(key, value, revision)
-            self._revisions[key] = revision
+            self._records[event.key] = Record(event.key, event.value, event.revision)
+            self._revisions[event.key] = event.revision
 
     def _records_at(self, at: int) -> Any:
         if at < self._oldest:
             raise Compacted(at, self._oldest)
         records = SortedDict(self._records)
-        for event in reversed(self._log):
+        for event, previous in reversed(self._log):
             if event.revision <= at:
                 break
-            if event.previous is None:
+            if previous is None:
                 records.pop(event.key, None)
             else:
-                records[event.key] = Record(event.key, event.previous, self._last_before(event.key, event.revision))
+                records[event.key] = previous
         return records
-
-    def _last_before(self, key: str, revision: int) -> int:
-        return next((e.revision for e in reversed(self._log) if e.key == key and e.revision < revision), self._oldest)

@@ -14,12 +14,14 @@ import queue
 import sqlite3
 import threading
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from moorings_core.log import get_logger
 from moorings_core.ports.store import (
+    Batches,
     Compacted,
     Operation,
     Page,
@@ -28,6 +30,7 @@ from moorings_core.ports.store import (
     StoreError,
     StoreEvent,
     StoreUnavailable,
+    UnfinishedCopy,
 )
 
 from .preconditions import reserve
@@ -54,10 +57,7 @@ LIST_AT = (
     "WHERE revision <= ? AND key > ? AND key >= ? AND key < ? GROUP BY key) m ON l.revision = m.newest "
     "WHERE l.value IS NOT NULL ORDER BY l.key"
 )
-EVENTS = (
-    "SELECT l.key, l.value, p.value, l.revision FROM log l LEFT JOIN log p ON p.revision = l.previous "
-    "WHERE l.revision > ? AND l.key >= ? AND l.key < ? ORDER BY l.revision"
-)
+EVENTS = "SELECT key, value, revision FROM log WHERE revision > ? AND key >= ? AND key < ? ORDER BY revision"
 
 
 class CorruptStore(StoreError):
@@ -76,6 +76,8 @@ class Job(NamedTuple):
 
 class SqliteStore:
     """A store in one file."""
+
+    shared, most = False, 100_000
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -99,6 +101,10 @@ class SqliteStore:
     @property
     def revision(self) -> int:
         """The newest durable revision."""
+        return self._committed
+
+    async def latest(self) -> int:
+        """Return the newest durable revision: nobody else writes here."""
         return self._committed
 
     async def get(self, key: str) -> Record | None:
@@ -129,12 +135,17 @@ class SqliteStore:
         await asyncio.shield(done)
         return revisions
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[StoreEvent]]:
+    async def watch(self, prefix: str, after: int) -> Batches:
         """Yield changes after a revision. Raises Compacted."""
         if after < self._oldest:
             raise Compacted(after, self._oldest)
         missed = [] if after >= self._committed else self._events(prefix, after)
-        return self._followers.follow(prefix, missed)
+        newest = max(after, *(event.revision for event in missed[-1:]), 0)
+        async with aclosing(self._followers.follow(prefix, missed)) as batches:
+            async for batch in batches:
+                # A list may show a commit before it is published here.
+                if new := batch if batch is missed or batch[0].revision > newest else [e for e in batch if e.revision > newest]:
+                    yield new
 
     async def compact(self, revision: int) -> None:
         """Forget the history up to revision; it takes turns with the writes. Raises StoreUnavailable."""
@@ -142,6 +153,20 @@ class SqliteStore:
             await asyncio.to_thread(self._compact, min(revision, self._committed))
         except sqlite3.Error as error:
             raise StoreUnavailable(f"history is kept: {error}") from error
+
+    async def receive(self, changes: Sequence[StoreEvent]) -> None:
+        """Take in changes of another store with their revisions. Raises StoreUnavailable."""
+        try:
+            await asyncio.to_thread(self._receive, changes)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the copy was not stored: {error}") from error
+
+    async def continue_from(self, revision: int) -> None:
+        """End a copy. Raises StoreUnavailable."""
+        try:
+            await asyncio.to_thread(self._continue_from, revision)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the copy was not stored: {error}") from error
 
     async def close(self) -> None:
         """Finish queued writes, end watches, close the file."""
@@ -167,21 +192,45 @@ class SqliteStore:
         except sqlite3.DatabaseError as error:
             raise CorruptStore(f"{self._path} cannot be read: {error}; restore it from a backup") from error
 
+    def _receive(self, changes: Sequence[StoreEvent]) -> None:
+        rows = [(c.revision, c.key, c.value, zlib.crc32(c.value or b""), 0) for c in changes]
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('copying', 1)")
+            _insert(connection, rows)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def _continue_from(self, revision: int) -> None:
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM meta WHERE name = 'copying'")
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('oldest', ?)", (revision,))
+            connection.execute("COMMIT")
+            self._read_revisions(connection)
+        finally:
+            connection.close()
+
     def _read_revisions(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("SELECT value FROM meta WHERE name = 'copying'").fetchone():
+            raise UnfinishedCopy(f"{self._path} holds an unfinished copy: swap again, or restore it from a backup")
         self._revisions = dict(connection.execute("SELECT key, revision FROM current"))
         newest = connection.execute("SELECT max(revision) FROM log").fetchone()[0] or 0
         self._oldest = (connection.execute("SELECT value FROM meta WHERE name = 'oldest'").fetchone() or (0,))[0]
         self._committed = self._reserved = max(newest, self._oldest)
 
     def _list(self, prefix: str, at: int, limit: int, after: str) -> Page:
-        revision = at or self._committed
         connection = self._connect()
         try:
             if at and at < self._oldest:
                 raise Compacted(at, self._oldest)
+            connection.execute("BEGIN")  # the records and the newest revision are of one moment
+            revision = at or max(connection.execute("SELECT max(revision) FROM log").fetchone()[0] or 0, self._oldest)
             bounds = (after, prefix, _end(prefix))
-            newest = not at
-            rows = connection.execute(LIST_NEWEST, bounds) if newest else connection.execute(LIST_AT, (at, *bounds))
+            rows = connection.execute(LIST_AT, (at, *bounds)) if at else connection.execute(LIST_NEWEST, bounds)
             found = [self._record(*row) for row in rows]
         finally:
             connection.close()
@@ -238,16 +287,12 @@ class SqliteStore:
         rows = [row for job in jobs for row in _rows(job)]
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows)
-            puts = [(key, revision) for revision, key, value, _, _ in rows if value is not None]
-            connection.executemany("INSERT OR REPLACE INTO current VALUES (?, ?)", puts)
-            gone = [(key, revision) for revision, key, value, _, _ in rows if value is None]
-            connection.executemany("DELETE FROM current WHERE key = ? AND revision < ?", gone)
+            _insert(connection, rows)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back(connection, jobs, str(error))
             return 0
-        events = [StoreEvent(key, value, None, revision) for revision, key, value, _, _ in rows]
+        events = [StoreEvent(key, value, revision) for revision, key, value, _, _ in rows]
         self._loop.call_soon_threadsafe(self._finish, jobs, events)
         return len(rows)
 
@@ -272,6 +317,14 @@ class SqliteStore:
         for job in jobs:
             if not job.done.done():
                 job.done.set_result(None)
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int, str, bytes | None, int, int]]) -> None:
+    connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows)
+    puts = [(key, revision) for revision, key, value, _, _ in rows if value is not None]
+    connection.executemany("INSERT OR REPLACE INTO current VALUES (?, ?)", puts)
+    gone = [(key, revision) for revision, key, value, _, _ in rows if value is None]
+    connection.executemany("DELETE FROM current WHERE key = ? AND revision < ?", gone)
 
 
 def _rows(job: Job) -> list[tuple[int, str, bytes | None, int, int]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
-from moorings_core.ports.store import StoreEvent
+from moorings_core.ports.store import Batches, StoreEvent
 
 BACKLOG_MOST = 100_000
 
@@ -27,14 +27,16 @@ class Followers:
             elif wanted:
                 queue.put_nowait(wanted)
 
-    async def follow(self, prefix: str, missed: Sequence[StoreEvent]) -> AsyncIterator[Sequence[StoreEvent]]:
-        """Yield what was missed, then every batch from now on; ends when the store closes."""
+    async def follow(self, prefix: str, missed: Sequence[StoreEvent]) -> Batches:
+        """Yield what was missed, then every batch from now on, until the last one before the store closed."""
         queue: asyncio.Queue[Sequence[StoreEvent] | None] = asyncio.Queue()
+        if self.closed:
+            queue.put_nowait(None)
         self._queues[queue] = prefix
         try:
             if missed:
                 yield missed
-            while not self.closed and (batch := await queue.get()) is not None:
+            while (batch := await queue.get()) is not None:
                 yield batch
         finally:
             self._queues.pop(queue, None)

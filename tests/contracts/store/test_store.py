@@ -1,7 +1,9 @@
 """What every store promises (moorings_core.ports.store.Store)."""
 
 import asyncio
+import itertools
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -10,16 +12,54 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moorings_core.ports.store import Compacted, DeleteRecord, PreconditionFailed, PutRecord, StoreUnavailable
+from moorings_core.pki.keyring import Keyring
+from moorings_core.ports.store import (
+    Compacted,
+    DeleteRecord,
+    PreconditionFailed,
+    PutRecord,
+    StoreEvent,
+    StoreUnavailable,
+    UnfinishedCopy,
+)
+from moorings_core.store.etcd.connection import EtcdParameters
+from moorings_core.store.etcd.store import EtcdStore
 from moorings_core.store.memory import MemoryStore
+from moorings_core.store.sealed import SealedStore
 from moorings_core.store.sqlite import CorruptStore, SqliteStore
+from tests.etcd_process import Etcd
 
-OPEN = {"memory": MemoryStore.open, "sqlite": SqliteStore.open}
+
+def sealed(inner):
+    """Return how a store is opened under encryption of half of what these tests write."""
+
+    async def opened(path, parameters):
+        return SealedStore(await inner(path, parameters), Keyring.load_or_create(path / "keys.json"), ["a", "k1", "key", "p/"])
+
+    return opened
+
+
+OPEN = {"memory": MemoryStore.open, "sqlite": SqliteStore.open, "etcd": EtcdStore.open}
+OPEN |= {f"{name}, sealed": sealed(inner) for name, inner in OPEN.items()}
+prefixes = itertools.count()
 
 
 @pytest.fixture(params=OPEN)
-async def store(request, tmp_path):
-    store = await OPEN[request.param](tmp_path, {})
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def parameters(name, request):
+    """What a store of this name is opened with; each test has a prefix of its own in etcd."""
+    if not name.startswith("etcd"):
+        return {}
+    return {"endpoints": [request.getfixturevalue("etcd").endpoint], "prefix": f"test-{next(prefixes)}"}
+
+
+@pytest.fixture
+async def store(name, parameters, tmp_path):
+    store = await OPEN[name](tmp_path, parameters)
     yield store
     await store.close()
 
@@ -46,7 +86,9 @@ async def test_a_put_is_read_back_with_its_revision(store):
 
 async def test_revisions_grow_by_operation(store):
     first = await store.commit([PutRecord("a", b"1"), PutRecord("b", b"2")])
-    second = await store.commit([DeleteRecord("a"), PutRecord("a", b"3")])
+    second = await store.commit([DeleteRecord("a"), PutRecord("b", b"3"), DeleteRecord("none"), PutRecord("c", b"4")])
+    assert second[2] == 0
+    second = [revision for revision in second if revision]
     assert list(first) + list(second) == sorted({*first, *second})
 
 
@@ -104,15 +146,55 @@ async def test_a_watch_continues_where_it_is_told_without_gap_or_double(store):
 
 
 async def test_compaction_ends_old_history_only(store):
-    for n in range(5):
-        await store.commit([PutRecord("a", str(n).encode())])
-    await store.compact(store.revision - 1)
+    revisions = [(await store.commit([PutRecord("a", str(n).encode())]))[0] for n in range(5)]
+    await store.compact(revisions[-2])
     with pytest.raises(Compacted):
-        await first_batches(store, "", 1, 1)
+        await first_batches(store, "", revisions[0] - 1, 1)
     with pytest.raises(Compacted):
-        await store.list("", at=1)
+        await store.list("", at=revisions[0])
     assert (await store.get("a")).value == b"4"
-    assert [e.value for e in await first_batches(store, "", store.revision - 1, 1)] == [b"4"]
+    assert [e.value for e in await first_batches(store, "", revisions[-2], 1)] == [b"4"]
+
+
+async def test_the_latest_revision_contains_what_was_acknowledged(store):
+    (revision,) = await store.commit([PutRecord("a", b"1")])
+    assert await store.latest() >= revision
+
+
+async def test_a_commit_as_big_as_allowed_is_one_commit(store):
+    most = min(store.most, 2000)
+    revisions = await store.commit([PutRecord(f"n/{n:04}", b"v") for n in range(most)])
+    assert len({*revisions}) == most
+    page = await store.list("n/")
+    assert [r.revision for r in page.records] == list(revisions)
+    with pytest.raises(PreconditionFailed):
+        await store.commit([*(PutRecord(f"n/{n:04}", b"w") for n in range(most - 1)), PutRecord("late", b"x", expect=5)])
+    assert {r.value for r in (await store.list("n/")).records} == {b"v"}
+
+
+async def test_a_copy_keeps_revisions_and_goes_on_after_them(store, name, parameters, tmp_path):
+    changes = [StoreEvent("a/1", b"one", 7), StoreEvent("a/2", b"two", 9), StoreEvent("a/3", b"three", 12)]
+    await store.receive(changes)
+    await store.receive([StoreEvent("a/2", b"zwei", 15), StoreEvent("a/3", None, 16)])
+    if not name.startswith("memory"):
+        with pytest.raises(UnfinishedCopy):
+            await OPEN[name](tmp_path, parameters)
+    await store.continue_from(20)
+    assert list((await store.list("")).records) == [("a/1", b"one", 7), ("a/2", b"zwei", 15)]
+    with pytest.raises(Compacted):
+        await first_batches(store, "", 15, 1)
+    with pytest.raises(PreconditionFailed) as caught:
+        await store.commit([PutRecord("a/1", b"uno", expect=6)])
+    assert caught.value.have == 7
+    following = asyncio.create_task(first_batches(store, "", 20, 2))
+    first, second = [*await store.commit([PutRecord("a/1", b"uno", expect=7)]), *await store.commit([DeleteRecord("a/2", expect=15)])]
+    assert 20 < first < second
+    assert await following == [("a/1", b"uno", first), ("a/2", None, second)]
+    if not name.startswith("memory"):
+        await store.close()
+        again = await OPEN[name](tmp_path, parameters)
+        assert list((await again.list("")).records) == [("a/1", b"uno", first)]
+        await again.close()
 
 
 async def test_close_ends_watches_and_refuses_writes(store):
@@ -234,3 +316,128 @@ asyncio.run(main())
             await store.close()
         finally:
             subprocess.run(["umount", str(room)], check=True)
+
+
+class TestEtcd:
+    """What only a store that others share has to promise."""
+
+    @pytest.fixture
+    def etcd(self, tmp_path):
+        etcd = Etcd(tmp_path)
+        etcd.start()
+        yield etcd
+        etcd.stop()
+
+    async def test_two_servers_see_one_order_with_the_same_revisions(self, etcd, tmp_path):
+        one, two = [await EtcdStore.open(tmp_path, {"endpoints": etcd.endpoint}) for _ in range(2)]
+        after = one.revision
+        seen = [asyncio.create_task(first_batches(store, "", after, 150)) for store in (one, two)]
+
+        async def writer(store, name):
+            for n in range(25):
+                await store.commit([PutRecord(f"{name}/{n}", b"v"), PutRecord(f"{name}/gone", b"v"), PutRecord(f"{name}/{n}b", b"v")])
+
+        await asyncio.gather(*(writer(store, name) for store, name in ((one, "a"), (two, "b"))))
+        first, second = await asyncio.gather(*seen)
+        assert first == second
+        assert [e.revision for e in first] == sorted({e.revision for e in first})
+        listed = {r.key: r.revision for r in (await two.list("")).records}
+        assert listed == {e.key: e.revision for e in first}
+        await one.close()
+        await two.close()
+
+    async def test_a_follower_of_one_server_reaches_what_another_server_wrote(self, etcd, tmp_path):
+        one, two = [await EtcdStore.open(tmp_path, {"endpoints": etcd.endpoint}) for _ in range(2)]
+        reached = asyncio.Event()
+
+        async def follow(wanted):
+            async for batch in one.watch("", one.revision):
+                if batch[-1].revision >= wanted:
+                    reached.set()
+
+        await two.commit([PutRecord("a", b"1")])
+        other = await EtcdStore.open(tmp_path, {"endpoints": etcd.endpoint, "prefix": "somebody-else"})
+        await other.commit([PutRecord("a", b"1")])
+        following = asyncio.create_task(follow(await one.latest()))
+        async with asyncio.timeout(10):
+            while not reached.is_set():
+                await one.latest()
+                await asyncio.sleep(0.05)
+        following.cancel()
+        for store in (one, two, other):
+            await store.close()
+
+    async def test_concurrent_commits_share_transactions_and_losers_lose_alone(self, etcd, tmp_path):
+        store = await EtcdStore.open(tmp_path, {"endpoints": etcd.endpoint})
+        (base,) = await store.commit([PutRecord("contended", b"0")])
+
+        async def attempt(n):
+            try:
+                await store.commit([PutRecord(f"own/{n}", b"v", expect=0), PutRecord("contended", b"1", expect=base)])
+            except PreconditionFailed as error:
+                return error.index, error.key
+            return None
+
+        async def alone(n):
+            return await store.commit([PutRecord(f"alone/{n}", b"v", expect=0)])
+
+        won, revisions = await asyncio.gather(asyncio.gather(*map(attempt, range(20))), asyncio.gather(*map(alone, range(200))))
+        assert won.count(None) == 1
+        assert {*won} == {None, (1, "contended")}
+        assert len((await store.list("own/")).records) == 1
+        assert len({revision for (revision,) in revisions}) == 200
+        assert len({store.numbers.back(revision) for (revision,) in revisions}) < 100, "many commits to a transaction"
+        await store.close()
+
+    async def test_killed_and_started_again_it_is_followed_without_a_gap(self, etcd, tmp_path):
+        store = await EtcdStore.open(tmp_path, {"endpoints": etcd.endpoint})
+        following = asyncio.create_task(first_batches(store, "", store.revision, 30))
+        acknowledged = []
+        for n in range(20):
+            acknowledged += await store.commit([PutRecord(f"a/{n}", b"v")])
+        await asyncio.to_thread(etcd.stop, kill=True)
+        with pytest.raises(StoreUnavailable, match="etcd"):
+            await store.commit([PutRecord("while-away", b"v")])
+        with pytest.raises(StoreUnavailable):
+            await store.latest()
+        await asyncio.to_thread(etcd.start)
+        for n in range(20, 30):
+            acknowledged += await self._when_back(store, PutRecord(f"a/{n}", b"v"))
+        seen = await following
+        assert [e.revision for e in seen] == acknowledged[:30]
+        await store.close()
+
+    @staticmethod
+    async def _when_back(store, operation):
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    return await store.commit([operation])
+                except StoreUnavailable:
+                    await asyncio.sleep(0.05)
+
+    async def test_a_full_etcd_refuses_writes_with_its_reason_and_keeps_reads(self, tmp_path):
+        etcd = Etcd(tmp_path, "--quota-backend-bytes", str(4 << 20))
+        etcd.start()
+        store = await EtcdStore.open(tmp_path, {"endpoints": etcd.endpoint})
+        await store.commit([PutRecord("kept", b"1")])
+        with pytest.raises(StoreUnavailable, match="space"):
+            for n in range(200):
+                await store.commit([PutRecord(f"big/{n}", os.urandom(200_000))])
+        assert (await store.get("kept")).value == b"1"
+        await store.close()
+        etcd.stop()
+
+    @pytest.mark.parametrize(
+        ("parameters", "complaint"),
+        [
+            ({"endpoint": "x"}, "endpoint: etcd has no such parameter"),
+            ({"endpoints": ["ftp://x"]}, "'ftp://x' is no URL"),
+            ({"endpoints": ["http://a:1", "https://b:1"]}, "all must be http, or all https"),
+            ({"endpoints": "https://a:1", "ca": "/nowhere/ca"}, "no file /nowhere/ca"),
+            ({"transaction": 0}, "a number from 1 to 1000"),
+        ],
+    )
+    async def test_wrong_parameters_are_named(self, parameters, complaint, tmp_path):
+        with pytest.raises(EtcdParameters, match=re.escape(complaint)):
+            await EtcdStore.open(tmp_path, parameters)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from moorings_core.agent.environment import MissingSource, field_value, resource_value
 from moorings_core.ports.objects import Object
 
+from . import trust
 from .atomic import File
 
 Raw = Callable[[str, str], Mapping[str, bytes] | None]
-"""raw("ConfigMap" | "Secret", name) -> its data, or None"""
+"""raw("ConfigMap" | "Secret", name) -> its data, or None; raw("ClusterTrustBundle", its key) -> {"": the anchors}, or None"""
 Token = Callable[[Object], str]
 """token(serviceAccountToken source) -> a token that is good for now"""
 
@@ -56,7 +57,17 @@ def _projected(source: Object, pod: Object, mode: int, raw: Raw, token: Token, a
     if source.get("serviceAccountToken"):
         wanted = source["serviceAccountToken"]
         return {wanted["path"]: File(token(wanted).encode(), mode)}
+    if source.get("clusterTrustBundle"):
+        return _anchors(source["clusterTrustBundle"], mode, raw)
     raise MissingSource(f"projected volume source {sorted(source)} is not supported")
+
+
+def _anchors(source: Object, mode: int, raw: Raw) -> dict[str, File]:
+    found = raw(trust.KIND, trust.key(source))
+    if found is None and not source.get("optional"):
+        what = f'named "{source["name"]}"' if source.get("name") else f'of signer "{source.get("signerName")}"'
+        raise MissingSource(f"no trust bundle {what} found")
+    return {source["path"]: File((found or {"": b""})[""], mode)}
 
 
 def _entries(kind: str, name: str, source: Object, mode: int, raw: Raw) -> dict[str, File]:

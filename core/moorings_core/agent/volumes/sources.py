@@ -13,6 +13,7 @@ from moorings_core.ports.client import Client
 from moorings_core.ports.errors import NotFound
 from moorings_core.ports.objects import Object
 
+from . import trust
 from .payload import config_map_data, secret_data
 
 RENEW_AT = 0.8
@@ -42,7 +43,7 @@ class Sources:
         if known is not None and known[0] >= oldest:
             return known[1]
         try:
-            found = await self._client.get(RESOURCES[kind], name, namespace)
+            found = await (trust.fetch(self._client, name) if kind == trust.KIND else self._client.get(RESOURCES[kind], name, namespace))
         except NotFound:
             found = None
         self._known[kind, namespace, name] = (asked, found)
@@ -84,10 +85,12 @@ class Snapshot:
         self._objects, self._tokens = objects, tokens
 
     def raw(self, kind: str, name: str) -> dict[str, bytes] | None:
-        """Return the data of a ConfigMap or Secret, or None."""
+        """Return the data of a ConfigMap or Secret, the anchors of a trust bundle under "", or None."""
         found = self._objects.get((kind, name))
         if found is None:
             return None
+        if kind == trust.KIND:
+            return {"": found["anchors"].encode()}
         return config_map_data(found) if kind == "ConfigMap" else secret_data(found)
 
     def text(self, kind: str, name: str) -> dict[str, str] | None:
@@ -123,6 +126,8 @@ def _references(pod: Object) -> list[tuple[str, str]]:
                 found["ConfigMap", source["configMap"]["name"]] = None
             if source.get("secret"):
                 found["Secret", source["secret"]["name"]] = None
+            if source.get("clusterTrustBundle"):
+                found[trust.KIND, trust.key(source["clusterTrustBundle"])] = None
     for container in containers_of(pod):
         for reference in container.get("envFrom") or ():
             for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):

@@ -72,7 +72,7 @@ class Aggregator:
         place = self._place(service)
         headers = dict(remote_headers(user))
         request.headers = {k: v for k, v in request.headers.items() if not k.startswith("x-remote-")}
-        endpoint = Endpoint(place.host, place.port, place.tls() if place.tls else None, place.server_name)
+        endpoint = Endpoint(place.host, place.port, place.tls() if place.tls else None, place.server_name, place.dial)
         return await relay.relay(endpoint, request.target, request, headers)
 
     async def document(self, service: Object, path: str) -> Any:
@@ -227,7 +227,7 @@ class Aggregator:
         reference = spec["service"]
         address = self._dialer.service(reference["namespace"], reference["name"], reference.get("port", 443))
         context = self._context(spec.get("caBundle", ""), bool(spec.get("insecureSkipTLSVerify")))
-        return Place(address.host, address.port, lambda: context, address.server_name)
+        return Place(address.host, address.port, lambda: context, address.server_name, address.dial)
 
     def _context(self, bundle: str, anyone: bool) -> ssl.SSLContext:
         found = self._contexts.get((bundle, anyone))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
@@ -49,19 +49,28 @@ Takeover = Callable[[asyncio.Transport, bytes], Awaitable[None]]
 
 @dataclass(slots=True)
 class Request:
-    """A request with its whole body. headers are in lower case, the last of a repeated one counts."""
+    """A request with its whole body. headers are in lower case, the last of a repeated one counts; `repeated` has all of those.
+
+    remote: the address that it comes from.
+    """
 
     method: str
     target: str
     headers: dict[str, str]
     body: bytes
     peer: Peer
+    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    remote: str = ""
     _query: dict[str, str] | None = None
 
     @property
     def path(self) -> str:
         """The path, percent-decoded."""
         return unquote(self.target.partition("?")[0])
+
+    def values(self, name: str) -> Sequence[str]:
+        """Return all values of a header, in their order."""
+        return self.repeated.get(name) or ([self.headers[name]] if name in self.headers else [])
 
     @property
     def query(self) -> dict[str, str]:

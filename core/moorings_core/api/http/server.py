@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._peer: Peer = {}
+        self._remote = ""
         self._writable = asyncio.Event()
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH)
         self._peer = _subject(transport.get_extra_info("peercert"))
+        self._remote = str((transport.get_extra_info("peername") or ("",))[0])
         self._connections.add(self)
         self._arm(IDLE_SECONDS)
 
@@ -90,7 +92,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Parser: one header."""
         self._count(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in self._headers:
+            self._repeated.setdefault(key, [self._headers[key]]).append(text)
+        self._headers[key] = text
 
     def on_headers_complete(self) -> None:
         """Parser: the head is whole."""
@@ -112,7 +117,9 @@ class Connection(asyncio.Protocol):
             return
         self._disarm()
         method = self._parser.get_method().decode()
-        request = Request(method, self._target.decode("latin-1"), self._headers, bytes(self._body), self._peer)
+        request = Request(
+            method, self._target.decode("latin-1"), self._headers, bytes(self._body), self._peer, self._repeated, self._remote
+        )
         keep = self._parser.should_keep_alive()
         self._task = asyncio.get_running_loop().create_task(self._answer(request, keep))
 
@@ -184,6 +191,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._target = b""
         self._headers: dict[str, str] = {}
+        self._repeated: dict[str, list[str]] = {}
         self._body = bytearray()
         self._head_size = 0
         self._refused = False

@@ -41,11 +41,15 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something caches can't be trusted with: a live read of an object, or of a collection when name is ""."""
+    """Something caches can't be trusted with: a live read of an object, or of a collection when name is "".
+
+    Of a collection the answer has 500 objects at most, or with `whole` all.
+    """
 
     resource: Resource
     namespace: str
     name: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

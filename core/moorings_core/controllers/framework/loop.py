@@ -150,7 +150,7 @@ class Loop:
         try:
             if question.name:
                 return await self._client.get(question.resource, question.name, question.namespace)
-            return await self._client.list(question.resource, question.namespace, limit=500)
+            return await self._client.list(question.resource, question.namespace, limit=0 if question.whole else 500)
         except ApiError as error:
             return error
 

@@ -32,8 +32,12 @@ class Connection:
         self.port: int = sock.getsockname()[0]
 
     def close(self) -> None:
-        """Close the socket; what was committed stays."""
-        self._socket.close()
+        """Close the socket once the call under way in another thread is over; what was committed stays.
+
+        Closed under a thread, its number could be a new socket's by the time that the thread asks the kernel.
+        """
+        with self._lock:
+            self._socket.close()
 
     def commit(self, batch: Batch, generation: int | None = None) -> None:
         """Send the transaction in one message and read its verdict. Raises BatchError (nothing took effect), OSError.
@@ -193,8 +197,12 @@ def connect(netns: str | None = None) -> Connection:
         return sock
 
     sock = call_in(netns, open_socket)
-    sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
-    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    sock.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-    sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-    return Connection(sock)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        sock.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        return Connection(sock)
+    except OSError:
+        sock.close()
+        raise
