@@ -19,6 +19,7 @@ from .context import ANONYMOUS, User
 from .http.message import Request
 
 AUTHENTICATED = "system:authenticated"
+MOST_KEPT = 4096
 WEBSOCKET_TOKEN = "base64url.bearer.authorization.k8s.io."
 
 
@@ -34,12 +35,13 @@ class Authenticator:
 
     def __init__(self, cache: Cache, accounts: Accounts, static: Mapping[str, User], issuers: Sequence[Issuer] = ()) -> None:
         self._cache, self._accounts, self._static, self._issuers = cache, accounts, static, issuers
+        self._by_certificate: dict[tuple[str, tuple[str, ...]], User] = {}
 
     async def user(self, request: Request) -> User:
         """Return the caller, ANONYMOUS without credentials. Raises Unauthorized for bad ones."""
         names = request.peer.get("commonName", ())
         if names:
-            return User(names[0], (*request.peer.get("organizationName", ()), AUTHENTICATED))
+            return self._certified(names[0], request.peer.get("organizationName", ()))
         token = _bearer(request)
         if not token:
             return ANONYMOUS
@@ -47,6 +49,14 @@ class Authenticator:
             return (await self.by_token(token)).user
         except Rejected:
             raise Unauthorized("Unauthorized") from None
+
+    def _certified(self, name: str, groups: tuple[str, ...]) -> User:
+        known = self._by_certificate.get((name, groups))
+        if known is None:
+            if len(self._by_certificate) >= MOST_KEPT:
+                self._by_certificate.clear()
+            known = self._by_certificate[name, groups] = User(name, (*groups, AUTHENTICATED))
+        return known
 
     async def by_token(self, token: str, audiences: Sequence[str] = ()) -> Known:
         """Return whose token it is, for the API's own audiences where none are given. Raises Rejected with the reason."""

@@ -151,3 +151,12 @@ def test_a_full_disk_loses_events_and_no_request_and_is_told(own_server, small_d
 
     own_server.wait_for("what came after is there, and every line is whole", after)
     own_server.stop()
+
+
+def test_it_says_what_admission_had_to_say_of_a_request(own_server):
+    own_server.start()
+    own_server.kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce=privileged")
+    own_server.kubectl("create", "serviceaccount", "default", check=False)
+    own_server.kubectl("run", "one", "--image=example.org/x")
+    (made,) = own_server.wait_for("the pod is recorded", lambda: about(own_server, resource="pods", name="one"))
+    assert made["annotations"]["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest"

@@ -80,7 +80,7 @@ def test_an_agent_writes_what_is_of_its_node_and_nothing_else(agent, lab, namesp
     more = pod("here", HERE) | {"metadata": {"name": "more"}}
     assert "can only create mirror pods" in agent("create", "-f", "-", stdin=yaml.safe_dump(more))
     assert "cannot create resource" in agent("create", "deployment", "x", f"--image={IMAGE}")
-    assert "Forbidden" in agent("create", "rolebinding", "x", "--clusterrole=cluster-admin", f"--user=system:node:{HERE}")
+    assert "cannot create resource" in agent("create", "rolebinding", "x", "--clusterrole=cluster-admin", f"--user=system:node:{HERE}")
 
 
 def test_an_agent_gets_tokens_for_pods_on_its_node_alone(agent, lab, namespace):

@@ -18,9 +18,12 @@ NO_FIELDS = FieldSelector()
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attributes:
-    """A request as authorizers see it; path is set for what is no resource. plural may hold no subresource."""
+    """A request as authorizers see it; path is set for what is no resource. plural may hold no subresource.
+
+    Nobody changes one; it is not frozen because every request makes one, and to make a frozen one takes three times as long.
+    """
 
     user: User
     verb: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import functools
+import time
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ import orjson
 from moorings_core.api import codec
 from moorings_core.api.context import Context, User
 from moorings_core.api.http.message import Request
+from moorings_core.api.paths import Target
 from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Object
 
@@ -26,8 +28,9 @@ def line(entry: Entry) -> bytes:
 
 
 def event(entry: Entry) -> Object:
-    """Return the event of an entry."""
+    """Return the event of an entry; parts of it are JSON already."""
     trail, request = entry.trail, entry.trail.request
+    answer = _json(entry.body) if entry.body else None
     made: Object = {
         "kind": "Event",
         "apiVersion": "audit.k8s.io/v1",
@@ -40,27 +43,27 @@ def event(entry: Entry) -> Object:
     }
     if trail.acting is not None:
         made["impersonatedUser"] = _user(trail.acting)
-    made["sourceIPs"] = _sources(request)
+    made["sourceIPs"] = _sources(request) if "x-forwarded-for" in request.headers else [request.remote]
     if agent := request.headers.get("user-agent"):
         made["userAgent"] = agent
-    answer = _json(entry.body) if entry.body else None
     if trail.target is not None:
-        made["objectRef"] = _reference(trail, answer)
+        made["objectRef"] = _reference(trail, trail.target, answer)
     if entry.status:
-        made["responseStatus"] = _status(entry.status, answer)
-    made |= _content(entry, answer)
+        made["responseStatus"] = {"metadata": {}, "code": entry.status} if answer is None else _status(entry.status, answer)
+    if trail.wanted.level != METADATA and entry.stage != "RequestReceived":
+        made |= _content(entry, answer)
     made["requestReceivedTimestamp"], made["stageTimestamp"] = _moment(trail.received), _moment(entry.at)
     if trail.decision is not None:
         decision = "allow" if trail.decision.allowed else "forbid"
-        made["annotations"] = {"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": trail.decision.reason}
+        authorization = {"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": trail.decision.reason}
+        made["annotations"] = {**authorization, **trail.annotations}
     return made
 
 
 def _content(entry: Entry, answer: Any) -> Object:
     """Return the bodies that the level asks for, and that the request has by this stage."""
-    wanted, request, found = entry.trail.wanted, entry.trail.request, {}
-    if wanted.level == METADATA or entry.stage == "RequestReceived":
-        return {}
+    wanted, request = entry.trail.wanted, entry.trail.request
+    found: Object = {}
     if request.body and request.method in BODY_METHODS:
         found["requestObject"] = _pruned(_decoded(entry.trail), wanted.managed_fields)
     if wanted.level > REQUEST and answer is not None:
@@ -89,20 +92,21 @@ def _pruned(body: Any, managed_fields: bool) -> Any:
     return pruned
 
 
-def _reference(trail: Trail, answer: Any) -> Object:
-    asked, target = trail.asked, trail.target
-    metadata = answer.get("metadata") if isinstance(answer, dict) and answer.get("kind") != "Status" else None
-    made = {
-        "resource": asked.plural,
-        "namespace": asked.namespace,
-        "name": asked.name or trail.made or (metadata or {}).get("name", ""),
-        "uid": (metadata or {}).get("uid", ""),
-        "apiGroup": asked.group,
-        "apiVersion": target.version if target else "",
-        "resourceVersion": (metadata or {}).get("resourceVersion", ""),
-        "subresource": asked.subresource,
-    }
-    return {key: value for key, value in made.items() if value}
+def _reference(trail: Trail, target: Target, answer: Any) -> Object:
+    asked = trail.asked
+    made = {"resource": asked.plural, "apiVersion": target.version}
+    if asked.namespace:
+        made["namespace"] = asked.namespace
+    if name := asked.name or trail.made:
+        made["name"] = name
+    if asked.group:
+        made["apiGroup"] = asked.group
+    if asked.subresource:
+        made["subresource"] = asked.subresource
+    if isinstance(answer, dict) and answer.get("kind") != "Status":
+        metadata = answer.get("metadata") or {}
+        made |= {field: metadata[field] for field in ("name", "uid", "resourceVersion") if metadata.get(field)}
+    return made
 
 
 def _status(code: int, answer: Any) -> Object:
@@ -112,13 +116,18 @@ def _status(code: int, answer: Any) -> Object:
     return status
 
 
-def _user(user: User) -> Object:
-    made: Object = {"username": user.name}
-    if user.uid:
-        made["uid"] = user.uid
-    if user.groups:
-        made["groups"] = list(user.groups)
-    return made | ({"extra": {key: list(values) for key, values in user.extra.items()}} if user.extra else {})
+def _user(user: User) -> orjson.Fragment:
+    """Return a user as JSON; those without anything of their own are few, and are made once."""
+    if user.extra:
+        shown = {"username": user.name, "groups": list(user.groups), "extra": {key: list(values) for key, values in user.extra.items()}}
+        return orjson.Fragment(orjson.dumps(shown | ({"uid": user.uid} if user.uid else {})))
+    return _plain_user(user.name, user.uid, user.groups)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_user(name: str, uid: str, groups: tuple[str, ...]) -> orjson.Fragment:
+    made: Object = {"username": name} | ({"uid": uid} if uid else {}) | ({"groups": list(groups)} if groups else {})
+    return orjson.Fragment(orjson.dumps(made))
 
 
 def _sources(request: Request) -> list[str]:
@@ -133,5 +142,10 @@ def _json(body: bytes) -> Any:
         return None
 
 
+@functools.lru_cache(maxsize=16)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
 def _moment(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1e6):06d}Z"

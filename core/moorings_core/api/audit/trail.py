@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from moorings_core.api.access.attributes import Attributes, Decision
 from moorings_core.api.context import User
@@ -16,10 +18,11 @@ from moorings_core.api.paths import Target
 from .policy import REQUEST, Wanted
 
 HEADER, ID_MOST = "audit-id", 64
+_PROCESS = str(uuid.uuid4())[:24]
+_numbers = itertools.count(random.getrandbits(40))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One stage of one request, ready to be written down by another thread. status 0: not known yet."""
 
     trail: Trail
@@ -46,11 +49,13 @@ class Trail:
     acting: User | None = None
     decision: Decision | None = None
     made: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """What admission has to say of the request"""
 
     def begin(self) -> None:
         """Note the arrival."""
         self.received = time.time()
-        self.id = self.request.headers.get(HEADER, "")[:ID_MOST] or str(uuid.UUID(int=random.getrandbits(128), version=4))
+        self.id = self.request.headers.get(HEADER, "")[:ID_MOST] or _new_id()
         self._note("RequestReceived", 0)
 
     def answered(self, response: Response) -> None:
@@ -88,3 +93,8 @@ class Trail:
         if stage in self.wanted.stages:
             kept = body if self.wanted.level > REQUEST or status >= 400 else b""
             self.put(Entry(self, stage, time.time(), status, kept))
+
+
+def _new_id() -> str:
+    """Return an id that looks like a UUID: random for this process, then counted, which takes a tenth of the time."""
+    return f"{_PROCESS}{next(_numbers):012x}"

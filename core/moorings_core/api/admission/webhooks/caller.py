@@ -78,10 +78,10 @@ class Caller:
         if place.service is None:
             return await Connection.open(Endpoint(place.host, place.port, lambda: tls))
         try:
-            host, port, server_name = self._dialer.service(place.service.namespace, place.service.name, place.port)
+            found = self._dialer.service(place.service.namespace, place.service.name, place.port)
         except ServiceUnavailable as error:
             raise CallFailed(f'failed to call webhook: Post "{place.url}": {error}') from error
-        return await Connection.open(Endpoint(host, port, lambda: tls, server_name))
+        return await Connection.open(Endpoint(found.host, found.port, lambda: tls, found.server_name, found.dial))
 
     async def _post(self, connection: Connection, place: Place, bundle: str, target: str, body: bytes) -> bytes:
         headers = {"Host": f"{place.host}:{place.port}", **HEADERS}
