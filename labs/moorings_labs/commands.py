@@ -180,6 +180,30 @@ def swap_network_command(backend: str, name: str, kubeconfig_file: Path | None, 
     click.echo(f"network is {backend} on all nodes after {seconds:.2f} s")
 
 
+@swap.command("store")
+@click.argument("backend")
+@NAME
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="of the new store, as in the cluster file")
+@click.option("--kubeconfig", "kubeconfig_file", type=PATH, help="of a cluster that is no lab")
+@click.option("--timeout", default=120.0, show_default=True)
+def swap_store_command(backend: str, name: str, given: tuple[str, ...], kubeconfig_file: Path | None, timeout: float) -> None:
+    """Keep the objects elsewhere, without losing a write or a watch.
+
+    Example: moorings swap store etcd -p endpoints=http://10.0.0.5:2379
+    """
+    import yaml
+
+    from . import engine
+    from .exchange import swap_store
+
+    if wrong := [text for text in given if "=" not in text]:
+        raise click.UsageError(f"--parameter {wrong[0]}: expected NAME=VALUE")
+    path = kubeconfig_file or engine.find(name).layout.kubeconfig
+    parameters = {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in given)}
+    seconds = _run(swap_store(path, backend, parameters, timeout))
+    click.echo(f"the store is {backend} after {seconds:.2f} s")
+
+
 @click.command("doctor")
 @OUTPUT
 def doctor_command(output: str) -> None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from moorings_core.client.http import HttpClient
 from moorings_core.client.resources import CONFIG_MAPS, NODES
-from moorings_core.config import load_text, with_backend
+from moorings_core.config import load_text, with_backend, with_store
 from moorings_core.ports.errors import MooringsError
 from moorings_core.ports.objects import Object
 
 FILE, NAME, NAMESPACE = "cluster.yaml", "moorings", "kube-system"
 SENDS, ACCEPTS, ERROR = "moorings.dev/network-sends", "moorings.dev/network-accepts", "moorings.dev/network-error"
+STORE, STORE_ERROR = "moorings.dev/store", "moorings.dev/store-error"
 POLL_SECONDS = 0.1
 
 
 class SwapRefused(MooringsError):
-    """A node cannot do what was asked; everything is as before."""
+    """What was asked cannot be done; everything is as before."""
 
 
 class SwapTimeout(MooringsError):
-    """Not every node followed in time; everything is as before."""
+    """Not everybody followed in time; everything is as before."""
 
     exit_code = 3
 
@@ -49,6 +52,39 @@ async def swap_network(kubeconfig: Path, backend: str, timeout: float) -> float:
     finally:
         await client.close()
     return time.monotonic() - started
+
+
+async def swap_store(kubeconfig: Path, backend: str, parameters: Mapping[str, object], timeout: float) -> float:
+    """Choose a store and return the seconds it took. Raises UnknownBackend, SwapRefused, SwapTimeout."""
+    client = HttpClient.from_kubeconfig(kubeconfig)
+    started = time.monotonic()
+    try:
+        before = (await client.get(CONFIG_MAPS, NAME, NAMESPACE))["data"][FILE]
+        after = with_store(before, backend, parameters)
+        wanted = load_text(after, "cluster.yaml").server.store
+        try:
+            async with asyncio.timeout(timeout):
+                await _write(client, after)
+                await _stored(client, {"backend": wanted.backend, "parameters": dict(wanted.parameters)})
+        except SwapRefused:
+            await _write(client, before)
+            raise
+        except TimeoutError:
+            await _write(client, before)
+            raise SwapTimeout(f"the server does not use {backend} after {timeout:g}s; the choice was taken back") from None
+    finally:
+        await client.close()
+    return time.monotonic() - started
+
+
+async def _stored(client: HttpClient, wanted: Object) -> None:
+    while True:
+        annotations = (await client.get(CONFIG_MAPS, NAME, NAMESPACE))["metadata"].get("annotations") or {}
+        if json.loads(annotations.get(STORE, "{}")) == wanted:
+            return
+        if annotations.get(STORE_ERROR):
+            raise SwapRefused(f"{annotations[STORE_ERROR]}; the choice was taken back")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _write(client: HttpClient, text: str) -> None:

@@ -17,6 +17,7 @@ from .cases import cases
 from .compare import differences
 from .custom import custom
 from .more import more
+from .policies import policies
 from .rich import rich
 from .webhooks import webhooks
 
@@ -36,7 +37,7 @@ def main() -> None:
         try:
             ours = peers.moorings(Path(directory) / "moorings")
             only_custom = words.startswith(("custom:", "definitions:"))
-            everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks()]
+            everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks(), *policies()]
             for name, requests in [*custom()] if only_custom else everything:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from moorings_core import websocket
 from moorings_core.api.http.message import Request, Response, Takeover
 from moorings_core.api.http.server import HttpServer
 from moorings_core.log import get_logger
@@ -21,7 +22,8 @@ from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import Runtime, RuntimeFailure
 
 from .pods import PodManager
-from .streams import logs, pipe, websocket
+from .streams import logs, pipe
+from .streams.forward import FORWARD, ForwardSession, ports_of
 from .streams.remote import PLAIN, PROTOCOLS, Channels, RemoteSession, dial_spdy
 
 log = get_logger(__name__)
@@ -97,6 +99,9 @@ class AgentServer:
         url = await self._runtime.port_forward_url(await self._pods.sandbox_id(pod), ())
         if request.headers.get("upgrade", "").lower() != "websocket":
             return await _spdy(request, url, PORT_FORWARD)
+        if _chosen(request, (TUNNEL, FORWARD)) != TUNNEL:
+            session = ForwardSession(url, ports_of(request.target.partition("?")[2]))
+            return _websocket(request, (FORWARD,), _Taken(session.run))
         runtime = await dial_spdy(url, PORT_FORWARD)
 
         async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -9,6 +9,8 @@ from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import AlreadyExists
 from moorings_core.ports.objects import Object, Resource
 
+from .flowcontrol import born as flows
+
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -24,6 +26,7 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
     cluster_file = _object("v1", "ConfigMap", "moorings", "kube-system") | {"data": {"cluster.yaml": text}}
     made.append((Resource(*_CORE, "configmaps", "ConfigMap", True), cluster_file))
     made += _kubernetes_service(config, address, port)
+    made += flows.objects()
     for storage in config.storage:
         resource = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", False)
         made.append((resource, _storage_class(storage.name, storage.backend, storage.default, dict(storage.parameters))))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ def decode(request: Request, context: Context, wanted: str = "") -> Object:
         except protobuf.ProtobufError as error:
             raise BadRequest(str(error)) from error
     if kind == "application/yaml":
-        return _object(_yaml(request.body))
+        return _object(_yaml(request.body, context))
     if kind != JSON:
         raise UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {BODIES}")
     try:
@@ -84,7 +84,7 @@ def decode_patch(request: Request, context: Context) -> tuple[Any, PatchType]:
     if kind is None:
         raise UnsupportedMediaType("415: Unsupported Media Type", details={})
     try:
-        return (_yaml(request.body) if kind == "apply" else _json(request.body, context)), kind
+        return (_yaml(request.body, context) if kind == "apply" else _json(request.body, context)), kind
     except orjson.JSONDecodeError as error:
         raise BadRequest(INVALID_PATCH if kind == "merge" else f"json parse error: {_words(error)}") from error
 
@@ -185,7 +185,7 @@ def _object(value: Any) -> Object:
 def _json(body: bytes, context: Context) -> Any:
     value = orjson.loads(body)
     if context.options.field_validation != "Ignore" and _key_count(value) != body.count(b'":'):
-        _duplicates(body, value, context)
+        _duplicates(body, context)
     return value
 
 
@@ -210,30 +210,50 @@ def _key_count(value: Any) -> int:
     return sum(_key_count(v) for v in value if isinstance(v, dict | list)) if isinstance(value, list) else 0
 
 
-def _duplicates(body: bytes, value: Any, context: Context) -> None:
+def _duplicates(body: bytes, context: Context) -> None:
     """Complain about keys that stand twice in one object: the decoder above silently keeps the last."""
-    found: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> None:
-        seen: set[str] = set()
-        for name, _ in items:
-            if name in seen:
-                found.append(name)
-            seen.add(name)
-
-    json.loads(body, object_pairs_hook=pairs)
-    if not found:
-        return
-    texts = [f'duplicate field "{name}"' for name in found]
+    texts = [f'duplicate field "{path}"' for path in _doubles(json.loads(body, object_pairs_hook=_Pairs), "")]
     if context.options.field_validation == "Strict":
-        kind, version = (str(value.get(f, "")) if isinstance(value, dict) else "" for f in ("kind", "apiVersion"))
-        about = f'{kind} in version "{version.rpartition("/")[2]}" cannot be handled as a {kind}: ' if kind else ""
-        raise BadRequest(f"{about}strict decoding error: {', '.join(texts)}")
-    context.warnings.extend(texts)
+        context.duplicates.extend(dict.fromkeys(texts))
+    else:
+        context.warnings.extend(dict.fromkeys(texts))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as its keys stand in the text."""
+
+
+def _doubles(value: Any, path: str) -> Iterator[str]:
+    """Yield the paths of keys that stand twice in one object."""
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for name, child in value:
+            where = f"{path}.{name}" if path else name
+            if name in seen:
+                yield where
+            seen.add(name)
+            yield from _doubles(child, where)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _doubles(item, f"{path}[{index}]")
 
 
 class _NoAliases(yaml.SafeLoader):
     """A loader that refuses aliases: a few bytes of them can stand for gigabytes."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.doubles: list[str] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping, and note the keys that stand in it twice."""
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if name in seen:
+                self.doubles.append(f'line {key.start_mark.line + 1}: key "{name}" already set in map')
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -241,12 +261,18 @@ class _NoAliases(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _yaml(body: bytes) -> Any:
+def _yaml(body: bytes, context: Context) -> Any:
     try:
         loader = _NoAliases(body)
         try:
-            return loader.get_single_data()
+            value = loader.get_single_data()
         finally:
             loader.dispose()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, TypeError) as error:
         raise BadRequest(f"the body is not valid YAML: {error}") from error
+    if loader.doubles and context.options.field_validation == "Strict":
+        listed = "\n  ".join(loader.doubles)
+        raise BadRequest(f"error decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {listed}")
+    if context.options.field_validation == "Warn":
+        context.warnings.extend(loader.doubles)
+    return value

@@ -60,6 +60,8 @@ class Context:
     made: str = ""
     """The name of the object that the request has created"""
     annotations: dict[str, str] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
+    """Fields that stand twice in the body, where that is refused: they are told together with the unknown ones"""
 
     def annotate(self, key: str, value: str) -> None:
         """Say something to the audit log; what was said first under a key stays."""

@@ -18,9 +18,9 @@ from .cache import Cache
 from .context import Context, delete_options
 from .eviction import Evictions, with_condition
 from .extension.conversion import Converter
-from .extension.dialer import Dialer, EndpointDialer
+from .extension.dialer import EndpointDialer
 from .reads import Reader
-from .scale import apply_scale, scale_of
+from .scale import apply_scale, replicas_path, scale_of
 from .services import ServiceAllocator
 from .writes import Pending, Writer
 
@@ -30,15 +30,15 @@ PODS = Resource("", "v1", "pods", "Pod", True)
 class ApiCore:
     """What HTTPS and in-process clients share."""
 
-    def __init__(self, config: ClusterConfig, store: Store, registry: Registry | None = None, dialer: Dialer | None = None) -> None:
+    def __init__(self, config: ClusterConfig, store: Store, registry: Registry | None = None) -> None:
         self.config, self.store = config, store
         self.registry = registry or built_in()
         self.cache = Cache(store)
         self.reader = Reader(self.cache, store)
         self.services = ServiceAllocator(self.cache, config.services)
-        self.dialer = dialer or EndpointDialer(self.cache)
+        self.dialer = EndpointDialer(self.cache)
         self.converter = Converter(self.dialer)
-        self.admission = Admission(self.cache, store, config, self.registry)
+        self.admission = Admission(self.cache, store, config, self.registry, self.dialer)
         self.writer = Writer(self.cache, store, self.admission, self.services, self.converter)
         self.evictions = Evictions(self.cache, self.writer)
 
@@ -96,7 +96,7 @@ class ApiCore:
         """Set the replicas of a workload through its scale."""
         version = scale.get("metadata", {}).get("resourceVersion")
         custom = self.kind(resource).custom
-        place = (custom.scale or {}).get("specReplicasPath", "") if custom is not None else ".spec.replicas"
+        place = replicas_path(custom)
 
         def change(old: Object) -> Object:
             if version and version != old["metadata"]["resourceVersion"]:

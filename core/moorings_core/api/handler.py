@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
 import orjson
 
-from moorings_core.ports.errors import ApiError, BadRequest, MethodNotAllowed, NotFound, Unauthorized, UnsupportedMediaType
+from moorings_core.ports.errors import (
+    ApiError,
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    Unauthorized,
+    UnsupportedMediaType,
+)
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.registry import strategy
 from moorings_core.registry.custom import definition, served
@@ -34,6 +43,8 @@ from .connects import connect_options
 from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
 from .extension.definitions import Definitions
+from .extension.dialer import unchecked
+from .flowcontrol.control import FlowControl, Seat
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
 from .metrics import Metrics
@@ -70,15 +81,16 @@ class Handler:
         statics: Statics,
         metrics: Metrics,
         definitions: Definitions,
+        flows: FlowControl,
     ) -> None:
         self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
         self._audit, self._impersonation = audit, Impersonation(access)
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
-        self._definitions = definitions
+        self._definitions, self._flows = definitions, flows
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        context = Context()
+        context, seat = Context(), Seat()
         done = self._metrics.started()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
@@ -90,6 +102,7 @@ class Handler:
             acting = self._impersonation.acting(asked, request)
             if acting is not None:
                 context.user, asked = acting, replace(asked, user=acting)
+            seat = await self._flows.enter(context.user, action, target, request.path)
             decision = self._access.decide(asked)
             if trail is not None:
                 trail.acting, trail.decision = acting, decision
@@ -113,6 +126,9 @@ class Handler:
             if trail is not None:
                 trail.failed()
             raise
+        finally:
+            seat.leave()
+        response.headers.update(seat.headers)
         if trail is not None:
             trail.made, trail.annotations = context.made, context.annotations
             trail.answered(response)
@@ -345,18 +361,30 @@ class Handler:
         return await self._relay.relay(self._backend(resource, key), path, request)
 
     def _backend(self, resource: Resource, key: Key) -> Endpoint:
-        _, name, port = _proxy_name(key.name)
+        scheme, name, port = _proxy_name(key.name)
         found = self._core.reader.get(resource, Key(key.namespace, name)).object
         if resource.plural == "nodes":
             return self._relay.agent(found)
+        tls = unchecked() if scheme == "https" else None
         if resource.plural == "pods":
-            first = next((p["containerPort"] for c in found["spec"]["containers"] for p in c.get("ports", ())), 80)
-            return Endpoint(found.get("status", {}).get("podIP", ""), int(port or first), None)
+            return self._pod(found, port, tls)
         ports = found["spec"].get("ports", ())
         wanted = next((p for p in ports if port in ("", p.get("name"), str(p["port"]))), None)
         if wanted is None:
-            raise NotFound(f"no service port {port!r} found for service {name!r}")
-        return Endpoint(found["spec"]["clusterIP"], wanted["port"], None)
+            raise ServiceUnavailable(f'no endpoints available for service "{name}"')
+        there = self._core.dialer.service(key.namespace, name, wanted["port"])
+        return Endpoint(there.host, there.port, tls, there.server_name, there.dial)
+
+    def _pod(self, pod: Object, port: str, tls: ssl.SSLContext | None) -> Endpoint:
+        address = pod.get("status", {}).get("podIP", "")
+        if not address:
+            raise BadRequest(f"address not allowed: the pod {pod['metadata']['name']} has no address yet")
+        named = {p.get("name"): p["containerPort"] for c in pod["spec"]["containers"] for p in c.get("ports", ())}
+        number = int(port) if port.isdigit() else named.get(port) if port else next(iter(named.values()), 80)
+        if number is None:
+            raise NotFound(f"no port {port!r} found in pod {pod['metadata']['name']!r}")
+        ways = self._core.dialer.ways
+        return Endpoint(address, number, tls, address, ways.to_pod(pod, number) if ways else None)
 
 
 def _check_custom(request: Request, custom: CustomVersion, action: str, context: Context) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from moorings_core.client.transport import Dial
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ApiError, BadRequest, NotFound, ServiceUnavailable
 from moorings_core.ports.objects import Object
@@ -34,6 +35,8 @@ class Endpoint:
     port: int
     tls: ssl.SSLContext | None
     server_name: str = ""
+    dial: Dial | None = None
+    """Another way there than the machine's own routes"""
 
 
 class NodeRelay:
@@ -41,6 +44,11 @@ class NodeRelay:
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
+
+    @property
+    def opens_agents(self) -> bool:
+        """Whether there is a certificate that agents believe."""
+        return self._tls is not None
 
     def agent(self, node: Object) -> Endpoint:
         """Return the agent of a node. Raises ServiceUnavailable where it has told no address."""
@@ -73,6 +81,9 @@ class NodeRelay:
         name = endpoint.server_name or endpoint.host if endpoint.tls else None
         try:
             async with asyncio.timeout(DIAL_SECONDS):
+                if endpoint.dial is not None:
+                    sock = await endpoint.dial()
+                    return await asyncio.open_connection(sock=sock, ssl=endpoint.tls, server_hostname=name, limit=CHUNK)
                 return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.tls, server_hostname=name, limit=CHUNK)
         except (OSError, TimeoutError) as error:
             text = f"error dialing backend: dial tcp {endpoint.host}:{endpoint.port}: {error or 'timed out'}"

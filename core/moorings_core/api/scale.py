@@ -7,6 +7,7 @@ from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry.columns.column import NONE, selector
 from moorings_core.registry.custom import served
 from moorings_core.registry.custom.columns import path
+from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
@@ -45,6 +46,11 @@ def _custom(places: Object, obj: Object, metadata: Object) -> Object:
         status["selector"] = chosen[0]
     body = {"spec": {"replicas": replicas[0]}, "status": status}
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, **body}
+
+
+def replicas_path(custom: CustomVersion | None) -> str:
+    """Return where the wanted replicas of a workload stand, as a JSON path; custom: its definition, None for a built-in kind."""
+    return ".spec.replicas" if custom is None else str((custom.scale or {}).get("specReplicasPath", ""))
 
 
 def apply_scale(obj: Object, scale: Object, place: str = ".spec.replicas") -> Object:

@@ -21,6 +21,7 @@ from moorings_core.ports.store import Store, StoreError
 from .access import born
 from .access.accounts import Accounts
 from .access.authorizer import Access
+from .access.expressions import asker
 from .access.guards import Guards
 from .access.node import NodeAuthorizer
 from .access.oidc import Issuer
@@ -31,12 +32,14 @@ from .bootstrap import create_missing, objects
 from .context import User
 from .core import ApiCore
 from .extension.definitions import Definitions
+from .flowcontrol.control import FlowControl
 from .handler import Handler
 from .http.server import HttpServer
 from .metrics import Metrics
 from .nodes import NodeRelay
 from .reviews import Reviews
 from .statics import Statics
+from .tunnels import Tunnels
 
 log = get_logger(__name__)
 AUDIENCE = "https://kubernetes.default.svc.cluster.local"
@@ -77,17 +80,21 @@ class ApiServer:
         authenticator = Authenticator(cache, accounts, options.tokens, issuers)
         rbac = Rbac(cache)
         access = Access({"node": NodeAuthorizer(cache, born.node_rules()), "rbac": rbac})
+        self.core.admission.authorize_by(asker(access))
         reviews = Reviews(cache, authenticator, accounts, access, rbac)
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
+        self.core.dialer.ways = Tunnels(cache, relay)
         guards = Guards(access, rbac, cache)
         self._audit = options.audit
         if options.audit is not None:
             self._metrics.count_audit(options.audit)
+        self._flows = FlowControl(cache, self._metrics.registry)
+        self._metrics.looks.append(self._flows.metrics.look)
         self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, statics.forget)
         handler = Handler(
-            self.core, authenticator, access, guards, options.audit, reviews, relay, statics, self._metrics, self._definitions
+            self.core, authenticator, access, guards, options.audit, reviews, relay, statics, self._metrics, self._definitions, self._flows
         )
         self._http = HttpServer(handler)
 
@@ -95,6 +102,7 @@ class ApiServer:
         """Load the store, make what a cluster must have, listen; return the port."""
         await self.core.cache.load()
         self._definitions.start()
+        self._flows.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
         self._keeper = asyncio.create_task(self._definitions.run())
         self._lag = asyncio.create_task(self._measure_lag())

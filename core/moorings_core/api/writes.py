@@ -44,7 +44,7 @@ from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import Context
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
-from .scale import apply_scale, scale_of
+from .scale import apply_scale, replicas_path, scale_of
 from .services import ServiceAllocator
 
 NAME_BASE_MOST, NAME_RANDOM = 58, 5
@@ -298,7 +298,8 @@ class Writer:
         attributes = self._update_of(kind, key, new, old, context, subresource)
         if attributes is not None:
             await self.admission.mutate(attributes)
-            new = apply_scale(new, attributes.new) if subresource == "scale" else attributes.new
+            scale = subresource == "scale"
+            new = apply_scale(new, attributes.new, replicas_path(kind.custom)) if scale else attributes.new
         strategy.prepare_update(resource, new, old, subresource)
         if kind.custom is not None:
             kind.custom.prepare_update(new, old, subresource)
@@ -392,14 +393,10 @@ class Writer:
         if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
             raise BadRequest(f"{_as(obj, resource)}: {self._strange(obj, resource)}")
         if kind.custom is not None:
-            wrong_metadata, strange = kind.custom.decode(obj, fill=not partial)
-            if wrong_metadata:
-                raise BadRequest(f"{_as(obj, resource)}: {wrong_metadata[0]}")
-            if strange:
-                _complain(strange, _as(obj, resource), context)
+            self._prepare_custom(kind.custom, resource, obj, context, partial)
             return
         schema = kind.schema
-        if schema is None or is_clean(obj, schema):
+        if schema is None or (is_clean(obj, schema) and not context.duplicates):
             obj.setdefault("metadata", {})
             return
         wrong = check_types(obj, schema)
@@ -408,12 +405,27 @@ class Writer:
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
         unknown = find_unknown(obj, schema)
-        if unknown:
+        if unknown or context.duplicates:
             _complain(unknown, _as(obj, resource), context)
         clean = prune(obj, schema)
         if clean is not obj:
             obj.clear()
             obj.update(clean)
+
+    @staticmethod
+    def _prepare_custom(custom: CustomVersion, resource: Resource, obj: Object, context: Context, partial: bool) -> None:
+        wrong, unknown = custom.decode(obj, fill=not partial)
+        if wrong:
+            raise BadRequest(f"{_as(obj, resource)}: {wrong[0]}")
+        if partial:
+            strange = [f".{path}: field not declared in schema" for path in unknown if not path.startswith("metadata.")]
+            if strange:
+                metadata = obj["metadata"]
+                place = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {resource.api_version}, Kind={resource.kind}"
+                listed = strange[0] if len(strange) == 1 else "errors:\n" + "\n".join(f"  {text}" for text in strange)
+                raise ApiError(f"failed to create typed patch object ({place}): {listed}", reason="")
+        elif unknown or context.duplicates:
+            _complain(unknown, _as(obj, resource), context)
 
     def _patched(self, kind: Kind, key: Key, old: Object, patch: Any, patch_type: PatchType, strict: bool) -> Object:
         new = apply_patch(old, patch, patch_type, kind.schema)
@@ -516,7 +528,8 @@ def _match_custom(resource: Resource, obj: Object) -> None:
 
 
 def _complain(unknown: list[str], about: str, context: Context) -> None:
-    texts = [f'unknown field "{path}"' for path in unknown]
+    texts = [f'unknown field "{path}"' for path in unknown] + context.duplicates
+    context.duplicates = []
     if context.options.field_validation == "Strict":
         raise BadRequest(f"{about}: strict decoding error: {', '.join(texts)}")
     if context.options.field_validation == "Warn":

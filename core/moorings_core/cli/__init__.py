@@ -13,6 +13,8 @@ import click
 
 OWN = {
     "server": ("moorings_core.cli.server", "Run the control plane on this machine."),
+    "backup": ("moorings_core.cli.backup", "Write all objects and keys of a server to a file."),
+    "restore": ("moorings_core.cli.restore", "Make a server's data from a backup."),
     "agent": ("moorings_core.cli.agent", "Run a node on this machine."),
     "rekey": ("moorings_core.cli.rekey", "Encrypt what a server stores with a new key."),
     "credentials": ("moorings_core.cli.credentials", "Make what a node needs to join."),

@@ -9,9 +9,11 @@ import ipaddress
 import signal
 import ssl
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +21,9 @@ from moorings_core.api.audit import policy as audit_policy
 from moorings_core.api.audit.log import AuditLog, LogFile
 from moorings_core.api.cache import store_key
 from moorings_core.api.context import User
+from moorings_core.api.identity import identity_of, keep_identity
 from moorings_core.api.server import ApiServer, ServerOptions
+from moorings_core.client.election import Elector
 from moorings_core.config import load_text
 from moorings_core.config.backends import load
 from moorings_core.log import get_logger, setup_logging
@@ -27,9 +31,14 @@ from moorings_core.pki.authority import Authority, write_private
 from moorings_core.pki.keyring import BadKeyring, Keyring
 from moorings_core.pki.kubeconfig import kubeconfig
 from moorings_core.pki.tokens import TokenSigner
+from moorings_core.ports.client import Client
 from moorings_core.ports.cluster import AuditConfig, ClusterConfig
 from moorings_core.ports.errors import MooringsError
 from moorings_core.ports.objects import Key
+from moorings_core.ports.store import Store
+from moorings_core.store import choice as choices
+from moorings_core.store.exchange import ExchangeableStore
+from moorings_core.store.keeper import StoreKeeper
 from moorings_core.store.sealed import SealedStore
 from moorings_core.supervise import Run, run_all
 
@@ -82,9 +91,10 @@ def command(config_file: Path | None, data: Path, advertise: str, bind: str, log
 async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, bind: str) -> None:
     """Serve until SIGTERM."""
     prepare_pki(paths.pki, config, advertise)
-    inner = await load("store", config.server.store.backend)(paths.store, config.server.store.parameters)
+    choice = choices.load(paths.data, config.server.store)
+    exchangeable = ExchangeableStore(await open_store(choice.backend, paths.data / choice.directory, choice.parameters))
     keyring = Keyring.load_or_create(paths.pki / "encryption.json")
-    store = SealedStore(inner, keyring, [stored_under(resource) for resource in config.server.encryption.resources])
+    store = SealedStore(exchangeable, keyring, [stored_under(resource) for resource in config.server.encryption.resources])
     signer = TokenSigner.load_or_create(paths.pki / "sa.key", ISSUER)
     tls, agent_tls = _server_tls(paths.pki), _agent_tls(paths.pki)
     audit = audit_log(config.server.audit, paths.data)
@@ -92,10 +102,14 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     server = ApiServer(options, store)
     port = await server.start(bind or None, config.server.port)
     _keep_loop_quick()
-    log.info("serving", address=advertise, port=port, store=config.server.store.backend)
+    log.info("serving", address=advertise, port=port, store=choice.backend)
+    identity = identity_of(paths.data)
+    keeper = StoreKeeper(server.client("system:apiserver"), exchangeable, paths.data, choice, open_store, identity)
     beside: dict[str, Run] = {
         "encryption": partial(keep_encrypted, store, keyring),
-        **components(server, config, (paths.pki / "ca.crt").read_text()),
+        "identity": partial(keep_identity, server.client("system:apiserver"), identity),
+        "store": keeper.run,
+        **components(server, config, (paths.pki / "ca.crt").read_text(), Turn(exchangeable, identity, config.timing.election)),
     }
     running = asyncio.create_task(run_all(beside))
     stop = asyncio.Event()
@@ -105,6 +119,52 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await server.close()
+
+
+async def open_store(backend: str, directory: Path, parameters: Mapping[str, Any]) -> Store:
+    """Open a store by the name of its backend."""
+    store: Store = await load("store", backend)(directory, parameters)
+    return store
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Lets a component work in one of the servers on a store; without others it works at once."""
+
+    store: ExchangeableStore
+    identity: str
+    seconds: float
+    """How long a server keeps its turn without a sign of life"""
+
+    def of(self, client: Client, name: str, work: Run) -> Run:
+        """Return work as it runs under the lease `name`."""
+        seconds = self.seconds
+        elector = Elector(client, name, self.identity, duration=seconds, renew=seconds * 2 / 3, retry=seconds * 2 / 15)
+        return partial(run_alone, elector, self.store, work)
+
+
+async def run_alone(elector: Elector, store: ExchangeableStore, work: Run) -> None:
+    """Run work while no other server can do it: from the first moment where the store is ours alone, then whenever elected."""
+    begun: list[asyncio.Future[None]] = []
+    if not store.shared:
+        running, shared = asyncio.ensure_future(work()), asyncio.ensure_future(store.became_shared.wait())
+        try:
+            await asyncio.wait([running, shared], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+                return
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
+        finally:
+            shared.cancel()
+        begun.append(running)
+
+    async def go_on() -> None:
+        await (begun.pop() if begun else work())
+
+    await elector.run(go_on)
 
 
 async def keep_encrypted(store: SealedStore, keyring: Keyring) -> None:
@@ -151,23 +211,25 @@ def _keep_loop_quick() -> None:
     gc.set_threshold(10_000, 5, 1_000_000)
 
 
-def components(server: ApiServer, config: ClusterConfig, authority: str) -> dict[str, Run]:
-    """Return what runs beside the API, by name."""
+def components(server: ApiServer, config: ClusterConfig, authority: str, turn: Turn) -> dict[str, Run]:
+    """Return what runs beside the API, by name; each in one server at a time."""
     found: dict[str, Run] = {}
     if "controllers" in config.server.run:
         from moorings_core.controllers.manager import Manager
         from moorings_core.controllers.volumes.controller import VolumeBinder
 
-        manager = Manager(server.client("system:kube-controller-manager"), config, ca=authority, extra=[VolumeBinder()])
-        found["controllers"] = manager.run
+        client = server.client("system:kube-controller-manager")
+        manager = Manager(client, config, ca=authority, extra=[VolumeBinder()])
+        found["controllers"] = turn.of(client, "kube-controller-manager", manager.run)
         cloud = load("cloud", config.cloud.backend)
         controller = cloud.controller(server.client("system:cloud-controller-manager"), config)
         if controller is not None:
-            found["cloud"] = controller.run
+            found["cloud"] = turn.of(client, "cloud-controller-manager", controller.run)
     if "scheduler" in config.server.run:
         from moorings_core.scheduler.scheduler import Scheduler
 
-        found["scheduler"] = Scheduler(server.client("system:kube-scheduler")).run
+        client = server.client("system:kube-scheduler")
+        found["scheduler"] = turn.of(client, "kube-scheduler", Scheduler(client).run)
     return found
 
 

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import httptools
@@ -30,13 +30,20 @@ class ConnectionBroken(ConnectionError):
         self.fresh = fresh
 
 
+Dial = Callable[[], Awaitable[socket.socket]]
+
+
 class Endpoint(NamedTuple):
-    """Where to connect. tls makes the context, called for each connection so that renewed certificates are used."""
+    """Where to connect. tls makes the context, called for each connection so that renewed certificates are used.
+
+    dial: another way there than the machine's own routes; it returns a connected socket.
+    """
 
     host: str
     port: int
     tls: Callable[[], ssl.SSLContext] | None
     server_name: str = ""
+    dial: Dial | None = None
 
 
 class Upgraded(NamedTuple):
@@ -69,14 +76,13 @@ class Connection:
     async def open(cls, endpoint: Endpoint) -> Connection:
         """Connect. Raises OSError (ssl.SSLError among them), TimeoutError after CONNECT_TIMEOUT."""
         context = endpoint.tls() if endpoint.tls else None
+        name = (endpoint.server_name or endpoint.host) if context else None
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            reader, writer = await asyncio.open_connection(
-                endpoint.host,
-                endpoint.port,
-                limit=HEAD_LIMIT,
-                ssl=context,
-                server_hostname=(endpoint.server_name or endpoint.host) if context else None,
-            )
+            if endpoint.dial is not None:
+                sock = await endpoint.dial()
+                return cls(*await asyncio.open_connection(sock=sock, limit=HEAD_LIMIT, ssl=context, server_hostname=name))
+            host, port = endpoint.host, endpoint.port
+            reader, writer = await asyncio.open_connection(host, port, limit=HEAD_LIMIT, ssl=context, server_hostname=name)
         _detect_dead_peers(writer.get_extra_info("socket"))
         return cls(reader, writer)
 

@@ -6,7 +6,7 @@ kube-system/moorings of a running cluster; a `ports.cluster.ClusterConfig` goes 
 """
 
 from .backends import UnknownBackend
-from .cluster_file import load_file, load_text, with_backend, with_lab
+from .cluster_file import load_file, load_text, with_backend, with_lab, with_store
 from .reader import ConfigError
 
-__all__ = ["ConfigError", "UnknownBackend", "load_file", "load_text", "with_backend", "with_lab"]
+__all__ = ["ConfigError", "UnknownBackend", "load_file", "load_text", "with_backend", "with_lab", "with_store"]

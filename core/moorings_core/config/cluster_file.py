@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +83,13 @@ def with_backend(document: str, section: str, backend: str) -> str:
     """Return the cluster file's text with `backend` chosen in a section ("network", "services", "cloud"); comments are lost."""
     tree = yaml.safe_load(document) or {}
     tree.setdefault(section, {})["backend"] = backend
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
+def with_store(document: str, backend: str, parameters: Mapping[str, Any]) -> str:
+    """Return the cluster file's text with another store chosen; comments are lost."""
+    tree = yaml.safe_load(document) or {}
+    tree.setdefault("server", {})["store"] = {"backend": backend, **({"parameters": dict(parameters)} if parameters else {})}
     return yaml.safe_dump(tree, sort_keys=False)
 
 
@@ -298,4 +305,4 @@ _ROOT: dict[str, tuple[str, Parser[Any]]] = {
     "lab": ("lab", _LAB),
 }
 
-__all__ = ["ConfigError", "check_backends", "load_file", "load_text", "with_backend", "with_lab"]
+__all__ = ["ConfigError", "check_backends", "load_file", "load_text", "with_backend", "with_lab", "with_store"]

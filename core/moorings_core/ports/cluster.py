@@ -172,9 +172,10 @@ class Timing:
     image_backoff_max: float = 300
     volume_refresh: float = 60
     node_status: float = 10
+    election: float = 15
 
 
-FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2)
+FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2, 3)
 """The timers of a lab whose user waits for faults to show."""
 
 

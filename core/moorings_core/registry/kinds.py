@@ -58,6 +58,8 @@ class Registry:
         self._own_groups = list(groups)
         self.groups: list[tuple[str, tuple[str, ...]]] = list(groups)
         """(group, versions with the preferred one first), without the core group"""
+        self.changes = 0
+        """How often kinds were added or taken away at run time: what was concluded from them holds no longer than this"""
         for kind in kinds:
             self.add(kind)
 
@@ -69,6 +71,7 @@ class Registry:
 
     def extend(self, kinds: Iterable[Kind], groups: Mapping[str, tuple[str, ...]]) -> None:
         """Serve these kinds beside the built-in ones, in place of those that were there so; groups are theirs, with their versions."""
+        self.changes += 1
         for place in [p for p, k in self._kinds.items() if k.custom is not None]:
             gone = self._kinds.pop(place)
             self._by_kind.pop((place[0], place[1], gone.resource.kind), None)

@@ -25,6 +25,21 @@ from .schema import Schema, named
 MAGIC = b"k8s\0"
 META, RUNTIME = "k8s.io.apimachinery.pkg.apis.meta.v1", "k8s.io.apimachinery.pkg.runtime"
 INT_OR_STRING, QUANTITY = "k8s.io.apimachinery.pkg.util.intstr.IntOrString", "k8s.io.apimachinery.pkg.api.resource.Quantity"
+_SCHEMAS = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1"
+_JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+_JSON_NAMES = {"ref": "$ref", "schema": "$schema"} | {
+    f"xKubernetes{''.join(word.capitalize() for word in name.split('-'))}": f"x-kubernetes-{name}"
+    for name in (
+        "preserve-unknown-fields",
+        "embedded-resource",
+        "int-or-string",
+        "list-map-keys",
+        "list-type",
+        "map-type",
+        "validations",
+    )
+}
+"""Fields of schemas that JSON calls by other names"""
 DEPTH_MOST = 64
 _SIGNED = {"int32", "int64"}
 
@@ -77,7 +92,9 @@ def message_of(api_version: str, kind: str) -> str:
 
 @functools.cache
 def _table(message: str) -> Mapping[int, Field]:
-    return {int(number): Field(*parts) for number, parts in facts()["messages"][message].items()}
+    names = _JSON_NAMES if message == f"{_SCHEMAS}.JSONSchemaProps" else {}
+    fields = facts()["messages"][message].items()
+    return {int(number): Field(names.get(parts[0], parts[0]), *parts[1:]) for number, parts in fields}
 
 
 def _fields(data: memoryview | bytes) -> Iterator[tuple[int, int, Any]]:
@@ -237,6 +254,29 @@ def _raw_json(raw: memoryview, _: int) -> Any:
     return orjson.loads(body) if body else None
 
 
+def _schema_or_bool(raw: memoryview, depth: int) -> Any:
+    """A schema, or whether anything is allowed."""
+    parts = _numbers(raw)
+    if 2 in parts:
+        return _message(f"{_SCHEMAS}.JSONSchemaProps", parts[2], named(_JSON_SCHEMA), depth + 1)
+    return bool(parts.get(1, 0))
+
+
+def _schema_or_array(raw: memoryview, depth: int) -> Any:
+    """One schema or a list of them."""
+    parts = list(_fields(raw))
+    made = [_message(f"{_SCHEMAS}.JSONSchemaProps", value, named(_JSON_SCHEMA), depth + 1) for _, _, value in parts]
+    return made[0] if parts and parts[0][0] == 1 else made
+
+
+def _schema_or_strings(raw: memoryview, depth: int) -> Any:
+    """A schema or a list of names."""
+    parts = list(_fields(raw))
+    if parts and parts[0][0] == 1:
+        return _message(f"{_SCHEMAS}.JSONSchemaProps", parts[0][2], named(_JSON_SCHEMA), depth + 1)
+    return [bytes(value).decode() for _, _, value in parts]
+
+
 _SPECIAL: dict[str, Callable[[memoryview, int], Any]] = {
     f"{META}.Time": _time,
     f"{META}.MicroTime": _micro_time,
@@ -245,5 +285,8 @@ _SPECIAL: dict[str, Callable[[memoryview, int], Any]] = {
     QUANTITY: _quantity,
     INT_OR_STRING: _int_or_string,
     f"{RUNTIME}.RawExtension": _raw_json,
-    "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON": _raw_json,
+    f"{_SCHEMAS}.JSON": _raw_json,
+    f"{_SCHEMAS}.JSONSchemaPropsOrBool": _schema_or_bool,
+    f"{_SCHEMAS}.JSONSchemaPropsOrArray": _schema_or_array,
+    f"{_SCHEMAS}.JSONSchemaPropsOrStringArray": _schema_or_strings,
 }

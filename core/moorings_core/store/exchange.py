@@ -31,6 +31,10 @@ class ExchangeableStore:
 
     def __init__(self, store: Store) -> None:
         self._current = store
+        self.became_shared = asyncio.Event()
+        """Set once other servers may write to it, too"""
+        if store.shared:
+            self.became_shared.set()
         self._open = asyncio.Event()
         self._open.set()
         self._writers = 0
@@ -155,6 +159,8 @@ class ExchangeableStore:
                 await chosen()
             self._handed_over = max(copied, old.revision)
         self._current = target
+        if target.shared:
+            self.became_shared.set()
         self._open.set()
         await self._drain(copied)
         await old.close()

@@ -24,7 +24,9 @@ KUBECTL = str(Path(sys.executable).with_name("kubectl"))
 class Server:
     """A server that can be ended and started again on the same data and port."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, more: dict[str, Any] | None = None) -> None:
+        self.more = more or {}
+        """Other sections of the cluster file"""
         self.root, self.data, self.port = root, root / "data", _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,7 +45,7 @@ class Server:
 
     def launch(self, **server: Any) -> None:
         """Start it and wait for nothing."""
-        config = {"server": {"port": self.port, "run": ["api"], **server}}
+        config = {"server": {"port": self.port, "run": ["api"], **server}, **self.more}
         (self.root / "cluster.yaml").write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", "moorings_core.cli", "server", "--config", self.root / "cluster.yaml", "--data", self.data]
         with (self.root / "log").open("ab") as log:

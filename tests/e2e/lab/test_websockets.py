@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from moorings_core.agent.streams import websocket
+from moorings_core import websocket
 
 from .pods_support import container, pod, room
 

@@ -40,13 +40,19 @@ def test_a_body_of_another_type_is_refused_with_the_types_that_are_taken(kind):
         codec.decode(request(b"{}", kind), Context())
 
 
-def test_a_key_that_stands_twice_is_named_with_the_kind_that_has_it():
+def test_keys_that_stand_twice_are_kept_with_their_paths_for_the_answer_or_warned_about():
+    body = b'{"kind":"Deployment","spec":{"a":1,"a":2,"b":[{"c":1,"c":2}]},"spec":{}}'
+    found = ['duplicate field "spec.a"', 'duplicate field "spec.b[0].c"', 'duplicate field "spec"']
+    for level, kept, warned in (("Strict", found, []), ("Warn", [], found), ("Ignore", [], [])):
+        context = Context(options=WriteOptions(field_validation=level))
+        codec.decode(request(body), context)
+        assert (context.duplicates, context.warnings) == (kept, warned)
+
+
+def test_keys_that_stand_twice_in_yaml_are_named_by_their_lines():
     strict = Context(options=WriteOptions(field_validation="Strict"))
-    body = b'{"apiVersion":"apps/v1","kind":"Deployment","spec":{},"spec":{}}'
-    with pytest.raises(BadRequest) as refused:
-        codec.decode(request(body), strict)
-    about = 'Deployment in version "v1" cannot be handled as a Deployment'
-    assert str(refused.value) == f'{about}: strict decoding error: duplicate field "spec"'
+    with pytest.raises(BadRequest, match='line 3: key "a" already set in map'):
+        codec.decode(request(b"kind: X\na: 1\na: 2\n", "application/yaml"), strict)
 
 
 @pytest.mark.parametrize(

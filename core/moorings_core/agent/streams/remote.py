@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from moorings_core import websocket
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ServiceUnavailable
 
-from . import pipe, spdy, websocket
+from . import pipe, spdy
 
 log = get_logger(__name__)
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255

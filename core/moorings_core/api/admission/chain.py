@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from moorings_core.api.cache import Cache
+from moorings_core.api.extension.dialer import Dialer
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.ports.store import Store
@@ -14,10 +15,15 @@ from moorings_core.registry.kinds import Registry
 from . import certificates, classes, limits, namespaces, nodes, pod_security, priority, service_account
 from .attributes import Attributes, Operation
 from .plugin import Function, Step, World
+from .policies import Policies
 from .quota import QuotaDesks
-from .webhooks import Caller, DirectDialer, Webhooks
+from .webhooks import Caller, Webhooks
+
+if TYPE_CHECKING:
+    from moorings_core.cel.library.authorization import Ask
 
 T = TypeVar("T")
+Asker = Callable[[Attributes], "Ask | None"]
 MUTATE: Sequence[Step] = (
     *namespaces.MUTATE,
     *limits.MUTATE,
@@ -42,10 +48,15 @@ VALIDATE: Sequence[Step] = (
 class Admission:
     """The plugins, and those who extend them, in order."""
 
-    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry) -> None:
+    def __init__(self, cache: Cache, store: Store, config: ClusterConfig, registry: Registry, dialer: Dialer) -> None:
         self._world, self.quotas = World(cache, config), QuotaDesks(cache, store)
-        self.webhooks = Webhooks(cache, registry, Caller(DirectDialer(cache)))
+        self.policies = Policies(cache, registry)
+        self.webhooks = Webhooks(cache, registry, Caller(dialer))
         self._known: dict[tuple[object, ...], tuple[Function, ...]] = {}
+
+    def authorize_by(self, asker: Asker) -> None:
+        """Let expressions ask what users may do."""
+        self.policies.asker = self.webhooks.asker = asker
 
     def concerns(self, operation: Operation, resource: Resource, subresource: str, namespace: str) -> bool:
         """Whether such a write may have to wait for somebody's word."""
@@ -60,12 +71,14 @@ class Admission:
     async def mutate(self, a: Attributes) -> None:
         """Fill in what a write leaves open, and refuse what is known to be wrong. Raises Forbidden, NotFound and what webhooks say."""
         self._run(MUTATE, a)
+        self.policies.mutate(a, lambda: self._run(MUTATE, a))
         if self.webhooks.concerns(*_place(a)):
-            await self.webhooks.mutate(a, lambda: self._run(MUTATE, a))
+            await self.webhooks.mutate(a, lambda: self._again(a))
 
     async def validate(self, a: Attributes) -> None:
         """Check a write that is complete. Raises Forbidden and what webhooks say."""
         self._run(VALIDATE, a)
+        self.policies.validate(a)
         if self.webhooks.concerns(*_place(a)):
             await self.webhooks.validate(a)
 
@@ -73,6 +86,11 @@ class Admission:
         """Check a connection that somebody wants to a pod, a service or a node. Raises Forbidden and what webhooks say."""
         await self.mutate(a)
         await self.validate(a)
+
+    def _again(self, a: Attributes) -> None:
+        """Let those who came before the webhooks see what these have made of an object."""
+        self._run(MUTATE, a)
+        self.policies.mutate(a, lambda: self._run(MUTATE, a))
 
     def _run(self, steps: Sequence[Step], a: Attributes) -> None:
         resource = (a.resource.group, a.resource.plural)

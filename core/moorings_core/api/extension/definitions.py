@@ -96,7 +96,7 @@ class Definitions:
                 continue
             name, version = crd["metadata"]["uid"], crd["metadata"]["resourceVersion"]
             known = self._made.get(name)
-            made[name] = known if known is not None and known[0] == version else (version, kinds_of(crd))
+            made[name] = known if known is not None and known[0] == version else (version, _kinds(crd))
         before, self._made = self._made, made
         kinds = [kind for _, found in made.values() for kind in found]
         versions: dict[str, list[str]] = {}
@@ -189,6 +189,15 @@ class Definitions:
             await self._writer.delete(kind, key, Context())
         except NotFound:
             return
+
+
+def _kinds(crd: Object) -> list[Kind]:
+    """Return what a definition makes; one that can't be understood makes nothing, and does not stop the others."""
+    try:
+        return kinds_of(crd)
+    except (KeyError, TypeError, ValueError, StopIteration):
+        log.exception("definition not understood", definition=crd["metadata"]["name"])
+        return []
 
 
 def _is_settled(crd: Object) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from moorings_core.api.cache import Cache
-from moorings_core.client.transport import Connection, Endpoint
+from moorings_core.client.transport import Connection, Dial, Endpoint
 from moorings_core.ports.errors import ServiceUnavailable
 from moorings_core.ports.objects import Key, Object
 
@@ -21,11 +21,22 @@ HTTPS = 443
 
 
 class Address(NamedTuple):
-    """Where something listens, and the name that its certificate must have."""
+    """Where something listens, the name that its certificate must have, and the way there if the machine's own routes are none."""
 
     host: str
     port: int
     server_name: str
+    dial: Dial | None = None
+
+
+class Ways(Protocol):
+    """Knows ways to pods and endpoints that the machine's own routes do not lead to."""
+
+    def to_pod(self, pod: Object, port: int) -> Dial | None:
+        """Return the way to a pod's port, None for the machine's own routes."""
+
+    def to_endpoint(self, endpoint: Object, port: int) -> Dial | None:
+        """Return the way to an endpoint of a service, None for the machine's own routes."""
 
 
 class Dialer(Protocol):
@@ -38,8 +49,9 @@ class Dialer(Protocol):
 class EndpointDialer:
     """Picks a ready endpoint of the service: no service table is needed on the server's machine, only a route to the pods."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, ways: Ways | None = None) -> None:
         self._cache = cache
+        self.ways = ways
 
     def service(self, namespace: str, name: str, port: int) -> Address:
         """Return the first ready endpoint. Raises ServiceUnavailable."""
@@ -51,21 +63,23 @@ class EndpointDialer:
             return Address(spec["externalName"], port, server_name)
         wanted = next((p for p in spec.get("ports") or () if p["port"] == port), None)
         if wanted is None:
-            raise ServiceUnavailable(f'service "{name}" has no port {port}')
+            raise ServiceUnavailable(f'no service port {port} found for service "{name}"')
         for slice_ in self._cache.collection("discovery.k8s.io", "endpointslices").select(namespace):
-            address = _ready(slice_.object, name, wanted)
-            if address is not None:
-                return Address(*address, server_name)
+            found_ = _ready(slice_.object, name, wanted)
+            if found_ is not None:
+                endpoint, number = found_
+                dial = self.ways.to_endpoint(endpoint, number) if self.ways else None
+                return Address(endpoint["addresses"][0], number, server_name, dial)
         raise ServiceUnavailable(f'no endpoints available for service "{name}"')
 
 
-def _ready(slice_: Object, service: str, port: Object) -> tuple[str, int] | None:
+def _ready(slice_: Object, service: str, port: Object) -> tuple[Object, int] | None:
     if (slice_["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != service:
         return None
     number = next((p["port"] for p in slice_.get("ports") or () if (p.get("name") or "") == (port.get("name") or "")), None)
     for endpoint in slice_.get("endpoints") or ():
         if number and (endpoint.get("conditions") or {}).get("ready", True):
-            return endpoint["addresses"][0], number
+            return endpoint, number
     return None
 
 
@@ -79,7 +93,13 @@ def endpoint_of(client: Object, dialer: Dialer) -> tuple[Endpoint, str]:
     service = client["service"]
     address = dialer.service(service["namespace"], service["name"], service.get("port", HTTPS))
     path = service.get("path") or "/"
-    return Endpoint(address.host, address.port, lambda: context, address.server_name), path if path.startswith("/") else f"/{path}"
+    way = Endpoint(address.host, address.port, lambda: context, address.server_name, address.dial)
+    return way, path if path.startswith("/") else f"/{path}"
+
+
+def unchecked() -> ssl.SSLContext:
+    """Return a context for servers whose certificates nobody knows: those that a user reaches through the API by proxy."""
+    return trusting("", anyone=True)
 
 
 def trusting(bundle: str, *, anyone: bool = False) -> ssl.SSLContext:

@@ -13,11 +13,17 @@ from typing import Literal
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry.custom import served
 
-from . import others, pods, policies, workloads
+from . import flows, others, pods, policies, workloads
 from .column import AGE, NAME, Column
 
 Include = Literal["None", "Metadata", "Object"]
-_COLUMNS: dict[tuple[str, str], Sequence[Column]] = {**pods.COLUMNS, **workloads.COLUMNS, **others.COLUMNS, **policies.COLUMNS}
+_COLUMNS: dict[tuple[str, str], Sequence[Column]] = {
+    **pods.COLUMNS,
+    **workloads.COLUMNS,
+    **others.COLUMNS,
+    **policies.COLUMNS,
+    **flows.COLUMNS,
+}
 _DEFAULT = (NAME, Column("Created At", lambda o, _: o["metadata"].get("creationTimestamp") or "<unknown>", type="date"))
 
 

@@ -92,7 +92,8 @@ def going(obj: Object, finalizers: list[str], now: str) -> Object:
 
 def condition(obj: Object, kind: str) -> str:
     """Return the status of a condition, "" where there is none."""
-    return next((c["status"] for c in (obj.get("status") or {}).get("conditions") or () if c["type"] == kind), "")
+    found = (obj.get("status") or {}).get("conditions") or ()
+    return next((c.get("status", "") for c in found if c.get("type") == kind), "")
 
 
 def _at(spec: Object, place: tuple[str, ...]) -> object:

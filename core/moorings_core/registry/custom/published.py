@@ -20,6 +20,8 @@ def name_of(group: str, version: str, kind: str) -> str:
 
 def published(raw: Object, gvk: Object, prefix: str, *, old: bool = False) -> Object:
     """Return the schema of an object; prefix: how references begin. old: for OpenAPI v2, which says less."""
+    if old and raw.get("x-kubernetes-preserve-unknown-fields"):  # kubectl would take the fields that are named for all there are
+        return {"type": "object", "x-kubernetes-group-version-kind": [gvk]}
     made: Object = _node(raw, old)
     reference = prefix + METADATA
     metadata: Object = {"$ref": reference} if old else {"allOf": [{"$ref": reference}]}

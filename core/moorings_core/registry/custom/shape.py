@@ -9,6 +9,10 @@ import copy
 from typing import Any
 
 from moorings_core.ports.objects import Object
+from moorings_core.registry.schema import find_unknown, named
+from moorings_core.registry.schema import prune as prune_built_in
+
+from .schema import METADATA
 
 _OPEN = "x-kubernetes-preserve-unknown-fields"
 _ALWAYS = ("apiVersion", "kind", "metadata")
@@ -17,7 +21,11 @@ _ALWAYS = ("apiVersion", "kind", "metadata")
 def prune(value: Any, schema: Object, *, path: str = "", resource: bool = False) -> list[str]:
     """Take out of a value, in place, what the schema does not know; return the paths of it. resource: it is a whole object."""
     found: list[str] = []
-    resource = resource or bool(schema.get("x-kubernetes-embedded-resource"))
+    embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    if embedded and isinstance(value, dict) and isinstance(value.get("metadata"), dict):
+        found += find_unknown(value["metadata"], named(METADATA), f"{path}.metadata")
+        value["metadata"] = prune_built_in(value["metadata"], named(METADATA))
+    resource = resource or embedded
     if isinstance(value, dict):
         _prune_fields(value, schema, path, resource, found)
     elif isinstance(value, list):

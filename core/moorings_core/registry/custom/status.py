@@ -88,7 +88,7 @@ def _structure(crd: Object, conditions: list[Object], now: str) -> None:
         texts = [str(error) for error in found]
         _put(conditions, "NonStructuralSchema", True, "Violations", texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]", now)
     else:
-        conditions[:] = [c for c in conditions if c["type"] != "NonStructuralSchema"]
+        conditions[:] = [c for c in conditions if c.get("type") != "NonStructuralSchema"]
 
 
 def terminating(crd: Object, holds: bool, reason: str, message: str, now: str) -> Object:
@@ -102,8 +102,8 @@ def terminating(crd: Object, holds: bool, reason: str, message: str, now: str) -
 def _put(conditions: list[Object], kind: str, holds: bool, reason: str, message: str, now: str) -> None:
     new: Object = {"type": kind, "status": "True" if holds else "False", "reason": reason, "message": message}
     for index, old in enumerate(conditions):
-        if old["type"] == kind:
-            same = old["status"] == new["status"]
+        if old.get("type") == kind:
+            same = old.get("status") == new["status"] and old.get("lastTransitionTime")
             conditions[index] = {"lastTransitionTime": old["lastTransitionTime"] if same else now, **new}
             return
     conditions.append({"lastTransitionTime": now, **new})

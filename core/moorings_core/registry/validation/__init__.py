@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
 
-from . import metadata, network, placement, pods, policies, registrations, settings, storage, workloads
+from . import admission_policies, metadata, network, placement, pods, policies, registrations, settings, storage, workloads
 from .errors import FieldError, Path
 
 
@@ -39,6 +39,7 @@ _CREATE: dict[tuple[str, str], Create] = {
     **policies.CREATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _create_definition,
     **registrations.CREATE,
+    **admission_policies.CREATE,
 }
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .errors import FieldError, invalid
@@ -27,27 +28,50 @@ OBJECTS = ("object", "oldObject", "namespaceObject")
 WANTED: dict[str, tuple[str, ...]] = {"bool": ("bool",), "string": ("string",), "text": ("string", "null_type"), "any": ()}
 
 
+_HOME = re.compile(r"\brequest\.namespace\b")
+"""A field that schemas call otherwise, as its name is a word of the language; in a request it is called what it is"""
+
+
+Types = dict[str, Any]
+"""Schemas of a policy's variables by name"""
+_SCHEMAS = {"bool": {"type": "boolean"}, "int": {"type": "integer"}, "double": {"type": "number"}, "string": {"type": "string"}}
+
+
+def schema_of(type_name: str) -> Any:
+    """Return the schema of what an expression of a type gives; of lists and maps nothing is said."""
+    return _SCHEMAS.get(type_name, {})
+
+
 def check_expression(
-    expression: str, path: str, wanted: str, *, params: bool = False, variables: bool = False, authorizer: bool = True
+    expression: str, path: str, wanted: str, *, params: bool = False, variables: Types | None = None, authorizer: bool = True
 ) -> list[FieldError]:
     """Return what is wrong with an expression. wanted: bool, string, text (or nothing), any."""
+    found = type_of(expression, path, params=params, variables=variables, authorizer=authorizer)
+    if isinstance(found, FieldError):
+        return [found]
+    allowed = WANTED[wanted]
+    if not allowed or found in allowed:
+        return []
+    words = allowed[0] if len(allowed) == 1 else f"one of [{' '.join(allowed)}]"
+    return [invalid(path, expression, f"must evaluate to {words} but got {found}")]
+
+
+def type_of(
+    expression: str, path: str, *, params: bool = False, variables: Types | None = None, authorizer: bool = True
+) -> str | FieldError:
+    """Return the type of what an expression gives, or what is wrong with it."""
     from moorings_core import cel  # large, and few objects have expressions
 
     schemas: dict[str, Any] = {"request": REQUEST} | {name: {} for name in OBJECTS}
     if params:
         schemas["params"] = {}
     if variables:
-        schemas["variables"] = {}
+        schemas["variables"] = {"type": "object", "properties": variables}
     known = {"authorizer": cel.AUTHORIZER, "authorizer.requestResource": cel.RESOURCE_CHECK} if authorizer else {}
     try:
-        found = cel.check(expression, schemas, known)
+        return cel.check(_HOME.sub("request.__namespace__", expression), schemas, known)
     except cel.CompileError as error:
-        return [invalid(path, expression, f"compilation failed: {_framed(str(error))}")]
-    allowed = WANTED[wanted]
-    if not allowed or found in (*allowed, "dyn"):
-        return []
-    words = f"must evaluate to {allowed[0]}" if len(allowed) == 1 else f"must evaluate to one of [{' '.join(allowed)}]"
-    return [invalid(path, expression, f"{words} but got {found}" if len(allowed) == 1 else words)]
+        return invalid(path, expression, f"compilation failed: {_framed(str(error))}")
 
 
 def _framed(text: str) -> str:

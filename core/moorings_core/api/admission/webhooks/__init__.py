@@ -3,7 +3,7 @@
 `hooks` are the configurations in the cache, `review` what is asked and answered, `caller` how, `dispatch` in what order.
 """
 
-from .caller import Caller, Dialer, DirectDialer
+from .caller import Caller
 from .dispatch import Webhooks
 
-__all__ = ["Caller", "Dialer", "DirectDialer", "Webhooks"]
+__all__ = ["Caller", "Webhooks"]

@@ -9,13 +9,13 @@ import functools
 import ssl
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import orjson
 
-from moorings_core.api.cache import Cache
+from moorings_core.api.extension.dialer import Dialer
 from moorings_core.client.transport import IDLE_MOST, Connection, ConnectionBroken, Endpoint, Response
+from moorings_core.ports.errors import ServiceUnavailable
 from moorings_core.ports.objects import Key, Object
 
 from .review import CallFailed
@@ -41,42 +41,11 @@ class Place:
         return f"https://{shown}{self.path}"
 
 
-class Dialer(Protocol):
-    """The way from this server to where webhooks listen."""
-
-    async def dial(self, place: Place, tls: ssl.SSLContext) -> Connection:
-        """Open a connection. Raises OSError, TimeoutError, CallFailed."""
-
-
-class DirectDialer:
-    """Goes there by the machine's own routes; to a Service by its cluster address."""
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-
-    async def dial(self, place: Place, tls: ssl.SSLContext) -> Connection:
-        """Open a connection."""
-        host = place.host if place.service is None else self._address(place.service, place.port)
-        return await Connection.open(Endpoint(host, place.port, lambda: tls, place.host))
-
-    def _address(self, service: Key, port: int) -> str:
-        found = self._cache.collection("", "services").get(service)
-        if found is None:
-            raise CallFailed(f'service "{service.name}" not found')
-        spec = found.object["spec"]
-        if not any(p["port"] == port for p in spec.get("ports") or ()):
-            raise CallFailed(f'no service port {port} found for service "{service.name}"')
-        address = spec.get("clusterIP") if spec.get("type") != "ExternalName" else spec.get("externalName")
-        if address in (None, "", "None"):
-            raise CallFailed(f'service "{service.name}" has no cluster address')
-        return str(address)
-
-
 class Caller:
     """Sends AdmissionReviews and keeps connections."""
 
     def __init__(self, dialer: Dialer) -> None:
-        self.dialer = dialer
+        self._dialer = dialer
         self._idle: dict[tuple[Place, str], list[Connection]] = defaultdict(list)
 
     async def call(self, client: Object, review: Object, timeout: float) -> bytes:
@@ -103,7 +72,16 @@ class Caller:
             except ConnectionBroken as error:
                 if not error.fresh:  # it had begun to answer
                     raise
-        return await self._post(await self.dialer.dial(place, _trust(bundle)), place, bundle, target, body)
+        return await self._post(await self._open(place, _trust(bundle)), place, bundle, target, body)
+
+    async def _open(self, place: Place, tls: ssl.SSLContext) -> Connection:
+        if place.service is None:
+            return await Connection.open(Endpoint(place.host, place.port, lambda: tls))
+        try:
+            found = self._dialer.service(place.service.namespace, place.service.name, place.port)
+        except ServiceUnavailable as error:
+            raise CallFailed(f'failed to call webhook: Post "{place.url}": {error}') from error
+        return await Connection.open(Endpoint(found.host, found.port, lambda: tls, found.server_name, found.dial))
 
     async def _post(self, connection: Connection, place: Place, bundle: str, target: str, body: bytes) -> bytes:
         headers = {"Host": f"{place.host}:{place.port}", **HEADERS}

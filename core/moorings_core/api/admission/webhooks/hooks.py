@@ -60,7 +60,8 @@ class Hooks:
         self._collection.listeners[self._forget] = None
         self._equivalents = Equivalents(registry)
         self._hooks: list[Hook] | None = None
-        self._found: dict[tuple[Place, tuple[str, str, str]], Sequence[tuple[Hook, Match]]] = {}
+        self._registry = registry
+        self._found: dict[tuple[int, Place, tuple[str, str, str]], Sequence[tuple[Hook, Match]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._collection.items)
@@ -69,10 +70,10 @@ class Hooks:
         """Return the webhooks whose rules name a write, and as what."""
         if not self._collection.items or untouched(resource):
             return ()
-        place = ((operation, resource, subresource), kind)
+        place = (self._registry.changes, (operation, resource, subresource), kind)
         found = self._found.get(place)
         if found is None:
-            found = self._found[place] = self._search(*place)
+            found = self._found[place] = self._search(*place[1:])
         return found
 
     def _search(self, place: Place, kind: tuple[str, str, str]) -> Sequence[tuple[Hook, Match]]:

@@ -1,9 +1,10 @@
-"""WebSocket frames, server side. Bytes in, messages out; no socket here. Source: RFC 6455."""
+"""WebSocket frames. Bytes in, messages out; no socket here. Source: RFC 6455."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -33,15 +34,22 @@ def accept_key(key: str) -> str:
 
 
 def frame(data: bytes, kind: int = BINARY) -> bytes:
-    """Return an unmasked, unfragmented frame."""
-    size = len(data)
+    """Return an unfragmented frame as a server sends it: unmasked."""
+    return _head(len(data), kind, masked=0) + data
+
+
+def masked_frame(data: bytes, kind: int = BINARY) -> bytes:
+    """Return an unfragmented frame as a client has to send it: under a mask that nobody can foresee."""
+    mask = os.urandom(4)
+    return _head(len(data), kind, masked=0x80) + mask + _unmasked(data, mask)
+
+
+def _head(size: int, kind: int, masked: int) -> bytes:
     if size < 126:
-        head = bytes([0x80 | kind, size])
-    elif size < 1 << 16:
-        head = bytes([0x80 | kind, 126]) + size.to_bytes(2, "big")
-    else:
-        head = bytes([0x80 | kind, 127]) + size.to_bytes(8, "big")
-    return head + data
+        return bytes([0x80 | kind, masked | size])
+    if size < 1 << 16:
+        return bytes([0x80 | kind, masked | 126]) + size.to_bytes(2, "big")
+    return bytes([0x80 | kind, masked | 127]) + size.to_bytes(8, "big")
 
 
 class Reader:
