@@ -219,8 +219,9 @@ class Handler:
         )
         if found := list_errors(query):
             raise to_invalid(LIST_OPTIONS, "", found)
-        listing = await self._core.reader.list(resource, options)
-        items = await self._core.converter.items(resource, listing.items)
+        late = self._core.converter.selects_late(resource, fields)
+        listing = await self._core.reader.list(resource, replace(options, fields="") if late else options)
+        items = await self._core.converter.items(resource, listing.items, fields if late else "")
         return Response(200, await codec.many(resource, items, listing.metadata(), how), dict(JSON_HEADERS))
 
     async def _watch(self, request: Request, resource: Resource, target: Target) -> Response:
@@ -238,31 +239,32 @@ class Handler:
         if options.version and not NUMBER.fullmatch(options.version):
             problem = invalid("resourceVersion", options.version, f'strconv.ParseUint: parsing "{options.version}": invalid syntax')
             raise ApiError(str(problem), reason="")
-        watcher = Watcher(self._core.cache, resource, options)
+        late = self._core.converter.selects_late(resource, options.fields)
+        watcher = Watcher(self._core.cache, resource, options._replace(fields="") if late else options)
         asked = _number(query.get("timeoutSeconds", "0"))
         seconds = asked or random.uniform(WATCH_SECONDS, 2 * WATCH_SECONDS)
-        return Response(200, headers=dict(JSON_HEADERS), stream=self._events(watcher, resource, how, seconds))
+        events = self._events(watcher, resource, how, seconds, options.fields if late else "")
+        return Response(200, headers=dict(JSON_HEADERS), stream=events)
 
-    async def _events(self, watcher: Watcher, resource: Resource, how: Accepted, seconds: float) -> AsyncIterator[bytes]:
+    async def _events(self, watcher: Watcher, resource: Resource, how: Accepted, seconds: float, fields: str = "") -> AsyncIterator[bytes]:
         custom = served.of(resource) is not None
+        source = watcher.events(self._core.reader)
+        if custom:
+            source = self._core.converter.events(source, resource, fields)
         form = f"{how.form}/{how.include}" + (f"/{resource.version}" if custom else "")
         yield b""
         try:
-            async with asyncio.timeout(seconds), aclosing(watcher.events(self._core.reader)) as events:
+            async with asyncio.timeout(seconds), aclosing(source) as events:
                 async for event in events:
                     change = event.change
                     if change is None:
-                        shown = event.object
-                        if custom and event.type != "BOOKMARK":
-                            (shown,) = await self._core.converter.present(resource, [shown])
-                        yield codec.event(resource, event.type, shown, None, how)
+                        yield codec.event(resource, event.type, event.object, None, how)
                         continue
                     name = f"{event.type}/{form}"
                     line = change.encoded.get(name)
                     if line is None:
                         body = change.new.body if change.new is not None and event.type != "DELETED" and not custom else None
-                        (shown,) = await self._core.converter.present(resource, [event.object]) if custom else (event.object,)
-                        line = change.encoded[name] = codec.event(resource, event.type, shown, body, how)
+                        line = change.encoded[name] = codec.event(resource, event.type, event.object, body, how)
                     yield line
         except TimeoutError:
             return

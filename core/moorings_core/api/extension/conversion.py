@@ -11,11 +11,14 @@ import asyncio
 import copy
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import orjson
 
 from moorings_core.api.cache import Stored, copied
+from moorings_core.api.reads import Selection
+from moorings_core.api.watches import Event
 from moorings_core.client.transport import ConnectionBroken
 from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Object, Resource
@@ -70,12 +73,47 @@ class Converter:
                 await self._fetch(custom, missing)
         return [self.at_hand(custom, obj) for obj in objects]
 
-    async def items(self, resource: Resource, items: Sequence[Stored]) -> Sequence[Stored]:
-        """Return the items of a list in the version of a resource. Raises ApiError."""
+    @staticmethod
+    def selects_late(resource: Resource, fields: str) -> bool:
+        """Whether fields can only be selected by once a webhook has made the objects what the client sees. Raises BadRequest."""
+        custom = served.of(resource)
+        return bool(fields) and custom is not None and custom.webhook is not None and not Selection(resource, "", fields).all
+
+    async def items(self, resource: Resource, items: Sequence[Stored], fields: str = "") -> Sequence[Stored]:
+        """Return the items of a list in the version of a resource, of these only those that fields select. Raises ApiError."""
         if served.of(resource) is None:
             return items
         shown = await self.present(resource, [item.object for item in items])
+        if fields:
+            selection = Selection(resource, "", fields)
+            chosen = [(item, obj) for item, obj in zip(items, shown, strict=True) if selection.matches(obj)]
+            items, shown = [item for item, _ in chosen], [obj for _, obj in chosen]
         return [item if obj is item.object else Stored(obj, item.revision, b"") for item, obj in zip(items, shown, strict=True)]
+
+    async def events(self, source: AsyncGenerator[Event], resource: Resource, fields: str = "") -> AsyncGenerator[Event]:
+        """Yield a watch's events in the version of a resource; with fields only what they select. Raises ApiError."""
+        selection = Selection(resource, "", fields) if fields else None
+        async with aclosing(source):
+            async for event in source:
+                if event.type == "BOOKMARK":
+                    yield event
+                    continue
+                (shown,) = await self.present(resource, [event.object])
+                if selection is None:
+                    yield event._replace(object=shown)
+                elif (kind := await self._selected(event, shown, resource, selection)) is not None:
+                    yield event._replace(type=kind, object=shown)
+
+    async def _selected(self, event: Event, shown: Object, resource: Resource, selection: Selection) -> str | None:
+        """Return what an event is to one who sees only what is selected, None for nothing."""
+        was, change = False, event.change
+        if change is not None and change.old is not None:
+            (before,) = await self.present(resource, [change.old.object])
+            was = selection.matches(before)
+        now = event.type != "DELETED" and selection.matches(shown)
+        if now:
+            return "MODIFIED" if was else "ADDED"
+        return "DELETED" if was else None
 
     async def stored(self, custom: CustomVersion, obj: Object) -> Object:
         """Return an object in the version that is stored. Raises ApiError."""
