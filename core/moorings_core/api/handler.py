@@ -42,6 +42,7 @@ from .codec import Accepted
 from .connects import connect_options
 from .context import Context, User, WriteOptions, delete_options
 from .core import ApiCore
+from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
 from .extension.dialer import unchecked
 from .flowcontrol.control import FlowControl, Seat
@@ -82,11 +83,12 @@ class Handler:
         metrics: Metrics,
         definitions: Definitions,
         flows: FlowControl,
+        aggregator: Aggregator,
     ) -> None:
         self._core, self._authenticator, self._access, self._guards = core, authenticator, access, guards
         self._audit, self._impersonation = audit, Impersonation(access)
         self._reviews, self._relay, self._statics, self._metrics = reviews, relay, statics, metrics
-        self._definitions, self._flows = definitions, flows
+        self._definitions, self._flows, self._aggregator = definitions, flows, aggregator
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
@@ -108,7 +110,9 @@ class Handler:
                 trail.acting, trail.decision = acting, decision
             if not decision.allowed:
                 raise attributes.refusal(asked, decision.reason)
-            if target is None:
+            if (service := self._aggregator.remote(request.path)) is not None:
+                response = await self._aggregator.relay(service, self._relay, context.user, request)
+            elif target is None:
                 response = await self._statics.answer(request)
             else:
                 if request.method not in ("GET", "HEAD"):
@@ -159,6 +163,7 @@ class Handler:
         if not _relaxed(request, action):
             await self._core.cache.catch_up()
         if target.group in NOT_STORED:
+            codec.accepted(request, whole=True)
             body = codec.decode(request, context, kind.resource.kind)
             return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)

@@ -59,12 +59,12 @@ class NodeRelay:
                 return Endpoint(address["address"], port, self._tls)
         raise ServiceUnavailable(f"node {node['metadata']['name']} has no address yet")
 
-    async def relay(self, endpoint: Endpoint, path: str, request: Request) -> Response:
-        """Send a request on and return the answer; a connection that switches protocols is piped from then on."""
+    async def relay(self, endpoint: Endpoint, path: str, request: Request, extra: Mapping[str, str] | None = None) -> Response:
+        """Send a request on, with extra headers, and return the answer; a connection that switches protocols is piped from then on."""
         reader, writer = await self._dial(endpoint)
         try:
             upgrading = "upgrade" in request.headers.get("connection", "").lower()
-            writer.write(_head(endpoint, path, request, upgrading) + request.body)
+            writer.write(_head(endpoint, path, request, upgrading, extra or {}) + request.body)
             await writer.drain()
             async with asyncio.timeout(HEAD_SECONDS):
                 status, headers = await _read_head(reader)
@@ -128,9 +128,10 @@ def missing_node(name: str) -> NotFound:
     return NotFound(f'nodes "{name}" not found', details={"name": name, "kind": "nodes"})
 
 
-def _head(endpoint: Endpoint, path: str, request: Request, upgrading: bool) -> bytes:
+def _head(endpoint: Endpoint, path: str, request: Request, upgrading: bool, extra: Mapping[str, str]) -> bytes:
     lines = [f"{request.method} {path} HTTP/1.1", f"Host: {endpoint.host}:{endpoint.port}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items() if name not in HOP and name != "content-length"]
+    lines += [f"{name}: {value}" for name, value in extra.items()]
     if upgrading:
         lines += ["Connection: Upgrade", f"Upgrade: {request.headers.get('upgrade', '')}"]
     else:

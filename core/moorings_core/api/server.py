@@ -31,7 +31,9 @@ from .authentication import Authenticator
 from .bootstrap import create_missing, objects
 from .context import User
 from .core import ApiCore
+from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
+from .extension.proxy_identity import CONFIG_MAP, ProxyIdentity
 from .flowcontrol.control import FlowControl
 from .handler import Handler
 from .http.server import HttpServer
@@ -60,6 +62,8 @@ class ServerOptions:
     agent_tls: ssl.SSLContext | None = None
     tokens: Mapping[str, User] = field(default_factory=dict)
     audit: AuditLog | None = None
+    proxy_identity: ProxyIdentity | None = None
+    """Who the server is to aggregated API servers; None: somebody new at each start"""
 
 
 class ApiServer:
@@ -73,6 +77,7 @@ class ApiServer:
         self._lag: asyncio.Task[None] | None = None
         self._compactor: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._registrar: asyncio.Task[None] | None = None
         self._ready = False
         cache = self.core.cache
         accounts = Accounts(cache, options.signer, (AUDIENCE,))
@@ -85,6 +90,9 @@ class ApiServer:
         checks = {"ping": lambda: "", "store": self._store_problem, "poststarthook": self._start_problem}
         statics = Statics(self.core.registry, options.signer, self._metrics, checks)
         relay = NodeRelay(options.agent_tls)
+        self._identity = options.proxy_identity or ProxyIdentity.create()
+        core = self.core
+        self._aggregator = Aggregator(core.cache, core.registry, core.writer, core.dialer, self._identity, statics.forget)
         self.core.dialer.ways = Tunnels(cache, relay)
         guards = Guards(access, rbac, cache)
         self._audit = options.audit
@@ -92,9 +100,20 @@ class ApiServer:
             self._metrics.count_audit(options.audit)
         self._flows = FlowControl(cache, self._metrics.registry)
         self._metrics.looks.append(self._flows.metrics.look)
-        self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, statics.forget)
+        self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, lambda: self._changed(statics))
         handler = Handler(
-            self.core, authenticator, access, guards, options.audit, reviews, relay, statics, self._metrics, self._definitions, self._flows
+            self.core,
+            authenticator,
+            access,
+            guards,
+            options.audit,
+            reviews,
+            relay,
+            statics,
+            self._metrics,
+            self._definitions,
+            self._flows,
+            self._aggregator,
         )
         self._http = HttpServer(handler)
 
@@ -103,14 +122,17 @@ class ApiServer:
         await self.core.cache.load()
         self._definitions.start()
         self._flows.start()
+        self._aggregator.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
         self._keeper = asyncio.create_task(self._definitions.run())
+        self._registrar = asyncio.create_task(self._aggregator.run())
         self._lag = asyncio.create_task(self._measure_lag())
         self._compactor = asyncio.create_task(self._compact())
         if self._audit is not None:
             self._audit.start()
         bound = await self._http.start(host, port, self._options.tls)
         wanted = objects(self._options.config, self._options.cluster_file, self._options.advertise, bound)
+        wanted.append((CONFIG_MAP, self._identity.config_map()))
         client = self.client("system:apiserver")
         await create_missing(client, wanted)
         await _commit(client, born.plan(self._stored))
@@ -131,10 +153,15 @@ class ApiServer:
         if self._audit is not None:
             await asyncio.to_thread(self._audit.close)
         await self.core.store.close()
-        for task in (self._follower, self._lag, self._compactor, self._keeper):
+        for task in (self._follower, self._lag, self._compactor, self._keeper, self._registrar):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    def _changed(self, statics: Statics) -> None:
+        """Tell whoever shows what is served that it is something else now."""
+        statics.forget()
+        self._aggregator.wake()
 
     async def _measure_lag(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from moorings_core.api.audit import policy as audit_policy
 from moorings_core.api.audit.log import AuditLog, LogFile
 from moorings_core.api.cache import store_key
 from moorings_core.api.context import User
+from moorings_core.api.extension.proxy_identity import ProxyIdentity
 from moorings_core.api.identity import identity_of, keep_identity
 from moorings_core.api.server import ApiServer, ServerOptions
 from moorings_core.client.election import Elector
@@ -96,9 +97,10 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     keyring = Keyring.load_or_create(paths.pki / "encryption.json")
     store = SealedStore(exchangeable, keyring, [stored_under(resource) for resource in config.server.encryption.resources])
     signer = TokenSigner.load_or_create(paths.pki / "sa.key", ISSUER)
+    front_proxy = ProxyIdentity.load_or_create(paths.pki / "front-proxy", (paths.pki / "ca.crt").read_bytes())
     tls, agent_tls = _server_tls(paths.pki), _agent_tls(paths.pki)
     audit = audit_log(config.server.audit, paths.data)
-    options = ServerOptions(config, text, signer, advertise, tls, agent_tls, static_tokens(paths.pki), audit)
+    options = ServerOptions(config, text, signer, advertise, tls, agent_tls, static_tokens(paths.pki), audit, front_proxy)
     server = ApiServer(options, store)
     port = await server.start(bind or None, config.server.port)
     _keep_loop_quick()

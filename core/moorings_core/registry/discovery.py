@@ -49,7 +49,7 @@ class Discovery:
 
     def apis(self, *, aggregated: bool) -> Document:
         """/apis"""
-        groups = self._registry.groups
+        groups = self._registry.all_groups()
         if aggregated:
             return self._document(("apis", "v2"), lambda: _group_list([self._group(n, v) for n, v in groups]), AGGREGATED)
         listed = [_api_group(name, versions) for name, versions in groups]
@@ -57,7 +57,7 @@ class Discovery:
 
     def group(self, name: str) -> Document | None:
         """/apis/GROUP, or None where there is no such group."""
-        versions = dict(self._registry.groups).get(name)
+        versions = dict(self._registry.all_groups()).get(name)
         if versions is None:
             return None
         return self._document(("group", name), lambda: {"kind": "APIGroup", "apiVersion": "v1", **_api_group(name, versions)})
@@ -75,7 +75,8 @@ class Discovery:
     def _group(self, name: str, versions: tuple[str, ...]) -> Object:
         listed = []
         for version in versions:
-            kinds = [_aggregated(kind) for kind in self._registry.of(name, version)]
+            remote = self._registry.remote.get((name, version))
+            kinds = [_aggregated(kind) for kind in self._registry.of(name, version)] if remote is None else list(remote)
             listed.append({"version": version, "resources": kinds, "freshness": "Current"})
         metadata: Object = {"creationTimestamp": None} | ({"name": name} if name else {})
         return {"metadata": metadata, "versions": listed}

@@ -58,6 +58,8 @@ class Registry:
         self._own_groups = list(groups)
         self.groups: list[tuple[str, tuple[str, ...]]] = list(groups)
         """(group, versions with the preferred one first), without the core group"""
+        self.remote: dict[tuple[str, str], Sequence[Mapping[str, object]]] = {}
+        """The resources of the group versions that other servers serve, as aggregated discovery lists them"""
         self.changes = 0
         """How often kinds were added or taken away at run time: what was concluded from them holds no longer than this"""
         for kind in kinds:
@@ -80,6 +82,14 @@ class Registry:
                 self.add(kind)
         own = {name: (*versions, *(v for v in groups.get(name, ()) if v not in versions)) for name, versions in self._own_groups}
         self.groups[:] = [*own.items(), *((n, v) for n, v in sorted(groups.items()) if n not in own)]
+
+    def all_groups(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return the groups with those that other servers serve."""
+        known = dict(self.groups)
+        for group, version in sorted(self.remote):
+            if version not in known.get(group, ()):
+                known[group] = (*known.get(group, ()), version)
+        return list(known.items())
 
     def lookup(self, group: str, version: str, plural: str) -> Kind | None:
         """Return a kind by its path, or None."""

@@ -47,6 +47,7 @@ class OpenApi:
             found = self.document(group, version)
             assert found is not None
             paths[name] = {"serverRelativeURL": f"/openapi/v3/{name}?hash={found.etag.strip(chr(34))}"}
+        paths |= {n: {"serverRelativeURL": f"/openapi/v3/{n}"} for n in (_path(g, v) for g, v in self._registry.remote)}
         body = orjson.dumps({"paths": paths})
         return Document(body, "application/json", _etag(body))
 

@@ -33,14 +33,17 @@ async def test_a_request_is_told_where_it_belongs_and_refused_where_there_is_no_
     schemas = (await api.kubectl("get", "flowschemas")).stdout
     assert "service-accounts" in schemas and "workload-low" in schemas and "9000" in schemas
 
+    server = ("--server", f"https://127.0.0.1:{api.port}", "--certificate-authority", str(api.root / "ca.crt"))
+    robot = ("--kubeconfig", "/dev/null", *server, "--token", token)
+
     async def ask():
-        return await api.kubectl("--token", token, "get", "cm", "moorings", "-n", "kube-system", "-v=8", check=False)
+        return await api.kubectl(*robot, "get", "cm", "moorings", "-n", "kube-system", "-v=8", check=False)
 
     uid = (await api.get("flowschema", "service-accounts"))["metadata"]["uid"]
     assert uid in (await ask()).stderr
     await api.kubectl("apply", "-f", "-", stdin=json.dumps(LEVEL))
     await api.kubectl("apply", "-f", "-", stdin=json.dumps(SCHEMA))
-    command = ("--token", token, "get", "--raw", "/api/v1/namespaces/kube-system/configmaps/moorings", "--request-timeout=2s", "-v=6")
+    command = (*robot, "get", "--raw", "/api/v1/namespaces/kube-system/configmaps/moorings", "--request-timeout=2s", "-v=6")
     refused = await api.kubectl(*command, check=False)
     assert refused.returncode and "429" in refused.stderr, refused.stderr
     metrics = (await api.kubectl("get", "--raw", "/metrics")).stdout

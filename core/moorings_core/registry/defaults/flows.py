@@ -1,4 +1,7 @@
-"""Defaults of flow control. Source: pkg/apis/flowcontrol/v1/defaults.go."""
+"""Defaults of flow control and aggregation.
+
+Source: pkg/apis/flowcontrol/v1/defaults.go, kube-aggregator apiregistration/v1/defaults.go.
+"""
 
 from __future__ import annotations
 
@@ -29,4 +32,14 @@ def _level(obj: Object) -> None:
             queuing[name] = queuing.get(name) or value
 
 
-RULES = {(GROUP, "flowschemas"): _schema, (GROUP, "prioritylevelconfigurations"): _level}
+def _service(obj: Object) -> None:
+    service = (obj.get("spec") or {}).get("service")
+    if service is not None:
+        service.setdefault("port", 443)
+
+
+RULES = {
+    ("apiregistration.k8s.io", "apiservices"): _service,
+    (GROUP, "flowschemas"): _schema,
+    (GROUP, "prioritylevelconfigurations"): _level,
+}

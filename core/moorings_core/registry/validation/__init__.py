@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
 
-from . import admission_policies, metadata, network, placement, pods, policies, registrations, settings, storage, workloads
+from . import admission_policies, aggregation, metadata, network, placement, pods, policies, registrations, settings, storage, workloads
 from .errors import FieldError, Path
 
 
@@ -31,6 +31,7 @@ Update = Callable[[Object, Object], list[FieldError]]
 
 _CREATE: dict[tuple[str, str], Create] = {
     **pods.CREATE,
+    **aggregation.CREATE,
     **workloads.CREATE,
     **network.CREATE,
     **storage.CREATE,

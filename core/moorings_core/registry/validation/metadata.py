@@ -22,6 +22,7 @@ _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("certificates.k8s.io", "clustertrustbundles"): lambda name: names.path_segment(name),
     ("networking.k8s.io", "ipaddresses"): lambda name: "",
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): names.subdomain,
+    ("apiregistration.k8s.io", "apiservices"): names.path_segment,
 }
 
 
