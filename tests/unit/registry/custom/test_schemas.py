@@ -39,7 +39,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(list(SCHEMA["properties"]) + ["other"]), JSON, max_size=5))
+@given(st.dictionaries(st.sampled_from([*SCHEMA["properties"], "other"]), JSON, max_size=5))
 def test_what_was_pruned_and_filled_once_stays_as_it_is(value):
     shape.prune(value, SCHEMA)
     shape.fill(value, SCHEMA)
