@@ -89,8 +89,8 @@ def decode_patch(request: Request, context: Context) -> tuple[Any, PatchType]:
         raise BadRequest(INVALID_PATCH if kind == "merge" else f"json parse error: {_words(error)}") from error
 
 
-def accepted(request: Request) -> Accepted:
-    """Return the form of answer. Raises NotAcceptable where none that the client takes can be made."""
+def accepted(request: Request, *, whole: bool = False) -> Accepted:
+    """Return the form of answer; whole: nothing but the object itself can be made. Raises NotAcceptable where that is not taken."""
     given = request.headers.get("accept", "")
     if not given:
         return Accepted()
@@ -100,6 +100,8 @@ def accepted(request: Request) -> Accepted:
         if kind not in (JSON, "application/*", "*/*"):
             continue
         wanted, version = parameters.get("as"), parameters.get("v", "v1")
+        if whole and wanted is not None:
+            continue
         if wanted == "Table" and version == "v1":
             include: Any = request.query.get("includeObject", "Metadata")
             return Accepted("table", include if include in ("None", "Metadata", "Object") else "Metadata")

@@ -163,6 +163,7 @@ class Handler:
         if not _relaxed(request, action):
             await self._core.cache.catch_up()
         if target.group in NOT_STORED:
+            codec.accepted(request, whole=True)
             body = codec.decode(request, context, kind.resource.kind)
             return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)

@@ -36,7 +36,7 @@ def as_maps(expression: str) -> str:
             braces.append(False)
         elif token in ")]}" and braces:
             braces.pop()
-        is_field = tokens[position].lastgroup == "name" and braces and braces[-1] and _next(tokens, position) == ":"
+        is_field = tokens[position].lastgroup == "name" and braces and braces[-1] and _begins(written) and _next(tokens, position) == ":"
         written.append(json.dumps(_unescaped(token)) if is_field else token)
         position += 1
     return "".join(written)
@@ -52,6 +52,14 @@ def _literal(tokens: list[re.Match[str]], position: int) -> int:
     while at < len(tokens) and tokens[at].lastgroup == "space":
         at += 1
     return at + 1 if at < len(tokens) and tokens[at][0] == "{" else 0
+
+
+def _begins(written: list[str]) -> bool:
+    """Whether what comes next begins a field: it follows the brace or a comma, and maybe the mark of an optional one."""
+    before = [text for text in written[-8:] if text.strip() and not text.startswith("//")]
+    if before and before[-1] == "?":
+        before.pop()
+    return bool(before) and before[-1] in ("{", ",")
 
 
 def _next(tokens: list[re.Match[str]], position: int) -> str:

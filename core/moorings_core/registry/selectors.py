@@ -154,6 +154,7 @@ _FIELDS: dict[tuple[str, str], dict[str, Callable[[Object], str]]] = {
     ("batch", "jobs"): {"status.successful": lambda o: str(o.get("status", {}).get("succeeded", 0))},
     ("certificates.k8s.io", "certificatesigningrequests"): _paths("spec.signerName"),
     ("certificates.k8s.io", "clustertrustbundles"): _paths("spec.signerName"),
+    ("certificates.k8s.io", "podcertificaterequests"): _paths("spec.signerName", "spec.podName", "spec.nodeName"),
     ("resource.k8s.io", "resourceslices"): _paths("spec.nodeName", "spec.driver"),
 }
 _METADATA = _paths("metadata.name", "metadata.namespace")

@@ -68,6 +68,16 @@ async def test_what_a_webhook_makes_of_an_object_is_defaulted_and_checked(ask, h
     assert (code, answer["reason"]) == (422, "Invalid")
 
 
+async def test_what_a_webhook_adds_that_the_kind_has_not_is_dropped_and_a_wrong_type_refused(ask, hooks):
+    hooks.answers["/odd"] = patch({"op": "add", "path": "/nothing", "value": {"a": 1}}, {"op": "add", "path": "/data/y", "value": "2"})
+    await register(ask, "Mutating", "odd", webhook("odd", hooks.client("/odd")))
+    code, answer = await ask("POST", MAPS, config_map("a", x="1"))
+    assert (code, answer["data"], answer.get("nothing")) == (201, {"x": "1", "y": "2"}, None)
+    hooks.answers["/odd"] = patch({"op": "add", "path": "/data/y", "value": 2})
+    code, answer = await ask("POST", MAPS, config_map("b", x="1"))
+    assert (code, answer["reason"]) == (500, "InternalError")
+
+
 async def test_a_refusal_reaches_the_client_as_it_was_said(api, ask, hooks):
     hooks.answers["/no"] = deny("not today", code=418, reason="Teapot", details={"causes": [{"message": "tea"}]})
     await register(ask, "Validating", "no", webhook("no", hooks.client("/no"), operations=["*"]))

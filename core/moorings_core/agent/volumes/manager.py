@@ -117,7 +117,7 @@ class VolumeManager:
 
     def _live(self, kind: str, volume: Object, pod: Object, snapshot: Snapshot, allocatable: Mapping[str, str]) -> str:
         path = self._path(pod, kind, volume["name"])
-        files = volume_files(volume, pod, snapshot.raw, snapshot.token, allocatable)
+        files = volume_files(volume, pod, snapshot.raw, snapshot.token, allocatable, snapshot.certificate)
         path.mkdir(parents=True, exist_ok=True)
         if kind in MEMORY_BACKED and mounts.mount_at(path) is None:
             mounts.mount("tmpfs", path, "tmpfs", ["mode=0755"])

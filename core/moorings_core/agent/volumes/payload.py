@@ -10,11 +10,20 @@ from moorings_core.ports.objects import Object
 
 from . import trust
 from .atomic import File
+from .certificates import Credentials
 
 Raw = Callable[[str, str], Mapping[str, bytes] | None]
 """raw("ConfigMap" | "Secret", name) -> its data, or None; raw("ClusterTrustBundle", its key) -> {"": the anchors}, or None"""
 Token = Callable[[Object], str]
 """token(serviceAccountToken source) -> a token that is good for now"""
+
+
+Certificate = Callable[[str], Credentials]
+"""certificate(place of a source) -> the key and certificates that it holds"""
+
+
+def _none(place: str) -> Credentials:
+    raise MissingSource(f"no certificate for {place}")
 
 
 def config_map_data(obj: Object) -> dict[str, bytes]:
@@ -28,7 +37,9 @@ def secret_data(obj: Object) -> dict[str, bytes]:
     return {k: base64.b64decode(v or "") for k, v in (obj.get("data") or {}).items()}
 
 
-def volume_files(volume: Object, pod: Object, raw: Raw, token: Token, allocatable: Mapping[str, str]) -> dict[str, File]:
+def volume_files(
+    volume: Object, pod: Object, raw: Raw, token: Token, allocatable: Mapping[str, str], certificate: Certificate = _none
+) -> dict[str, File]:
     """Return the files of a volume. Raises MissingSource."""
     if "configMap" in volume:
         source = volume["configMap"]
@@ -42,7 +53,10 @@ def volume_files(volume: Object, pod: Object, raw: Raw, token: Token, allocatabl
     files: dict[str, File] = {}
     projected = volume["projected"]
     mode = projected.get("defaultMode", 0o644)
-    for source in projected.get("sources") or ():
+    for number, source in enumerate(projected.get("sources") or ()):
+        if source.get("podCertificate"):
+            files |= _credentials(source["podCertificate"], mode, certificate(f"{volume['name']}/{number}"))
+            continue
         files |= _projected(source, pod, mode, raw, token, allocatable)
     return files
 
@@ -60,6 +74,11 @@ def _projected(source: Object, pod: Object, mode: int, raw: Raw, token: Token, a
     if source.get("clusterTrustBundle"):
         return _anchors(source["clusterTrustBundle"], mode, raw)
     raise MissingSource(f"projected volume source {sorted(source)} is not supported")
+
+
+def _credentials(source: Object, mode: int, issued: Credentials) -> dict[str, File]:
+    contents = {"credentialBundlePath": issued.key + issued.chain, "keyPath": issued.key, "certificateChainPath": issued.chain}
+    return {source[field]: File(content, mode) for field, content in contents.items() if source.get(field)}
 
 
 def _anchors(source: Object, mode: int, raw: Raw) -> dict[str, File]:

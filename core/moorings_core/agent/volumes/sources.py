@@ -13,7 +13,8 @@ from moorings_core.ports.client import Client
 from moorings_core.ports.errors import NotFound
 from moorings_core.ports.objects import Object
 
-from . import trust
+from . import certificates, trust
+from .certificates import Credentials, PodCertificates
 from .payload import config_map_data, secret_data
 
 RENEW_AT = 0.8
@@ -24,7 +25,7 @@ class Sources:
     """What pods of this node read."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._client, self._certificates = client, PodCertificates(client)
         self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
         self._known: dict[tuple[str, str, str], tuple[float, Object | None]] = {}
 
@@ -36,7 +37,8 @@ class Sources:
         self._known = {key: known for key, known in self._known.items() if known[0] >= oldest} if age else self._known
         found = await asyncio.gather(*(self._get(kind, name, namespace, oldest) for kind, name in names))
         tokens = {_token_key(s): await self._token(pod, s) for s in _token_sources(pod)}
-        return Snapshot(dict(zip(names, found, strict=True)), tokens)
+        issued = {place: await self._certificates.get(pod, place, s) for place, s in certificates.sources(pod).items()}
+        return Snapshot(dict(zip(names, found, strict=True)), tokens, issued)
 
     async def _get(self, kind: str, name: str, namespace: str, oldest: float) -> Object | None:
         asked, known = time.monotonic(), self._known.get((kind, namespace, name))
@@ -73,7 +75,8 @@ class Sources:
         return token
 
     def forget(self, pod_uid: str) -> None:
-        """Drop the tokens of a pod that is gone."""
+        """Drop the tokens and keys of a pod that is gone."""
+        self._certificates.forget(pod_uid)
         for key in [k for k in self._tokens if k[0] == pod_uid]:
             del self._tokens[key]
 
@@ -81,8 +84,10 @@ class Sources:
 class Snapshot:
     """The objects a pod refers to."""
 
-    def __init__(self, objects: Mapping[tuple[str, str], Object | None], tokens: Mapping[tuple[str, ...], str]) -> None:
-        self._objects, self._tokens = objects, tokens
+    def __init__(
+        self, objects: Mapping[tuple[str, str], Object | None], tokens: Mapping[tuple[str, ...], str], issued: Mapping[str, Credentials]
+    ) -> None:
+        self._objects, self._tokens, self._issued = objects, tokens, issued
 
     def raw(self, kind: str, name: str) -> dict[str, bytes] | None:
         """Return the data of a ConfigMap or Secret, the anchors of a trust bundle under "", or None."""
@@ -101,6 +106,10 @@ class Snapshot:
     def token(self, source: Object) -> str:
         """Return the token of a projected source."""
         return self._tokens[_token_key(source)]
+
+    def certificate(self, place: str) -> Credentials:
+        """Return the key and certificates of a projected source."""
+        return self._issued[place]
 
 
 def _token_key(source: Object) -> tuple[str, ...]:

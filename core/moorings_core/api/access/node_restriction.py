@@ -200,6 +200,25 @@ class NodeRestriction:
             return ""
         return f"can only {operation.lower()} ResourceSlice with the same NodeName as the requesting node"
 
+    def _certificate(self, operation: str, subresource: str, new: Object, old: Object) -> str:
+        if operation != "CREATE" or subresource:
+            return f"unexpected operation {operation}" if operation != "CREATE" else f"unexpected subresource {subresource}"
+        spec, namespace = new.get("spec") or {}, new["metadata"].get("namespace", "")
+        if spec.get("nodeName") != self.node:
+            given = quoted(spec.get("nodeName", ""))
+            return f"PodCertificateRequest.Spec.NodeName={given}, which is not the requesting node {quoted(self.node)}"
+        pod = self.cache.collection("", "pods").get(Key(namespace, spec.get("podName", "")))
+        if pod is None or not self._is_on(pod.object):
+            return f"pod {quoted(spec.get('podName', ''))} is not running on node {quoted(self.node)}"
+        account = pod.object["spec"].get("serviceAccountName", "")
+        uids = [("", "nodes", Key("", self.node), "nodeUID"), ("", "pods", Key(namespace, spec["podName"]), "podUID")]
+        uids.append(("", "serviceaccounts", Key(namespace, account), "serviceAccountUID"))
+        for group, plural, key, field in uids:
+            stored = self.cache.collection(group, plural).get(key)
+            if stored is None or stored.object["metadata"]["uid"] != spec.get(field):
+                return f"PodCertificateRequest.Spec.{field} is not that of {plural} {quoted(key.name)}"
+        return "" if spec.get("serviceAccountName") == account else f"pod {quoted(spec['podName'])} runs as another service account"
+
 
 Check = Callable[[NodeRestriction, str, str, Object, Object], str]
 """operation, subresource, new and old object ({} where there is none) to why it is refused, or \"\""""
@@ -211,6 +230,7 @@ _CHECKS: dict[tuple[str, str], Check] = {
     ("coordination.k8s.io", "leases"): NodeRestriction._lease,
     ("storage.k8s.io", "csinodes"): NodeRestriction._csi_node,
     ("resource.k8s.io", "resourceslices"): NodeRestriction._slice,
+    ("certificates.k8s.io", "podcertificaterequests"): NodeRestriction._certificate,
 }
 
 

@@ -12,6 +12,11 @@ LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
 _CHILDREN = ("properties",)
 _RULES = "x-kubernetes-validations"
 
+TYPE_FIELDS = {
+    "apiVersion": "APIVersion defines by which group and version of the kind's schema this object is written.",
+    "kind": "Kind is the name of what this object represents, as the API knows it.",
+}
+
 
 def name_of(group: str, version: str, kind: str) -> str:
     """Return the name of the definition: the group's domain turned round, as upstream names it."""
@@ -25,7 +30,8 @@ def published(raw: Object, gvk: Object, prefix: str, *, old: bool = False) -> Ob
     made: Object = _node(raw, old)
     reference = prefix + METADATA
     metadata: Object = {"$ref": reference} if old else {"allOf": [{"$ref": reference}]}
-    fields = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": metadata}
+    texts = {name: {"type": "string", "description": text} for name, text in TYPE_FIELDS.items()}
+    fields = {**texts, "metadata": metadata}
     made["type"] = "object"
     if "properties" in made or not raw.get("x-kubernetes-preserve-unknown-fields"):
         made["properties"] = {**(made.get("properties") or {}), **fields}

@@ -19,6 +19,9 @@ DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 NOT_EPHEMERAL = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+KEY_TYPES = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
+CERTIFICATE_SECONDS = (91 * 24 * 3600, 24 * 3600)
+"""How long a pod's certificate may live at most: by a signer of somebody's own, and by one of Kubernetes"""
 FILE_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
 ENVIRONMENT_FIELDS = (
     "metadata.name",
@@ -161,7 +164,7 @@ def _volumes(volumes: Sequence[Object], path: Path) -> tuple[set[str], list[Fiel
             found.append(forbidden(where / sources[1], "may not specify more than 1 volume type"))
         if volume.get("hostPath") is not None:
             found += host_path(volume["hostPath"], where / "hostPath")
-        found += _downward(volume, where)
+        found += _downward(volume, where) + _certificates(volume, where)
         found += _named_source(volume, where)
         if (volume.get("persistentVolumeClaim") or {"claimName": "-"}).get("claimName", "") == "":
             found.append(required(where / "persistentVolumeClaim" / "claimName"))
@@ -190,6 +193,26 @@ def _named_source(volume: Object, path: Path) -> list[FieldError]:
         if not 0 <= source.get("defaultMode", 0) <= 0o777:
             text = "must be a number between 0 and 0777 (octal), both inclusive"
             found.append(invalid(path / field / "defaultMode", source["defaultMode"], text))
+    return found
+
+
+def _certificates(volume: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with the certificates that a volume asks for."""
+    found: list[FieldError] = []
+    for i, given in enumerate((volume.get("projected") or {}).get("sources") or ()):
+        source, where = given.get("podCertificate"), (path / "projected" / "sources").at(i) / "podCertificate"
+        if source is None:
+            continue
+        if source.get("keyType") not in KEY_TYPES:
+            found.append(not_supported(where / "keyType", source.get("keyType", ""), KEY_TYPES))
+        seconds = source.get("maxExpirationSeconds")
+        domain = source.get("signerName", "").partition("/")[0]
+        most = CERTIFICATE_SECONDS[1 if domain == "kubernetes.io" or domain.endswith(".kubernetes.io") else 0]
+        for wrong, text in ((seconds is not None and seconds < 3600, ">= 3600"), (seconds is not None and seconds > most, f"<= {most}")):
+            if wrong:
+                found.append(invalid(where / "maxExpirationSeconds", seconds, f"if provided, maxExpirationSeconds must be {text}"))
+        if not any(source.get(field) for field in ("credentialBundlePath", "keyPath", "certificateChainPath")):
+            found.append(required(where, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from moorings_core.ports.objects import Object
 
 from . import baseline, restricted
-from .baseline import Check, in_user_namespace
+from .baseline import Check, in_user_namespace, is_plain
 from .levels import LATEST, Level
 from .restricted import on_linux
 
@@ -76,10 +76,15 @@ class Findings:
         return bool(self.found)
 
 
+NOTHING = Findings(())
+
+
 def evaluate(level: Level, metadata: Object, spec: Object) -> Findings:
     """Return what a level finds in a pod, or in a pod's template."""
     if level.name == "privileged":
-        return Findings(())
+        return NOTHING
+    if level.name == "baseline" and is_plain(metadata, spec):
+        return NOTHING
     minor = NEWEST if level.minor == LATEST else min(level.minor, NEWEST)
     return Findings(tuple(found for check in _checks(level.name, minor) if (found := check(metadata, spec))))
 

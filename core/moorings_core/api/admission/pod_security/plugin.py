@@ -11,7 +11,7 @@ from moorings_core.api.admission.plugin import ANY, Step, World
 from moorings_core.ports.objects import Key, Object
 from moorings_core.registry.validation import to_invalid
 
-from .checks import evaluate
+from .checks import Findings, evaluate
 from .levels import PREFIX, Level, Policy, defaults, policy_of
 
 MOST_PODS = 3000
@@ -40,9 +40,9 @@ def check_pod(world: World, a: Attributes) -> None:
     findings = evaluate(policy.enforce, a.new["metadata"], a.new["spec"])
     a.context.annotate(f"{PREFIX}enforce-policy", str(policy.enforce))
     if findings:
-        _note(a, policy, a.new["metadata"], a.new["spec"], warn=False)
+        _note(a, policy, a.new["metadata"], a.new["spec"], {policy.enforce: findings}, warn=False)
         raise a.forbidden(f'violates PodSecurity "{policy.enforce}": {findings.detail}')
-    _note(a, policy, a.new["metadata"], a.new["spec"], warn=True)
+    _note(a, policy, a.new["metadata"], a.new["spec"], {policy.enforce: findings}, warn=True)
 
 
 def check_workload(world: World, a: Attributes) -> None:
@@ -52,7 +52,7 @@ def check_workload(world: World, a: Attributes) -> None:
     policy, _ = _policy(world, a.key.namespace)
     template = _template(a.new)
     if template and not policy.audit.name == policy.warn.name == "privileged":
-        _note(a, policy, template.get("metadata") or {}, template.get("spec") or {}, warn=True)
+        _note(a, policy, template.get("metadata") or {}, template.get("spec") or {}, {}, warn=True)
 
 
 def check_namespace(world: World, a: Attributes) -> None:
@@ -73,12 +73,14 @@ def check_namespace(world: World, a: Attributes) -> None:
         a.context.warnings.extend(_warnings(world, a.key.name, policy.enforce))
 
 
-def _note(a: Attributes, policy: Policy, metadata: Object, spec: Object, *, warn: bool) -> None:
-    audited = evaluate(policy.audit, metadata, spec)
-    if audited:
+def _note(a: Attributes, policy: Policy, metadata: Object, spec: Object, known: dict[Level, Findings], *, warn: bool) -> None:
+    """Tell the audit and the client what the other levels find; known: what was found by now."""
+    for level in (policy.audit, policy.warn) if warn else (policy.audit,):
+        if level not in known:
+            known[level] = evaluate(level, metadata, spec)
+    if audited := known[policy.audit]:
         a.context.annotate(f"{PREFIX}audit-violations", f'would violate PodSecurity "{policy.audit}": {audited.detail}')
-    warned = (audited if policy.warn == policy.audit else evaluate(policy.warn, metadata, spec)) if warn else None
-    if warned:
+    if warn and (warned := known[policy.warn]):
         a.context.warnings.append(f'would violate PodSecurity "{policy.warn}": {warned.detail}')
 
 

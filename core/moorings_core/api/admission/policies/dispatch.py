@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moorings_core.api.admission.attributes import Attributes
 from moorings_core.api.admission.matching import Convert, Match, namespace_of, renamed
+from moorings_core.api.admission.remade import remade
 from moorings_core.api.cache import Cache
 from moorings_core.ports.errors import NotFound
 from moorings_core.ports.objects import Key, Object
@@ -96,6 +97,10 @@ class Policies:
         group, version, kind = a.group_version_kind
         found = self._registry.by_kind(group, version, kind)
         return found.schema if found is not None else None
+
+    def remade(self, a: Attributes, new: Object) -> Object:
+        """Return what a policy has made as an object of its kind. Raises NotTheKind."""
+        return remade(self._registry, a, new)
 
     def _namespace(self, a: Attributes) -> Object | None:
         found = self._cache.collection("", "namespaces").get(Key("", a.key.namespace)) if a.resource.namespaced else None

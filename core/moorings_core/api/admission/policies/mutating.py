@@ -8,6 +8,7 @@ from typing import Any
 from moorings_core import cel
 from moorings_core.api.admission.attributes import Attributes
 from moorings_core.api.admission.expressions import ConditionFailed, conditions_hold
+from moorings_core.api.admission.remade import NotTheKind
 from moorings_core.api.apply.fields import is_granular
 from moorings_core.api.apply.merge import merge
 from moorings_core.api.cache import copied
@@ -15,7 +16,6 @@ from moorings_core.api.patch import PatchDoesNotFit, PatchError, json_patch
 from moorings_core.cel.literals import as_maps
 from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Object
-from moorings_core.registry import defaults
 from moorings_core.registry.schema import Schema
 
 from .dispatch import Invocation, Policies
@@ -84,9 +84,10 @@ def _apply(policies: Policies, invocation: Invocation, a: Attributes) -> None:
             changed = _patched(a.new, result)
         else:
             changed = _configured(a.new, result, policies.schema(a))
-        if not a.subresource:
-            defaults.apply(a.resource, changed)
-        a.object = changed
+        try:
+            a.object = policies.remade(a, changed)
+        except NotTheKind as error:
+            raise MutationFailed(str(error)) from error
 
 
 def _patched(obj: Object, operations: Any) -> Object:

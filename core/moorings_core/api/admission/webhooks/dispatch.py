@@ -14,12 +14,12 @@ import orjson
 from moorings_core.api import problems
 from moorings_core.api.admission.attributes import Attributes, Operation
 from moorings_core.api.admission.matching import Convert, Match, namespace_fits, object_fits, renamed
+from moorings_core.api.admission.remade import NotTheKind, remade
 from moorings_core.api.cache import Cache
 from moorings_core.api.patch import PatchDoesNotFit, PatchError, json_patch
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ApiError, BadRequest
 from moorings_core.ports.objects import Object, Resource
-from moorings_core.registry import defaults
 from moorings_core.registry.kinds import Registry
 
 from .caller import Caller
@@ -41,7 +41,7 @@ class Webhooks:
     """Both kinds. converter: how an object looks in another version; asker: who answers for the authorizer."""
 
     def __init__(self, cache: Cache, registry: Registry, caller: Caller) -> None:
-        self._cache, self.caller = cache, caller
+        self._cache, self._registry, self.caller = cache, registry, caller
         self._mutating, self._validating = Hooks(cache, registry, "mutating"), Hooks(cache, registry, "validating")
         self.convert: Convert = renamed
         self.asker: Callable[[Attributes], Ask | None] = lambda a: None
@@ -112,9 +112,10 @@ class Webhooks:
         a.context.annotate(f"{PATCH}{place}", orjson.dumps(said).decode())
         changed = patched != seen
         new = patched if match.kind == a.group_version_kind else self.convert(patched, a.group_version_kind)
-        if not a.subresource:
-            defaults.apply(a.resource, new)
-        a.object = new
+        try:
+            a.object = remade(self._registry, a, new)
+        except NotTheKind as error:
+            raise internal(str(error)) from error
         return changed
 
     async def validate(self, a: Attributes) -> None:
