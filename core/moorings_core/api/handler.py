@@ -287,14 +287,15 @@ class Handler:
         context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
         query = request.query
         options = ListOptions(target.namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        listing = await self._core.reader.list(kind.resource, options)
-        for stored in listing.items:
+        late = self._core.converter.selects_late(kind.resource, options.fields)
+        listing = await self._core.reader.list(kind.resource, replace(options, fields="") if late else options)
+        items = await self._core.converter.items(kind.resource, listing.items, options.fields if late else "")
+        for stored in items:
             metadata = stored.object["metadata"]
             try:
                 await self._core.writer.delete(kind, Key(metadata.get("namespace", ""), metadata["name"]), context)
             except NotFound:
                 continue  # somebody else deleted it meanwhile
-        items = await self._core.converter.items(kind.resource, listing.items)
         body = await codec.many(kind.resource, items, listing.metadata(), Accepted())
         return Response(200, body, dict(JSON_HEADERS))
 

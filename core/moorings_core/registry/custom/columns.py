@@ -14,7 +14,7 @@ from moorings_core.ports.objects import Object
 from moorings_core.registry.columns.column import NAME, Column, age
 
 _STEP = re.compile(
-    r"""\.?(?P<name>[A-Za-z_$][\w\-$]*|(?:\\.|[\w\-$])+)"""
+    r"""\.?(?P<name>(?:\\.|[\w\-$])+)"""
     r"""|\.?\['(?P<quoted>(?:[^'\\]|\\.)*)'\]"""
     r"""|\[(?P<index>-?\d+)\]"""
     r"""|\.?(?P<all>\[\*\]|\*)"""
