@@ -45,9 +45,12 @@ class StoreKeeper:
 
     async def run(self) -> None:
         """Follow the configuration until cancelled."""
-        found = await self._client.get(CONFIG_MAPS, NAME, NAMESPACE)
-        await self._follow(found)
-        watch = self._client.watch(CONFIG_MAPS, NAMESPACE, since=found["metadata"]["resourceVersion"], fields=f"metadata.name={NAME}")
+        name = f"metadata.name={NAME}"
+        # A server that has just started knows no change since the object's own version, but all since the list's.
+        listed = await self._client.list(CONFIG_MAPS, NAMESPACE, fields=name)
+        for found in listed.items:
+            await self._follow(found)
+        watch = self._client.watch(CONFIG_MAPS, NAMESPACE, since=listed.version, fields=name)
         async with aclosing(watch) as events:  # type: ignore[type-var]
             async for event in events:
                 if event.type in ("ADDED", "MODIFIED"):
