@@ -52,7 +52,8 @@ def main() -> None:
         print(f"{states.get(name, 'not run'):>10}  {name}")
     print(f"{len(passed)} of {len(wanted)} passed")
     if options.record:
-        PASSING.write_text("".join(f"{name}\n" for name in sorted(known | passed)))
+        listed = {*PASSING.read_text().splitlines(), *passed}  # read again: others may have listed specs while these ran
+        PASSING.write_text("".join(f"{name}\n" for name in sorted(listed)))
     sys.exit(0 if options.regex or set(wanted) <= passed else 1)
 
 
