@@ -77,6 +77,14 @@ class ApiCore:
         await self.admission.validate(attributes)
         return pending
 
+    async def admit(self, resource: Resource, key: Key, subresource: str, body: Object, context: Context) -> Object:
+        """Return a body that is answered and not stored as admission makes it. Raises Forbidden and what webhooks say."""
+        sub = self.kind(resource).subresources[subresource]
+        attributes = Attributes("CREATE", resource, key, body, None, context, subresource, kind=(sub.group, sub.version, sub.kind))
+        await self.admission.mutate(attributes)
+        await self.admission.validate(attributes)
+        return attributes.new
+
     async def connect(self, resource: Resource, key: Key, subresource: str, kind: str, options: Object, context: Context) -> None:
         """Let admission look at a connection that somebody wants. Raises Forbidden and what webhooks say."""
         body = {"kind": kind, "apiVersion": "v1", **options}

@@ -324,6 +324,7 @@ class Handler:
     async def _create_subresource(self, request: Request, kind: Kind, key: Key, name: str, context: Context) -> Response:
         body = codec.decode(request, context, kind.subresources[name].kind)
         if name == "token":
+            body = await self._core.admit(kind.resource, key, name, body, context)
             return _json(self._reviews.token(key, body, context), 201)
         if name == "eviction" and context.guard is not None:
             context.guard("CREATE", kind.resource, name, None, self._core.reader.get(kind.resource, key).object)

@@ -264,6 +264,18 @@ async def test_subresources_and_connections_are_asked_about(ask, hooks):
     assert hooks.requests("/below")[0]["object"]["command"] == ["ls", "-l"]
 
 
+async def test_tokens_are_asked_about(api, ask, hooks):
+    await api.kubectl("create", "serviceaccount", "robot")
+    place = {"resources": ["serviceaccounts/token"], "operations": ["CREATE"]}
+    asked = {True: deny("too long"), False: {"allowed": True}}
+    hooks.answers["/token"] = lambda request: asked[request["object"]["spec"].get("expirationSeconds", 0) > 600]
+    await register(ask, "Validating", "token", webhook("token", hooks.client("/token"), **place))
+    refused = await api.kubectl("create", "token", "robot", "--duration=1h", check=False)
+    assert "denied the request: too long" in refused.stderr
+    assert (await api.kubectl("create", "token", "robot", "--duration=10m")).stdout.count(".") == 2
+    assert {r["kind"]["kind"] for r in hooks.requests("/token")} == {"TokenRequest"}
+
+
 async def test_many_writes_share_few_connections(ask, hooks):
     await register(ask, "Validating", "ok", webhook("ok", hooks.client("/ok")))
     answers = await asyncio.gather(*(ask("POST", MAPS, config_map(f"m{i}")) for i in range(40)))

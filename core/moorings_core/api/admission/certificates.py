@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from moorings_core.api.context import MASTERS
 
 from .attributes import Attributes
@@ -21,6 +18,9 @@ def check_subject(world: World, a: Attributes) -> None:
     spec = a.new.get("spec") or {}
     if spec.get("signerName") != CLIENT_SIGNER:
         return
+    from cryptography import x509  # large, and few ask for certificates
+    from cryptography.x509.oid import NameOID
+
     try:
         request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
     except (ValueError, binascii.Error) as error:
