@@ -79,7 +79,9 @@ def _bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    return _websocket_token(request) if "sec-websocket-protocol" in request.headers else ""
+    if "sec-websocket-protocol" in request.headers and request.headers.get("upgrade", "").lower() == "websocket":
+        return _websocket_token(request)
+    return ""
 
 
 def _websocket_token(request: Request) -> str:

@@ -29,7 +29,7 @@ from .access.rbac import Rbac
 from .audit.log import AuditLog
 from .authentication import Authenticator
 from .bootstrap import create_missing, objects
-from .context import User
+from .context import MASTERS, SYSTEM, User
 from .core import ApiCore
 from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
@@ -145,7 +145,8 @@ class ApiServer:
         It carries the component's own name into managed fields and admission, and no authorizer is asked: a component that shares
         the server's memory could not be held by one.
         """
-        return LocalClient(self.core, User(user, ("system:authenticated",)))
+        groups = (MASTERS,) if user == SYSTEM.name else ()
+        return LocalClient(self.core, User(user, (*groups, "system:authenticated")))
 
     async def close(self) -> None:
         """Stop serving and close the store."""

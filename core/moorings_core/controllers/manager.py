@@ -31,6 +31,7 @@ from .namespace import NamespaceController
 from .nodeipam import NodeIpamController
 from .nodelifecycle import NodeLifecycleController
 from .podgc import PodGarbageCollector
+from .policystatus import PolicyStatus
 from .protection import ClaimProtection, VolumeProtection
 from .quota import QuotaController
 from .replicaset import ReplicaSetController, replication_controllers
@@ -93,6 +94,7 @@ class Manager:
                     log.error("controller waits for its caches", controller=loop.controller.name, resources=",".join(blocked))
                 tasks.create_task(self._run(loop, [i for i in informers if i.resource in needed]), name=loop.controller.name)
             tasks.create_task(CustomKinds(self._client, caches, loops, self._clock).run(), name="custom kinds")
+            tasks.create_task(PolicyStatus(self._client, built_in()).run(), name="policy status")
             log.info("controllers started", controllers=len(loops), informers=len(informers))
 
     def _fresh_caches(self) -> dict[Resource, Cache]:

@@ -25,6 +25,7 @@ Lists = dict[quota.Kind, Sequence[Object]]
 RESYNC = 300.0
 SOON = 1.0
 OVERDUE = 30.0
+UNKNOWN = 5.0
 
 
 class QuotaController:
@@ -39,6 +40,13 @@ class QuotaController:
         """Reads quotas, and everything that they may count."""
         others = [r for r in self._resources.values() if r != RESOURCE_QUOTAS]
         return (Watch(RESOURCE_QUOTAS, _quotas), *(Watch(resource, _given_back(resource)) for resource in others))
+
+    def adopt(self, resource: Resource) -> Watch | None:
+        """Count a further kind."""
+        if not resource.namespaced:
+            return None
+        self._resources[resource.group, resource.plural] = resource
+        return Watch(resource, _given_back(resource))
 
     def reconcile(self, key: WorkKey, view: View, now: datetime) -> Result:
         """Count for one quota."""
@@ -56,7 +64,8 @@ class QuotaController:
         lists = _lists(view.answers, questions, int(live["metadata"]["resourceVersion"]))
         if lists is None:
             return Result(requeue_after=SOON)
-        return Result(writes.status(RESOURCE_QUOTAS, live, _status(live, lists)), requeue_after=_next_look(lists))
+        intents = writes.status(RESOURCE_QUOTAS, live, _status(live, lists))
+        return Result(intents, requeue_after=_next_look(live["spec"].get("hard") or {}, lists))
 
 
 def _lists(answers: Mapping[Question, Answer], questions: Mapping[quota.Kind, Question], since: int) -> Lists | None:
@@ -86,8 +95,14 @@ def _status(stored: Object, lists: Lists) -> Object:
     return {"hard": hard, "used": written(used)}
 
 
-def _next_look(lists: Lists) -> float:
-    """A pod that hangs in its deletion gives back what it has when its time is over, and no event says so."""
+def _next_look(hard: Object, lists: Lists) -> float:
+    """Return when to count again though nothing is told to have changed.
+
+    A pod that hangs in its deletion gives back what it has when its time is over; a kind that is not there yet may come.
+    """
+    counted = {name for kind in lists for name in quota.matching(kind, hard)}
+    if any(name.startswith("count/") and name not in counted for name in hard):
+        return UNKNOWN
     hanging = any(pods.is_terminating(pod) for pod in lists.get((PODS.group, PODS.plural), ()))
     return OVERDUE if hanging else RESYNC
 

@@ -130,7 +130,7 @@ def test_a_quota_holds_for_controllers_and_gives_back_what_is_gone(lab, namespac
 def test_a_namespace_s_level_refuses_pods_and_warns_of_workloads(lab, namespace):
     labels = ("pod-security.kubernetes.io/enforce=baseline", "pod-security.kubernetes.io/warn=restricted")
     lab.kubectl("label", "namespace", namespace, *labels)
-    warned = lab.kubectl("create", "deployment", "web", f"--image={IMAGE}", "-n", namespace)
+    warned = lab.kubectl("apply", "-n", namespace, "-f", "-", stdin=WEB)
     assert 'would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false' in warned.stderr
     refused = lab.kubectl("run", "shell", f"--image={IMAGE}", "--privileged", "--restart=Never", "-n", namespace, "--", "sh", check=False)
     assert (

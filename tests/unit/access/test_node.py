@@ -7,6 +7,7 @@ import pytest
 from moorings_core.api.access import born
 from moorings_core.api.access.node import NodeAuthorizer
 from moorings_core.api.access.node_restriction import NodeRestriction
+from moorings_core.api.access.rbac import Rbac
 from moorings_core.api.context import User
 from moorings_core.ports.errors import Forbidden
 from moorings_core.ports.objects import Resource
@@ -327,4 +328,50 @@ def test_a_node_may_write(plural, operation, subresource, new, old, why):
         return
     with pytest.raises(Forbidden) as caught:
         guard(operation, resource, subresource, new, old)
+    assert why in str(caught.value)
+
+
+def test_a_token_for_another_audience_may_be_granted_to_nodes():
+    world = World()
+    token = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {}}]}}
+    rule = {"verbs": ["request-serviceaccounts-token-audience"], "apiGroups": [""], "resources": ["vault"], "resourceNames": ["sa"]}
+    to = [{"kind": "Group", "name": "system:nodes"}]
+    world.put(
+        pod("mine", "one", volumes=[token]),
+        obj("ClusterRole", "vault", rules=[rule]),
+        obj("RoleBinding", "vault", "x", roleRef={"kind": "ClusterRole", "name": "vault"}, subjects=to),
+    )
+    guard = NodeRestriction(world.cache, "one", Rbac(world.cache))
+    accounts = Resource("", "v1", "serviceaccounts", "ServiceAccount", True)
+    guard("CREATE", accounts, "token", bound("uid-mine", audiences=["vault"]), None)
+    with pytest.raises(Forbidden, match='not authorized to request tokens for audience "other"'):
+        guard("CREATE", accounts, "token", bound("uid-mine", audiences=["other"]), None)
+
+
+CERTIFICATES = Resource("certificates.k8s.io", "v1", "podcertificaterequests", "PodCertificateRequest", True)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, ""),
+        ({"nodeName": "two"}, 'PodCertificateRequest.Spec.NodeName="two", which is not the requesting node "one"'),
+        ({"podName": "poor"}, 'pod "poor" is not running on node "one"'),
+        ({"podUID": "old"}, "podUID is not that of pods"),
+        ({"nodeUID": "old"}, "nodeUID is not that of nodes"),
+        ({"serviceAccountName": "other"}, "runs as another service account"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_node_asks_for_certificates_of_its_pods_alone(change, why):
+    world = World()
+    world.put(NODE, pod("mine", "one"), pod("poor", "two"), obj("ServiceAccount", "sa-mine", "x"))
+    spec = {"nodeName": "one", "nodeUID": "uid-one", "podName": "mine", "podUID": "uid-mine"}
+    spec |= {"serviceAccountName": "sa-mine", "serviceAccountUID": "uid-sa-mine", **change}
+    guard = NodeRestriction(world.cache, "one")
+    if not why:
+        guard("CREATE", CERTIFICATES, "", obj("PodCertificateRequest", "r", "x", spec=spec), None)
+        return
+    with pytest.raises(Forbidden) as caught:
+        guard("CREATE", CERTIFICATES, "", obj("PodCertificateRequest", "r", "x", spec=spec), None)
     assert why in str(caught.value)

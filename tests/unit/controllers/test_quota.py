@@ -75,3 +75,15 @@ async def test_counting_while_others_take_and_give_back_never_lets_too_many_in(t
         await asyncio.gather(*(come_and_go(who) for who in range(16)))
         assert 1 <= most <= 5
         await used(core, {"pods": "0"})
+
+
+async def test_a_kind_that_comes_later_is_counted(tmp_path):
+    controller = QuotaController([PODS, RESOURCE_QUOTAS])
+    async with running(tmp_path, controller) as (core, client):
+        await client.create(CONFIG_MAPS, {"metadata": {"name": "m", "namespace": "d"}})
+        await client.create(RESOURCE_QUOTAS, quota(**{"count/configmaps": "5", "pods": "1"}))
+        await used(core, {"pods": "0"})
+        watch = controller.adopt(CONFIG_MAPS)
+        assert watch is not None
+        await client.patch(RESOURCE_QUOTAS, "q", "d", {"spec": {"hard": {"pods": "2"}}})
+        await used(core, {"pods": "0", "count/configmaps": "1"})

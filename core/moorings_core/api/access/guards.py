@@ -34,7 +34,7 @@ class Guards:
         node = node_of(user)
         if node == "":
             raise Forbidden(f"could not determine node from user {quoted(user.name)}")
-        guards: list[Guard] = [] if node is None else [NodeRestriction(self.cache, node)]
+        guards: list[Guard] = [] if node is None else [NodeRestriction(self.cache, node, self.access)]
         if target.group == RBAC and MASTERS not in user.groups:
             guards.append(Escalation(self.access, self.rbac, user, target))
         if target.group == CERTIFICATES and target.plural in (REQUESTS, BUNDLES):

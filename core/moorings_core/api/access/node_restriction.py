@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from moorings_core.api.cache import Cache
+from moorings_core.api.context import User
 from moorings_core.ports.objects import Key, Object, Resource
 
-from .attributes import forbidden, quoted
-from .node import LEASES, MIRROR
+from .attributes import Attributes, Authorizer, forbidden, quoted
+from .node import LEASES, MIRROR, NODES, PREFIX
 
 ELECTIONS = ("kube-system", "metal-")
 """Namespace and beginning of the names of leases by which nodes choose one of them"""
@@ -24,16 +25,18 @@ OWN_LABELS = {
     *(f"{prefix}/{part}" for prefix in ("topology.kubernetes.io", "failure-domain.beta.kubernetes.io") for part in ("zone", "region")),
     *(f"{prefix}.kubernetes.io/instance-type" for prefix in ("node", "beta")),
 }
+AUDIENCE_VERB = "request-serviceaccounts-token-audience"
 RESERVED = "node-restriction.kubernetes.io"
 SERVER_KEPT = ("managedFields", "resourceVersion", "generation")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRestriction:
-    """The guard of one request of a node."""
+    """The guard of one request of a node. access: who is asked about audiences that a pod does not name; None: nobody."""
 
     cache: Cache
     node: str
+    access: Authorizer | None = None
 
     def __call__(self, operation: str, resource: Resource, subresource: str, new: Object | None, old: Object | None) -> None:
         """Refuse what is not the node's own. Raises Forbidden."""
@@ -161,9 +164,19 @@ class NodeRestriction:
             return "node may only request 0 or 1 audiences"
         sources = [s for v in pod["spec"].get("volumes") or () for s in (v.get("projected") or {}).get("sources") or ()]
         tokens = [s["serviceAccountToken"] for s in sources if s.get("serviceAccountToken") is not None]
-        if audiences[0] in {token.get("audience", "") for token in tokens} | self._of_drivers(pod):
+        if audiences[0] in {token.get("audience", "") for token in tokens} | self._of_drivers(pod) or self._is_granted(
+            request, audiences[0]
+        ):
             return ""
         return f"system:node:{self.node} is not authorized to request tokens for audience {quoted(audiences[0])}"
+
+    def _is_granted(self, request: Object, audience: str) -> bool:
+        """Whether nodes have been given the right to ask for tokens of an account for an audience."""
+        if self.access is None:
+            return False
+        user, metadata = User(f"{PREFIX}{self.node}", (NODES, "system:authenticated")), request["metadata"]
+        account, namespace = metadata.get("name", ""), metadata.get("namespace", "")
+        return self.access.decide(Attributes(user, AUDIENCE_VERB, "", audience, namespace=namespace, name=account)).allowed
 
     def _of_drivers(self, pod: Object) -> set[str]:
         """Return the audiences that the drivers of a pod's volumes ask for."""

@@ -57,12 +57,14 @@ def check_expression(
 
 
 def type_of(
-    expression: str, path: str, *, params: bool = False, variables: Types | None = None, authorizer: bool = True
+    expression: str, path: str, *, params: bool = False, variables: Types | None = None, authorizer: bool = True, objects: Any = None
 ) -> str | FieldError:
-    """Return the type of what an expression gives, or what is wrong with it."""
+    """Return the type of what an expression gives, or what is wrong with it. objects: the schema of the objects, if that is known."""
     from moorings_core import cel  # large, and few objects have expressions
 
     schemas: dict[str, Any] = {"request": REQUEST} | {name: {} for name in OBJECTS}
+    if objects:
+        schemas["object"] = schemas["oldObject"] = objects
     if params:
         schemas["params"] = {}
     if variables:
