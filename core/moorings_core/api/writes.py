@@ -10,7 +10,7 @@ import datetime
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -36,7 +36,7 @@ from moorings_core.registry.schema import Schema, check_types, find_unknown, is_
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
-from . import problems
+from . import bodies, problems
 from .admission import Admission, Attributes
 from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
@@ -125,11 +125,11 @@ class Writer:
         if _is_service(resource) and key.name and not exists:
             self._services.allocate(obj)
         wrong = validate_create(resource, obj)
-        self._check(resource, obj, [*wrong, *self._judged(kind, obj, None, context, wrong)])
+        self._check(resource, obj, [*wrong, *bodies.judged(kind, obj, None, context, wrong)])
         if exists:  # an object that is wrong is told so first
             raise problems.already_exists(resource, key.name)
         charge = await self._validate(attributes)
-        put = PutRecord(store_key(resource.group, resource.plural, key), encode(_to_store(kind, obj)), expect=0)
+        put = PutRecord(store_key(resource.group, resource.plural, key), encode(bodies.to_store(kind, obj)), expect=0)
         return Pending(resource, obj, put, custom=kind.custom, charge=charge)
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
@@ -312,7 +312,7 @@ class Writer:
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:
-            self._check(resource, new, self._judged(kind, new, old, context, (), subresource))
+            self._check(resource, new, bodies.judged(kind, new, old, context, (), subresource))
         charge = None
         if attributes is not None:
             attributes.object = scale_of(resource, new) if subresource == "scale" else new
@@ -325,7 +325,7 @@ class Writer:
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
         if new == old and (kind.custom is None or stored.object["apiVersion"] == kind.custom.stored_version):
             return Pending(resource, old, None)
-        put = PutRecord(place, encode(_to_store(kind, new)), stored.revision)
+        put = PutRecord(place, encode(bodies.to_store(kind, new)), stored.revision)
         return Pending(resource, new, put, custom=kind.custom, charge=charge)
 
     @staticmethod
@@ -389,11 +389,11 @@ class Writer:
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
         if kind.custom is not None:
-            _match_custom(resource, obj)
+            bodies.match_custom(resource, obj)
         if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
-            raise BadRequest(f"{_as(obj, resource)}: {self._strange(obj, resource)}")
+            raise BadRequest(f"{bodies.about(obj, resource)}: {self._strange(obj, resource)}")
         if kind.custom is not None:
-            self._prepare_custom(kind.custom, resource, obj, context, partial)
+            bodies.prepare_custom(kind.custom, resource, obj, context, partial=partial)
             return
         schema = kind.schema
         if schema is None or (is_clean(obj, schema) and not context.duplicates):
@@ -401,31 +401,16 @@ class Writer:
             return
         wrong = check_types(obj, schema)
         if wrong:
-            raise BadRequest(f"{_as(obj, resource)}: {wrong[0][1]}")
+            raise BadRequest(f"{bodies.about(obj, resource)}: {wrong[0][1]}")
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
         unknown = find_unknown(obj, schema)
         if unknown or context.duplicates:
-            _complain(unknown, _as(obj, resource), context)
+            bodies.complain(unknown, bodies.about(obj, resource), context)
         clean = prune(obj, schema)
         if clean is not obj:
             obj.clear()
             obj.update(clean)
-
-    @staticmethod
-    def _prepare_custom(custom: CustomVersion, resource: Resource, obj: Object, context: Context, partial: bool) -> None:
-        wrong, unknown = custom.decode(obj, fill=not partial)
-        if wrong:
-            raise BadRequest(f"{_as(obj, resource)}: {wrong[0]}")
-        if partial:
-            strange = [f".{path}: field not declared in schema" for path in unknown if not path.startswith("metadata.")]
-            if strange:
-                metadata = obj["metadata"]
-                place = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {resource.api_version}, Kind={resource.kind}"
-                listed = strange[0] if len(strange) == 1 else "errors:\n" + "\n".join(f"  {text}" for text in strange)
-                raise ApiError(f"failed to create typed patch object ({place}): {listed}", reason="")
-        elif unknown or context.duplicates:
-            _complain(unknown, _as(obj, resource), context)
 
     def _patched(self, kind: Kind, key: Key, old: Object, patch: Any, patch_type: PatchType, strict: bool) -> Object:
         new = apply_patch(old, patch, patch_type, kind.schema)
@@ -458,17 +443,6 @@ class Writer:
             return f'no kind "{obj["kind"]}" is registered for version "{given}"'
         return f"the API version in the data ({given}) does not match the expected API version ({resource.api_version})"
 
-    @staticmethod
-    def _judged(
-        kind: Kind, new: Object, old: Object | None, context: Context, wrong: Sequence[FieldError] = (), subresource: str = ""
-    ) -> list[FieldError]:
-        """Return what is wrong with an object of a custom kind by its schema and rules; wrong: what is known already."""
-        if kind.custom is None:
-            return []
-        found, warnings = kind.custom.validate(new, old, subresource, wrong)
-        context.warnings.extend(warnings)
-        return found
-
     def _check(self, resource: Resource, obj: Object, errors: list[Any]) -> None:
         if errors:
             self._give_back(resource, obj)
@@ -499,41 +473,11 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
         raise BadRequest(str(error)) from error
 
 
-def _to_store(kind: Kind, obj: Object) -> Object:
-    """Return an object as it is stored: in one version, whichever it was written in."""
-    return obj if kind.custom is None else {**obj, "apiVersion": kind.custom.stored_version}
-
-
 def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
     name = pending.result["metadata"]["name"]
     if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
         return problems.already_exists(pending.resource, name)
     return problems.not_found(pending.resource, name) if error.have == 0 else problems.conflict(pending.resource, name)
-
-
-def _as(obj: Object, resource: Resource) -> str:
-    """Return how an answer begins that says why a body is no object of a kind."""
-    version = str(obj["apiVersion"]).rpartition("/")[2]
-    return f'{obj["kind"]} in version "{version}" cannot be handled as a {resource.kind}'
-
-
-def _match_custom(resource: Resource, obj: Object) -> None:
-    """Refuse a body of another kind in the words that custom kinds have for it. Raises BadRequest, Invalid."""
-    if obj["apiVersion"] != resource.api_version:
-        text = f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({resource.api_version})"
-        raise BadRequest(text)
-    if obj["kind"] != resource.kind:
-        name = (obj.get("metadata") or {}).get("name", "")
-        raise to_invalid(replace(resource, kind=obj["kind"]), name, [invalid("kind", obj["kind"], f"must be {resource.kind}")])
-
-
-def _complain(unknown: list[str], about: str, context: Context) -> None:
-    texts = [f'unknown field "{path}"' for path in unknown] + context.duplicates
-    context.duplicates = []
-    if context.options.field_validation == "Strict":
-        raise BadRequest(f"{about}: strict decoding error: {', '.join(texts)}")
-    if context.options.field_validation == "Warn":
-        context.warnings.extend(texts)
 
 
 def _match_name(metadata: Object, key: Key) -> None:
