@@ -312,4 +312,4 @@ def test_a_rolling_update_under_load_fails_no_request(lab, namespace):
     assert before.isdisjoint(p["metadata"]["name"] for p in ready if "deletionTimestamp" not in p["metadata"])
     for report in (first, second):
         assert report["failures"] == [], f"of {report['requests']} requests"
-        assert report["requests"] == report["answered"] > RATE
+        assert report["requests"] == report["answered"] > RATE / 4, "the load went on during the update"
