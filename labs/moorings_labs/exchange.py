@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from moorings_core.client.http import HttpClient
@@ -32,46 +32,37 @@ class SwapTimeout(MooringsError):
 
 async def swap_network(kubeconfig: Path, backend: str, timeout: float) -> float:
     """Choose a network backend and return the seconds it took. Raises UnknownBackend, SwapRefused, SwapTimeout."""
-    client = HttpClient.from_kubeconfig(kubeconfig)
-    started = time.monotonic()
-    try:
-        found = await client.get(CONFIG_MAPS, NAME, NAMESPACE)
-        before = found["data"][FILE]
-        after = with_backend(before, "network", backend)
-        load_text(after, "cluster.yaml")
-        await _write(client, after)
-        try:
-            async with asyncio.timeout(timeout):
-                await _followed(client, backend)
-        except SwapRefused:
-            await _write(client, before)
-            raise
-        except TimeoutError:
-            await _write(client, before)
-            raise SwapTimeout(f"not every node sends by {backend} after {timeout:g}s; the choice was taken back") from None
-    finally:
-        await client.close()
-    return time.monotonic() - started
+    late = f"not every node sends by {backend}"
+    return await _swap(kubeconfig, lambda text: with_backend(text, "network", backend), lambda c: _followed(c, backend), late, timeout)
 
 
 async def swap_store(kubeconfig: Path, backend: str, parameters: Mapping[str, object], timeout: float) -> float:
     """Choose a store and return the seconds it took. Raises UnknownBackend, SwapRefused, SwapTimeout."""
+    wanted: Object = {"backend": backend, "parameters": dict(parameters)}
+    late = f"the server does not use {backend}"
+    return await _swap(kubeconfig, lambda text: with_store(text, backend, parameters), lambda c: _stored(c, wanted), late, timeout)
+
+
+async def _swap(
+    kubeconfig: Path, choose: Callable[[str], str], followed: Callable[[HttpClient], Awaitable[None]], late: str, timeout: float
+) -> float:
+    """Write a choice into the cluster's configuration and wait until it is followed; take it back otherwise."""
     client = HttpClient.from_kubeconfig(kubeconfig)
     started = time.monotonic()
     try:
         before = (await client.get(CONFIG_MAPS, NAME, NAMESPACE))["data"][FILE]
-        after = with_store(before, backend, parameters)
-        wanted = load_text(after, "cluster.yaml").server.store
+        after = choose(before)
+        load_text(after, "cluster.yaml")
         try:
             async with asyncio.timeout(timeout):
                 await _write(client, after)
-                await _stored(client, {"backend": wanted.backend, "parameters": dict(wanted.parameters)})
+                await followed(client)
         except SwapRefused:
             await _write(client, before)
             raise
         except TimeoutError:
             await _write(client, before)
-            raise SwapTimeout(f"the server does not use {backend} after {timeout:g}s; the choice was taken back") from None
+            raise SwapTimeout(f"{late} after {timeout:g}s; the choice was taken back") from None
     finally:
         await client.close()
     return time.monotonic() - started

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from moorings_core import websocket
 from moorings_core.client.transport import Connection, ConnectionBroken, Dial
 from moorings_core.client.transport import Endpoint as Way
+from moorings_core.duplex import messages, until_one_ends
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ServiceUnavailable
 from moorings_core.ports.objects import Key, Object
@@ -93,16 +94,9 @@ async def _upgrade(connection: Connection, path: str, headers: Mapping[str, str]
 async def _join(connection: Connection, sock: socket.socket) -> None:
     """Carry bytes between a WebSocket and a socket until either ends."""
     reader, writer = await asyncio.open_connection(sock=sock, limit=CHUNK)
-    directions = [
-        asyncio.create_task(_up(reader, connection.writer)),
-        asyncio.create_task(_down(connection.reader, writer)),
-    ]
     try:
-        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        await until_one_ends(_up(reader, connection.writer), _down(connection, writer))
     finally:
-        for direction in directions:
-            direction.cancel()
-        await asyncio.gather(*directions, return_exceptions=True)
         writer.close()
         connection.close()
 
@@ -113,18 +107,14 @@ async def _up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
         await writer.drain()
 
 
-async def _down(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    frames, named = websocket.Reader(), set[int]()
-    while data := await reader.read(CHUNK):
-        for message in frames.feed(data):
-            if message.kind == websocket.CLOSE:
-                return
-            channel = message.data[0] if message.data else DATA
-            if channel not in named:  # the first message of a channel names its port
-                named.add(channel)
-            elif channel == DATA:
-                writer.write(message.data[1:])
-            elif channel == ERROR:
-                log.info("pod not reached", error=message.data[1:].decode(errors="replace"))
-                return
-        await writer.drain()
+async def _down(connection: Connection, writer: asyncio.StreamWriter) -> None:
+    named = set[int]()
+    async for data in messages(connection.reader, connection.writer):
+        if data[0] not in named:  # the first message of a channel names its port
+            named.add(data[0])
+        elif data[0] == DATA:
+            writer.write(data[1:])
+            await writer.drain()
+        elif data[0] == ERROR:
+            log.info("pod not reached", error=data[1:].decode(errors="replace"))
+            return

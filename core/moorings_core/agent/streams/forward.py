@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from moorings_core import websocket
+from moorings_core.duplex import messages, until_one_ends
 from moorings_core.ports.errors import BadRequest, ServiceUnavailable
 
-from . import pipe, spdy
+from . import spdy
 from .remote import CHUNK, dial_spdy
 
 FORWARD = "v4.channel.k8s.io"
@@ -54,23 +55,16 @@ class ForwardSession:
                 up.write(frame)
                 writer.write(websocket.frame(bytes([channel]) + port.to_bytes(2, "little")))
         try:
-            await pipe.until_one_ends(self._from_client(reader, writer, up), self._from_runtime(up_reader, up, writer))
+            await until_one_ends(self._from_client(reader, writer, up), self._from_runtime(up_reader, up, writer))
         finally:
             up.close()
 
     async def _from_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: asyncio.StreamWriter) -> None:
-        frames = websocket.Reader()
-        while data := await reader.read(CHUNK):
-            for message in frames.feed(data):
-                if message.kind == websocket.CLOSE:
-                    return
-                if message.kind == websocket.PING:
-                    writer.write(websocket.frame(message.data, websocket.PONG))
-                elif message.kind in (websocket.BINARY, websocket.TEXT) and message.data[:1]:
-                    stream = self._numbers.get(message.data[0])
-                    if stream is not None and message.data[0] % 2 == 0:
-                        up.write(self._session.data(stream, message.data[1:]))
-            await up.drain()
+        async for data in messages(reader, writer):
+            stream = self._numbers.get(data[0])
+            if stream is not None and data[0] % 2 == 0:
+                up.write(self._session.data(stream, data[1:]))
+                await up.drain()
 
     async def _from_runtime(self, reader: asyncio.StreamReader, up: asyncio.StreamWriter, writer: asyncio.StreamWriter) -> None:
         left = {stream for stream, channel in self._channels.items() if channel % 2 == 0}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from moorings_core import websocket
+from moorings_core.duplex import messages, until_one_ends
 
 CHUNK = 64 * 1024
 Copy = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
@@ -29,18 +30,7 @@ async def join(
 
 async def send(stream: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send a stream as binary WebSocket messages until it ends or the client is gone."""
-    await until_one_ends(_send(stream, writer), _until_closed(reader))
-
-
-async def until_one_ends(*directions: Coroutine[Any, Any, None]) -> None:
-    """Run the directions of a stream until one of them ends, however it ends; then end the others."""
-    tasks = [asyncio.create_task(direction) for direction in directions]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await until_one_ends(_send(stream, writer), _until_closed(reader, writer))
 
 
 async def _send(stream: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
@@ -51,11 +41,9 @@ async def _send(stream: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> N
     await writer.drain()
 
 
-async def _until_closed(reader: asyncio.StreamReader) -> None:
-    frames = websocket.Reader()
-    while data := await reader.read(CHUNK):
-        if any(message.kind == websocket.CLOSE for message in frames.feed(data)):
-            return
+async def _until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async for _ in messages(reader, writer):
+        pass
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

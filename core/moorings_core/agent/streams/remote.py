@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 import orjson
 
 from moorings_core import websocket
+from moorings_core.duplex import messages, until_one_ends
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ServiceUnavailable
 
-from . import pipe, spdy
+from . import spdy
 
 log = get_logger(__name__)
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -93,20 +94,13 @@ class RemoteSession:
             self._streams[number], self._numbers[channel] = channel, number
             up.write(frame)
         try:
-            await pipe.until_one_ends(self._from_client(reader, writer, up), self._from_runtime(up_reader, up, writer))
+            await until_one_ends(self._from_client(reader, writer, up), self._from_runtime(up_reader, up, writer))
         finally:
             up.close()
 
     async def _from_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: asyncio.StreamWriter) -> None:
-        frames = websocket.Reader()
-        while data := await reader.read(CHUNK):
-            for message in frames.feed(data):
-                if message.kind == websocket.CLOSE:
-                    return
-                if message.kind == websocket.PING:
-                    writer.write(websocket.frame(message.data, websocket.PONG))
-                elif message.kind in (websocket.BINARY, websocket.TEXT) and message.data:
-                    self._pass_up(message.data, up)
+        async for data in messages(reader, writer):
+            self._pass_up(data, up)
             if not up.is_closing():  # what a command that has ended does not read any more is nobody's loss
                 await up.drain()
 
