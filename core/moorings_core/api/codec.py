@@ -84,9 +84,17 @@ def decode_patch(request: Request, context: Context) -> tuple[Any, PatchType]:
     if kind is None:
         raise UnsupportedMediaType("415: Unsupported Media Type", details={})
     try:
-        return (_yaml(request.body, context) if kind == "apply" else _json(request.body, context)), kind
+        return (_configuration(request.body, context) if kind == "apply" else _json(request.body, context)), kind
     except orjson.JSONDecodeError as error:
         raise BadRequest(INVALID_PATCH if kind == "merge" else f"json parse error: {_words(error)}") from error
+
+
+def _configuration(body: bytes, context: Context) -> Any:
+    """Return a configuration to apply: YAML by its media type, and JSON as nearly everybody sends it."""
+    try:
+        return _json(body, context) if body.lstrip()[:1] == b"{" else _yaml(body, context)
+    except orjson.JSONDecodeError:
+        return _yaml(body, context)
 
 
 def accepted(request: Request, *, whole: bool = False) -> Accepted:
@@ -270,6 +278,7 @@ def _yaml(body: bytes, context: Context) -> Any:
             value = loader.get_single_data()
         finally:
             loader.dispose()
+        value = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))  # what is no JSON is no object either
     except (yaml.YAMLError, TypeError) as error:
         raise BadRequest(f"the body is not valid YAML: {error}") from error
     if loader.doubles and context.options.field_validation == "Strict":

@@ -186,7 +186,10 @@ class Handler:
             case "create":
                 if kind.resource.plural == "bindings":
                     body_ = codec.decode(request, context, "Binding")
-                    return await self._bind(target.namespace, body_["metadata"].get("name", ""), body_, context)
+                    name = (body_.get("metadata") or {}).get("name", "")
+                    if not isinstance(name, str):
+                        raise BadRequest("metadata.name: must be a string")
+                    return await self._bind(target.namespace, name, body_, context)
                 made = await self._core.writer.create(kind, target.namespace, codec.decode(request, context, resource.kind), context)
                 context.made = made["metadata"]["name"]
                 if (resource.group, resource.plural) == DEFINITIONS and not context.options.dry_run:

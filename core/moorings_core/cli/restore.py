@@ -39,5 +39,6 @@ async def _restore(file: Path, data: Path, config_file: Path | None) -> tuple[in
         await store.close()
     (data / "pki").mkdir(mode=0o700, parents=True)
     for name, content in keys.items():
+        (data / "pki" / name).parent.mkdir(mode=0o700, exist_ok=True)
         write_private(data / "pki" / name, content)
     return len(objects), about["revision"]

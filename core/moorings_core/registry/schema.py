@@ -151,11 +151,16 @@ def prune(value: Any, schema: Schema) -> Any:
         kept = {n: prune(v, values) for n, v in value.items() if v is not None or values.type == "any"}
         return value if _same(kept, value) else kept
     if schema.type == "array" and isinstance(value, list) and schema.items is not None:
-        items = [prune(v, schema.items) for v in value]
+        items = [prune(_zero(schema.items) if v is None else v, schema.items) for v in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     if schema.type == "quantity" and value != (stored := _canonical(value)):
         return stored or value
     return value
+
+
+def _zero(schema: Schema) -> Any:
+    """Return what upstream's decoder makes of a null in a list: the element with nothing in it."""
+    return {"object": {}, "map": {}, "array": [], "string": "", "boolean": False, "integer": 0, "number": 0}.get(schema.type)
 
 
 def _idle(name: str, value: Any, schema: Schema) -> bool:

@@ -62,13 +62,13 @@ def write(page: Page, keys: Path, file: IO[bytes]) -> None:
     with tarfile.open(fileobj=file, mode="w:gz", compresslevel=3) as archive:
         _add(archive, "backup.json", orjson.dumps(about, option=orjson.OPT_INDENT_2))
         _add(archive, "objects", objects)
-        for path in sorted(keys.iterdir()):
+        for path in sorted(keys.rglob("*")):
             if path.is_file():
-                _add(archive, f"{KEYS}/{path.name}", path.read_bytes())
+                _add(archive, f"{KEYS}/{path.relative_to(keys)}", path.read_bytes())
 
 
 def read(file: IO[bytes]) -> tuple[dict[str, Any], list[StoreEvent], dict[str, bytes]]:
-    """Return (what the backup says of itself, objects by revision, key files by name). Raises BadBackup."""
+    """Return (what the backup says of itself, objects by revision, key files by path). Raises BadBackup."""
     try:
         with tarfile.open(fileobj=file, mode="r:gz") as archive:
             parts = {member.name: _content(archive, member) for member in archive if member.isfile()}
@@ -81,6 +81,8 @@ def read(file: IO[bytes]) -> tuple[dict[str, Any], list[StoreEvent], dict[str, b
     if hashlib.sha256(objects).hexdigest() != about["sha256"]:
         raise BadBackup("the backup is damaged: its objects do not have the checksum that they were written with")
     keys = {name.removeprefix(f"{KEYS}/"): content for name, content in parts.items() if name.startswith(f"{KEYS}/")}
+    if wrong := [name for name in keys if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise BadBackup(f"the backup wants to write outside its directory: {wrong[0]}")
     return about, sorted(_unpacked(objects), key=lambda event: event.revision), keys
 
 

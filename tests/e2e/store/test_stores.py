@@ -131,21 +131,21 @@ def test_what_cannot_be_exchanged_says_why_and_the_server_goes_on(server, etcd):
 @pytest.fixture
 def pair(tmp_path, etcd):
     """Two servers of one cluster: the second has the keys of the first."""
-    servers = []
+    servers: list[Server] = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir(exist_ok=True)
         servers.append(Server(tmp_path / name, FAST))
     one, two = servers
     how = {"run": ["api", "controllers", "scheduler"], "store": {"backend": "etcd", "parameters": {"endpoints": [etcd.endpoint]}}}
-    one.start(**how)
-    (two.data / "pki").mkdir(parents=True)
-    for file in (one.data / "pki").iterdir():
-        if file.name not in ("server.crt", "server.key", "admin.kubeconfig"):
-            shutil.copy(file, two.data / "pki")
-    two.start(**how)
-    yield one, two
-    for server in servers:
-        server.stop()
+    try:
+        one.start(**how)
+        own = shutil.ignore_patterns("server.crt", "server.key", "admin.kubeconfig")
+        shutil.copytree(one.data / "pki", two.data / "pki", ignore=own)
+        two.start(**how)
+        yield one, two
+    finally:
+        for server in servers:
+            server.stop()
 
 
 def test_two_servers_on_one_etcd_are_one_cluster(pair):
@@ -196,6 +196,7 @@ def test_a_backup_of_a_working_server_is_restored_elsewhere(server, etcd, tmp_pa
         found = other.get("configmap", "kept")
         assert found == before
         assert other.get("secret", "hidden")["data"] == {"word": "c3dvcmRmaXNo"}
+        assert (other.data / "pki/front-proxy/ca.crt").read_bytes() == (server.data / "pki/front-proxy/ca.crt").read_bytes()
         assert not other.kubectl("get", "configmap", "lost", "--ignore-not-found").stdout
         other.apply(config_map("newer"))
         assert int(other.get("configmap", "newer")["metadata"]["resourceVersion"]) > int(before["metadata"]["resourceVersion"])

@@ -43,7 +43,9 @@ class Signing:
 
     def _request(self, operation: str, subresource: str, new: Object, old: Object | None) -> str:
         if operation == "CREATE":
-            new["spec"] = {k: v for k, v in new["spec"].items() if k not in ("username", "uid", "groups", "extra")} | _asker(self.user)
+            new["spec"] = {k: v for k, v in (new.get("spec") or {}).items() if k not in ("username", "uid", "groups", "extra")} | _asker(
+                self.user
+            )
             return self._subject(new["spec"])
         spec, before = (old or new)["spec"], (old or {}).get("status") or {}
         if subresource == "approval" and not self._may("approve", spec["signerName"]):
@@ -70,8 +72,9 @@ class Signing:
         return "" if names == [f"{PREFIX}{node}"] else f"can only create a node CSR with CN={PREFIX}{node}"
 
     def _bundle(self, new: Object, old: Object | None) -> str:
-        signer = new["spec"].get("signerName")
-        if not signer or (old is not None and old["spec"] == new["spec"]) or self._may("attest", signer):
+        spec = new.get("spec") or {}
+        signer = spec.get("signerName")
+        if not signer or (old is not None and old["spec"] == spec) or self._may("attest", signer):
             return ""
         return f"user not permitted to attest for signerName {quoted(signer)}"
 

@@ -26,8 +26,10 @@ PATIENCE_SECONDS = 1.5
 async def wait_for_default(cache: Cache, namespace: str, pod: Object) -> None:
     """Return when the account that a pod runs as is there, or will not come: a controller makes the default one of each namespace."""
     accounts, key = cache.collection("", "serviceaccounts"), Key(namespace, DEFAULT)
-    asked = (pod.get("spec") or {}).get("serviceAccountName") or DEFAULT
-    if asked != DEFAULT or accounts.get(key) is not None or MIRROR in (pod.get("metadata", {}).get("annotations") or {}):
+    spec, metadata = pod.get("spec"), pod.get("metadata")
+    if accounts.get(key) is not None or not isinstance(spec, dict) or not isinstance(metadata, dict):
+        return
+    if (spec.get("serviceAccountName") or DEFAULT) != DEFAULT or MIRROR in (metadata.get("annotations") or ()):
         return
     if cache.collection("", "namespaces").get(Key("", namespace)) is None:
         return

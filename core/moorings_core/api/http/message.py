@@ -114,4 +114,6 @@ def head(response: Response, *, close: bool) -> bytes:
 
 
 def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    """Return a warning as a header's quoted string; a client's own words may stand in it, and nothing in them may end the header."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain.replace("\\", "\\\\").replace('"', '\\"').encode().decode("latin-1")
