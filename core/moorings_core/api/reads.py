@@ -131,7 +131,7 @@ class Reader:
         return self._cut(resource, await _selected(items, selection), options, selection, at)
 
     def _cut(self, resource: Resource, items: Sequence[Stored], options: ListOptions, selection: Selection, at: int) -> Listing:
-        if not options.limit or len(items) <= options.limit:
+        if options.limit <= 0 or len(items) <= options.limit:
             return Listing(items, str(at))
         page = items[: options.limit]
         place = store_key(resource.group, resource.plural, key_of(page[-1].object))

@@ -161,7 +161,8 @@ class Writer:
         """Change part of an object."""
         if patch_type == "apply":
             return (await self.apply(kind, key, patch, context, subresource))[0]
-        conditional = isinstance(patch, Mapping) and bool((patch.get("metadata") or {}).get("resourceVersion"))
+        metadata = patch.get("metadata") if isinstance(patch, Mapping) else None
+        conditional = isinstance(metadata, Mapping) and bool(metadata.get("resourceVersion"))
         change = self.patching(kind, key, patch, patch_type, strict=context.options.field_validation == "Strict")
         return await self._change(kind, key, change, context, subresource, conditional=conditional)
 
@@ -438,7 +439,7 @@ class Writer:
 
     @staticmethod
     def _strange(obj: Object, resource: Resource) -> str:
-        given: str = obj["apiVersion"]
+        given = str(obj["apiVersion"])
         if given == resource.api_version or given.partition("/")[0] != resource.group:
             return f'no kind "{obj["kind"]}" is registered for version "{given}"'
         return f"the API version in the data ({given}) does not match the expected API version ({resource.api_version})"
