@@ -16,7 +16,8 @@ from moorings_core.registry.kinds import built_in
 
 from .api_process import ApiProcess
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+"""The same examples every time: who hunts for more takes derandomize away and raises max_examples."""
 KINDS = [k for k in built_in().kinds() if "create" in k.verbs and k.resource.group not in ("authentication.k8s.io", "authorization.k8s.io")]
 WORDS = ["", "a", "default", "kube-system", "..", "%2e%2e", "A B", "ä", "\u0000", "a" * 300, "-", "0", "-1", "1e400", "true", "null", "*"]
 numbers = st.integers() | st.floats(allow_nan=False) | st.sampled_from([2**63, -(2**63) - 1, 1e308])
@@ -136,7 +137,8 @@ def test_patches_of_every_kind_with_nonsense(server, data):
             ["limit", "continue", "labelSelector", "fieldSelector", "resourceVersion", "resourceVersionMatch", "timeoutSeconds",
              "sendInitialEvents", "allowWatchBookmarks", "dryRun", "fieldValidation", "pretty", "gracePeriodSeconds", "propagationPolicy"]
         ),
-        texts | numbers.map(str) | st.sampled_from(["a=b", "a in (b", "!x", "metadata.name=a", "spec.x!=", "Exact", "NotOlderThan"]),
+        texts.filter(lambda text: not text.isdigit())
+        | st.sampled_from(["0", "-5", "1.5", "a=b", "a in (b", "!x", "metadata.name=a", "spec.x!=", "Exact", "NotOlderThan"]),
         max_size=4,
     ),
     st.sampled_from(["GET", "DELETE", "HEAD"]),
