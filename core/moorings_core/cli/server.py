@@ -109,7 +109,7 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     keeper = StoreKeeper(server.client("system:apiserver"), exchangeable, paths.data, choice, open_store, identity)
     beside: dict[str, Run] = {
         "encryption": partial(keep_encrypted, store, keyring),
-        "identity": partial(keep_identity, server.client("system:apiserver"), identity),
+        "identity": partial(keep_identity, server.client("system:apiserver"), identity, advertise),
         "store": keeper.run,
         **components(server, config, (paths.pki / "ca.crt").read_text(), Turn(exchangeable, identity, config.timing.election)),
     }

@@ -24,7 +24,8 @@ KUBECTL = str(Path(sys.executable).with_name("kubectl"))
 class Server:
     """A server that can be ended and started again on the same data and port."""
 
-    def __init__(self, root: Path, more: dict[str, Any] | None = None) -> None:
+    def __init__(self, root: Path, more: dict[str, Any] | None = None, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.more = more or {}
         """Other sections of the cluster file"""
         self.root, self.data, self.port = root, root / "data", _free_port()
@@ -32,7 +33,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.address}:{self.port}"
 
     @property
     def log(self) -> str:
@@ -50,7 +51,7 @@ class Server:
         command = [sys.executable, "-m", "moorings_core.cli", "server", "--config", self.root / "cluster.yaml", "--data", self.data]
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(c) for c in (*command, "--advertise", "127.0.0.1", "--bind", "127.0.0.1")], stdout=log, stderr=log
+                [str(c) for c in (*command, "--advertise", self.address, "--bind", self.address)], stdout=log, stderr=log
             )
 
     def ended(self) -> int:

@@ -134,8 +134,9 @@ def pair(tmp_path, etcd):
     servers: list[Server] = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir(exist_ok=True)
-        servers.append(Server(tmp_path / name, FAST))
+        servers.append(Server(tmp_path / name, FAST, f"127.0.0.{len(servers) + 1}"))
     one, two = servers
+    two.port = one.port
     how = {"run": ["api", "controllers", "scheduler"], "store": {"backend": "etcd", "parameters": {"endpoints": [etcd.endpoint]}}}
     try:
         one.start(**how)
@@ -164,6 +165,11 @@ def test_two_servers_on_one_etcd_are_one_cluster(pair):
     def leader() -> str:
         return one.get("lease", "kube-controller-manager", "-n", "kube-system")["spec"]["holderIdentity"]
 
+    def led_to() -> list[str]:
+        (piece,) = two.get("endpointslices", "-l", "kubernetes.io/service-name=kubernetes")["items"]
+        return [address for endpoint in piece["endpoints"] for address in endpoint["addresses"]]
+
+    two.wait_for("the service kubernetes leads to both", lambda: led_to() == ["127.0.0.1", "127.0.0.2"])
     first = one.wait_for("a leader", leader)
     working = one if f'"{first}"' in one.log or first in one.log else two
     other = two if working is one else one
