@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from moorings_core.api import codec
+from moorings_core.api.access.attributes import Attributes, Decision
 from moorings_core.api.context import Context, User
 from moorings_core.api.http.message import Request
 from moorings_core.api.paths import Target
@@ -24,7 +25,60 @@ PATCHES = "PATCH"
 
 def line(entry: Entry) -> bytes:
     """Return the event of an entry as one line of JSON."""
+    trail = entry.trail
+    plain = trail.wanted.level == METADATA and not entry.body and trail.acting is None and not trail.annotations
+    plain = plain and not trail.asked.user.extra
+    if plain and trail.decision is not None and entry.status and "x-forwarded-for" not in trail.request.headers:
+        return _plain_line(entry, trail, trail.decision)
     return orjson.dumps(event(entry), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _plain_line(entry: Entry, trail: Trail, decision: Decision) -> bytes:
+    """Return the line of an entry without content, which nearly all are: put together from pieces, for a third of the time."""
+    request, asked = trail.request, trail.asked
+    agent = request.headers.get("user-agent", "")
+    user = asked.user
+    about = _about(asked.verb, user.name, user.uid, user.groups, request.remote, agent)
+    reference = _text_reference(asked, trail.target.version, asked.name or trail.made) if trail.target is not None else ""
+    text = (
+        f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":{_text(trail.id)},"stage":"{entry.stage}",'
+        f'"requestURI":{_text(request.target)},{about}{reference},"responseStatus":{{"metadata":{{}},"code":{entry.status}}},'
+        f'"requestReceivedTimestamp":"{_moment(trail.received)}","stageTimestamp":"{_moment(entry.at)}",{_verdict(decision)}}}\n'
+    )
+    return text.encode()
+
+
+def _text(value: str) -> str:
+    return f'"{value}"' if value.isalnum() and value.isascii() else orjson.dumps(value).decode()
+
+
+@functools.lru_cache(maxsize=4096)
+def _about(verb: str, name: str, uid: str, groups: tuple[str, ...], remote: str, agent: str) -> str:
+    made: Object = {"verb": verb, "user": _plain_user(name, uid, groups), "sourceIPs": [remote]} | ({"userAgent": agent} if agent else {})
+    return orjson.dumps(made)[1:-1].decode()
+
+
+def _text_reference(asked: Attributes, version: str, name: str) -> str:
+    before, after = _place(asked.group, version, asked.plural, asked.namespace, asked.subresource)
+    return f'{before},"name":{_text(name)}{after}' if name else f"{before}{after}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _place(group: str, version: str, plural: str, namespace: str, subresource: str) -> tuple[str, str]:
+    """Return what stands before and after the name in the reference to an object."""
+    before: Object = {"resource": plural, "apiVersion": version} | ({"namespace": namespace} if namespace else {})
+    after: Object = ({"apiGroup": group} if group else {}) | ({"subresource": subresource} if subresource else {})
+    rest = orjson.dumps(after)[1:].decode()
+    return f',"objectRef":{orjson.dumps(before)[:-1].decode()}', f",{rest}" if after else "}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _verdict(decision: Decision) -> str:
+    said = {
+        "authorization.k8s.io/decision": "allow" if decision.allowed else "forbid",
+        "authorization.k8s.io/reason": decision.reason,
+    }
+    return f'"annotations":{orjson.dumps(said).decode()}'
 
 
 def event(entry: Entry) -> Object:

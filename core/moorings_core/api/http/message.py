@@ -62,11 +62,15 @@ class Request:
     repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
     remote: str = ""
     _query: dict[str, str] | None = None
+    _path: str | None = None
 
     @property
     def path(self) -> str:
         """The path, percent-decoded."""
-        return unquote(self.target.partition("?")[0])
+        if self._path is None:
+            raw = self.target.partition("?")[0]
+            self._path = unquote(raw) if "%" in raw else raw
+        return self._path
 
     def values(self, name: str) -> Sequence[str]:
         """Return all values of a header, in their order."""
