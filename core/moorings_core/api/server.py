@@ -74,10 +74,7 @@ class ApiServer:
         self.core = ApiCore(options.config, store)
         self._metrics = Metrics()
         self._follower: asyncio.Task[None] | None = None
-        self._lag: asyncio.Task[None] | None = None
-        self._compactor: asyncio.Task[None] | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._registrar: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._ready = False
         cache = self.core.cache
         accounts = Accounts(cache, options.signer, (AUDIENCE,))
@@ -124,10 +121,8 @@ class ApiServer:
         self._flows.start()
         self._aggregator.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
-        self._keeper = asyncio.create_task(self._definitions.run())
-        self._registrar = asyncio.create_task(self._aggregator.run())
-        self._lag = asyncio.create_task(self._measure_lag())
-        self._compactor = asyncio.create_task(self._compact())
+        beside = (self._definitions.run(), self._aggregator.run(), self._measure_lag(), self._compact())
+        self._tasks = [self._follower, *map(asyncio.create_task, beside)]
         if self._audit is not None:
             self._audit.start()
         bound = await self._http.start(host, port, self._options.tls)
@@ -154,10 +149,9 @@ class ApiServer:
         if self._audit is not None:
             await asyncio.to_thread(self._audit.close)
         await self.core.store.close()
-        for task in (self._follower, self._lag, self._compactor, self._keeper, self._registrar):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _changed(self, statics: Statics) -> None:
         """Tell whoever shows what is served that it is something else now."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from moorings_core.api.identity import SELECTOR
 from moorings_core.client.resources import CONFIG_MAPS, LEASES
 from moorings_core.config import load_text
 from moorings_core.log import get_logger
@@ -31,7 +32,6 @@ from .exchange import ExchangeableStore, ExchangeRefused
 log = get_logger(__name__)
 NAMESPACE, NAME, FILE = "kube-system", "moorings", "cluster.yaml"
 IN_USE, ERROR = "moorings.dev/store", "moorings.dev/store-error"
-SERVERS = "apiserver.kubernetes.io/identity=kube-apiserver"
 Open = Callable[[str, Path, Mapping[str, Any]], Awaitable[Store]]
 
 
@@ -92,7 +92,7 @@ class StoreKeeper:
         """Refuse where other servers write to the store: they would go on with the old one."""
         if not self._store.shared:
             return
-        leases = (await self._client.list(LEASES, NAMESPACE, labels=SERVERS)).items
+        leases = (await self._client.list(LEASES, NAMESPACE, labels=SELECTOR)).items
         others = sorted(x["metadata"]["name"] for x in leases if x["metadata"]["name"] != self._identity)
         if others:
             raise ExchangeRefused(f"other servers use the store, too: stop them and delete their leases first ({', '.join(others)})")

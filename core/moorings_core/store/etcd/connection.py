@@ -77,7 +77,6 @@ class Connection:
         self.channel = _channel(place)
         self.kv: Any = rpc.KVStub(self.channel)
         self.watch: Any = rpc.WatchStub(self.channel)
-        self.maintenance: Any = rpc.MaintenanceStub(self.channel)
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""

@@ -195,12 +195,6 @@ class EtcdStore:
         self._newest = revision
         await self.list("")  # what was copied has to be known by its old revision
 
-    async def clear(self) -> None:
-        """Delete everything under the prefix: before a copy. Raises StoreUnavailable."""
-        start, end = span(self._prefix)
-        await self._ask("DeleteRange", rpc.DeleteRangeRequest(key=start, range_end=end))
-        await self._ask("DeleteRange", rpc.DeleteRangeRequest(key=self._meta.encode()))
-
     async def close(self) -> None:
         """Finish what is under way, end watches, close the connection."""
         self._closed = True
