@@ -13,12 +13,13 @@ from pathlib import Path
 from . import peers
 from .access import access
 from .admission import admission
-from .cases import cases
+from .cases import Case, cases
 from .compare import differences
 from .custom import custom
 from .more import more
 from .policies import policies
 from .rich import rich
+from .services import RANGES, services
 from .webhooks import webhooks
 
 OWN = ("custom:", "definitions:")
@@ -30,15 +31,31 @@ def main() -> None:
     """Run the cases and print differences; new ones end with exit code 1, and so do listed ones that are gone."""
     words = " ".join(sys.argv[1:])
     known = {line for line in KNOWN.read_text().splitlines() if line and not line.startswith("#")}
+    only_custom = words.startswith(("custom:", "definitions:"))
+    everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks(), *policies()]
+    found, ran = (set(), 0) if words.startswith("services:") else run([*custom()] if only_custom else everything, words, peers.RANGE)
+    if not only_custom:
+        more_found, more_ran = run([*services()], words, RANGES)
+        found, ran = found | more_found, ran + more_ran
+    new, gone = sorted(found - known), sorted(known - found) if not words else []
+    for sign, lines in (("+", new), ("-", gone)):
+        for line in lines:
+            print(sign, line)
+    print(
+        f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
+    )
+    sys.exit(1 if new or gone else 0)
+
+
+def run(wanted: list[Case], words: str, ranges: str) -> tuple[set[str], int]:
+    """Send cases to two fresh servers whose Services have these ranges; return the differences and how many cases there were."""
     found: set[str] = set()
     ran = 0
     with tempfile.TemporaryDirectory() as directory:
-        theirs, ours = peers.upstream(Path(directory) / "upstream"), None
+        theirs, ours = peers.upstream(Path(directory) / "upstream", ranges), None
         try:
-            ours = peers.moorings(Path(directory) / "moorings")
-            only_custom = words.startswith(("custom:", "definitions:"))
-            everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks(), *policies()]
-            for name, requests in [*custom()] if only_custom else everything:
+            ours = peers.moorings(Path(directory) / "moorings", ranges)
+            for name, requests in wanted:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue
@@ -49,14 +66,7 @@ def main() -> None:
             for peer in (theirs, ours):
                 if peer is not None:
                     peer.close()
-    new, gone = sorted(found - known), sorted(known - found) if not words else []
-    for sign, lines in (("+", new), ("-", gone)):
-        for line in lines:
-            print(sign, line)
-    print(
-        f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
-    )
-    sys.exit(1 if new or gone else 0)
+    return found, ran
 
 
 if __name__ == "__main__":
