@@ -33,7 +33,7 @@ class Follower:
         self._slices = Informer(context.client, ENDPOINT_SLICES)
         self._nodes = Informer(context.client, NODES, fields=f"metadata.name={context.name}")
         self._slices.add_index("service", _service_of)
-        self._place = Place(context.name)
+        self._place = Place(context.name, "", context.addresses)
         self._served: dict[Key, ServiceEntry] = {}
         self._dirty: set[Key] = set()
         self._woken = asyncio.Event()
@@ -133,7 +133,7 @@ class Follower:
     def _look_around(self, old: Object | None, new: Object | None) -> None:
         """Take in the node's zone: hints depend on it."""
         labels = ((new or {}).get("metadata") or {}).get("labels") or {}
-        place = Place(self._context.name, str(labels.get(ZONE, "")))
+        place = Place(self._context.name, str(labels.get(ZONE, "")), self._context.addresses)
         if place != self._place:
             self._place = place
             for name in self._services.items:

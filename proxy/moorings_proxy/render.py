@@ -61,7 +61,7 @@ class _Renderer:
                 self._external("", address + rest, port, every, near)
             if port.node_port and (cluster or outer):
                 self._external("np_", tail(port.protocol, port.node_port), port, every, near)
-            if entry.source_ranges:
+            if ranges:
                 for address in balanced:
                     self._firewall(address + rest, ranges)
         return self.out
