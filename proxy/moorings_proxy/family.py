@@ -121,6 +121,10 @@ class Family:
         """Yield transactions: slots before the verdicts that lead to them, and the other way round for what goes."""
         replaced = {name: set(keys) & changes.add.get(name, {}).keys() for name, keys in changes.delete.items()}
         for name, spec in self.layout.sets.items():
+            if spec.interval:  # a range may not overlap one that is still there: first those that go, in the same transaction
+                batch.delete_elements(spec, changes.delete.get(name, ()))
+                batch.add_elements(spec, changes.add.get(name, {}).items())
+                continue
             items = iter(changes.add.get(name, {}).items())
             while piece := list(islice(items, max(CHUNK - batch.elements, 1))):
                 batch.delete_elements(spec, [key for key, _ in piece if key in replaced.get(name, ())])
@@ -129,6 +133,8 @@ class Family:
                     yield batch
                     batch = Batch()
         for name, spec in reversed(self.layout.sets.items()):
+            if spec.interval:
+                continue
             gone = (key for key in changes.delete.get(name, ()) if key not in replaced.get(name, ()))
             while keys := list(islice(gone, max(CHUNK - batch.elements, 1))):
                 batch.delete_elements(spec, keys)

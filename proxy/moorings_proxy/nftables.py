@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import product
 from typing import Any, TypeVar
 
 from moorings_core.kernel.conntrack import Conntrack
@@ -16,7 +17,7 @@ from moorings_core.ports.node import NodeComponent, NodeContext
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Delta, Proxy, ProxySettings, ServiceEntry, Table
 
-from .cleanup import UDP, Wanted, stale, suspects
+from .cleanup import PROTOCOLS, Wanted, stale, suspects
 from .family import Family
 from .follow import Follower
 from .layout import TABLE, Layout
@@ -26,7 +27,7 @@ log = get_logger(__name__)
 INLINE = 8
 """A change of so few services is committed on the event loop: it takes less time than a thread's wake-up."""
 ONE_BY_ONE = 32
-"""Up to so many frontends the kernel filters flows by address and port; beyond, one pass over all UDP flows is cheaper."""
+"""Up to so many frontends the kernel filters flows by address and port; beyond, one pass over all flows is cheaper."""
 
 
 class NftablesProxy:
@@ -66,21 +67,10 @@ class NftablesProxy:
                     await asyncio.to_thread(family.change, delta)
 
     async def flush_conntrack(self, delta: Delta) -> int:
-        """Delete UDP flows that the services in delta, as they were before, no longer lead anywhere."""
+        """Delete UDP and SCTP flows that the services in delta, as they were before, no longer lead anywhere."""
         before = {name: self._before.pop(name, None) for name in delta}
         wanted = suspects(before, delta, self._settings)
-        return await asyncio.to_thread(self._flush, wanted) if wanted else 0
-
-    def _flush(self, wanted: Wanted) -> int:
-        flows = []
-        for family in (socket.AF_INET, socket.AF_INET6):
-            mine = [f for f in wanted if (":" in f.address) == (family == socket.AF_INET6)]
-            if len(mine) > ONE_BY_ONE:
-                flows += self._conntrack.flows(family, UDP)
-            else:
-                for frontend in mine:
-                    flows += self._conntrack.flows(family, UDP, frontend.address, frontend.port)
-        return self._conntrack.delete(stale(flows, wanted))
+        return await asyncio.to_thread(flush, self._conntrack, wanted) if wanted else 0
 
     async def verify(self) -> int:
         """Repair what somebody else changed."""
@@ -101,6 +91,19 @@ class NftablesProxy:
     async def close(self) -> None:
         """Close the sockets, when the thread of a change that was cancelled is done with them."""
         await asyncio.to_thread(self._sockets.close)
+
+
+def flush(conntrack: Conntrack, wanted: Wanted) -> int:
+    """Delete what is stale among the flows to some frontends; return how many. Blocking."""
+    flows = []
+    for family, protocol in product((socket.AF_INET, socket.AF_INET6), PROTOCOLS.values()):
+        mine = [f for f in wanted if (":" in f.address) == (family == socket.AF_INET6) and f.protocol == protocol]
+        if len(mine) > ONE_BY_ONE:
+            flows += conntrack.flows(family, protocol)
+        else:
+            for frontend in mine:
+                flows += conntrack.flows(family, protocol, frontend.address, frontend.port)
+    return conntrack.delete(stale(flows, wanted))
 
 
 def backend(context: NodeContext, parameters: Mapping[str, Any]) -> NodeComponent:

@@ -27,10 +27,16 @@ def lab() -> Iterator[object]:
 
 
 @pytest.fixture(params=BACKENDS)
-def make(request: pytest.FixtureRequest, lab: object) -> Callable[[], Proxy]:
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of the backend under test."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make(backend: str, lab: object) -> Callable[[], Proxy]:
     """A function that makes a new proxy for the node of the lab: calling it twice is a restart."""
     settings = ProxySettings(("10.64.0.0/16", "fd64::/64"), ("10.96.0.0/16", "fd96::/112"), ("172.30.0.2", "fd30::2"), lab.node)
-    return lambda: BACKENDS[request.param](settings)
+    return lambda: BACKENDS[backend](settings)
 
 
 @pytest.fixture
