@@ -1,0 +1,3 @@
+import sys
+from tests.vm import machine
+sys.exit(machine.run(sys.argv[1:], seconds=100))
