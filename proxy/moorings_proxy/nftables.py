@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import product
@@ -41,10 +41,15 @@ class NftablesProxy:
             self._monitor = opened.enter_context(closing(Monitor(self._connection.port, settings.netns)))
             self._conntrack = opened.enter_context(closing(Conntrack(settings.netns)))
             self._sockets = opened.pop_all()
-        self._families = [Family(Layout(f), settings, self._connection) for f in (wire.IPV4, wire.IPV6)]
+        self._families: Sequence[Family] = self._make_families()
         self._entries: dict[Key, ServiceEntry] = {}
         self._before: dict[Key, ServiceEntry | None] = {}
         self._turn = asyncio.Lock()
+
+    table = TABLE
+
+    def _make_families(self) -> Sequence[Family]:
+        return [Family(Layout(f), self._settings, self._connection) for f in (wire.IPV4, wire.IPV6)]
 
     async def sync(self, table: Table) -> None:
         """Serve exactly this table: what the kernel holds already stays untouched."""
@@ -79,14 +84,15 @@ class NftablesProxy:
 
     async def watch(self) -> None:
         """Return when somebody else touched one of the tables."""
-        while not any(change.table in (TABLE, "") for change in await self._monitor.changes()):
+        while not any(change.table in (self.table, "") for change in await self._monitor.changes()):
             pass
 
-    async def handover(self) -> None:
-        """Delete the tables."""
+    async def handover(self) -> bool:
+        """Delete the tables: nothing is left."""
         async with self._turn:
             for family in self._families:
                 await asyncio.to_thread(family.remove)
+        return True
 
     async def close(self) -> None:
         """Close the sockets, when the thread of a change that was cancelled is done with them."""

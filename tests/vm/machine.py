@@ -41,6 +41,7 @@ mount -t tmpfs tmp /root/tmp
 mkdir -p /root/run/netns /root/lib/modules
 ln -sfn "KERNEL/lib/modules/VERSION" /root/lib/modules/VERSION
 ip link set lo up
+ln -sfn /bin/busybox /root/sbin/modprobe
 chroot /root /bin/sh /command
 echo "MARK$?"
 poweroff -f
@@ -120,7 +121,9 @@ def _initramfs(scratch: Path, command: Sequence[str]) -> Path:
     for module in modules:
         (tree / module.name).write_bytes(module.read_bytes())
     (tree / "modules").write_text(" ".join(f"/{m.name}" for m in modules))
-    text = INIT.replace("KERNEL", str(KERNEL)).replace("VERSION", version()).replace("MARK", MARK).replace("/command", _script(tree, command))
+    text = (
+        INIT.replace("KERNEL", str(KERNEL)).replace("VERSION", version()).replace("MARK", MARK).replace("/command", _script(command))
+    )
     (tree / "init").write_text(text)
     (tree / "init").chmod(0o755)
     helper = tree / "sbin" / "modprobe"  # the kernel asks for modules here, in the first root
@@ -129,11 +132,13 @@ def _initramfs(scratch: Path, command: Sequence[str]) -> Path:
     names = "\n".join(str(p.relative_to(tree)) for p in sorted(tree.rglob("*")))
     target = scratch / "initramfs"
     with target.open("wb") as out:
-        subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], cwd=tree, input=names.encode(), stdout=out, stderr=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            ["busybox", "cpio", "-o", "-H", "newc"], cwd=tree, input=names.encode(), stdout=out, stderr=subprocess.DEVNULL, check=True
+        )
     return target
 
 
-def _script(tree: Path, command: Sequence[str]) -> str:
+def _script(command: Sequence[str]) -> str:
     """Return shell words that run the command in the repository."""
     environment = f"PATH={os.environ['PATH']}:/usr/sbin:/sbin HOME=/root PYTHONDONTWRITEBYTECODE=1"
     return "-c " + shlex.quote(f"cd {ROOT} && exec env -i {environment} {shlex.join(command)}")

@@ -101,8 +101,10 @@ class Proxy(Protocol):
     async def watch(self) -> None:
         """Return when somebody else has touched the backend's state in the kernel: then `verify` is due."""
 
-    async def handover(self) -> None:
-        """Remove all of this backend from the kernel: another one serves the table now.
+    async def handover(self) -> bool:
+        """Remove all of this backend from the kernel: another one serves the table now. Return whether nothing is left.
+
+        A backend whose established flows need its state takes no new ones from now on and returns False: call it again later.
 
         Established flows go on, as translation is kept with the flow; but only under another backend's nat chains and rules:
         the kernel stops tracking and translating in a namespace where nobody has any.

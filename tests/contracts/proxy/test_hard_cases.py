@@ -27,15 +27,6 @@ def port(
     return ServicePort(protocol, 80, node_port, endpoints, endpoints if local else ())
 
 
-@pytest.fixture
-def pods(lab):
-    """Two serving pods and a third that is only a client."""
-    made = [lab.pod() for _ in range(3)]
-    lab.serve("p1")
-    lab.serve("p2")
-    return made
-
-
 async def off(function, *args, **kwargs):
     return await asyncio.to_thread(function, *args, **kwargs)
 
@@ -166,7 +157,7 @@ async def test_sctp_is_served_refused_and_dropped_as_other_protocols_are(lab, po
 
 async def test_every_endpoint_gets_its_share_also_while_they_change(lab, pods, proxy: Proxy) -> None:
     """Chi-square: 40 + 6 standard deviations above its mean is exceeded once in about 10**9 runs for these degrees of freedom."""
-    lab.ip("node", "route add 10.65.0.0/16 via 10.64.0.2 dev p1 onlink")
+    lab.ip("node", "route replace 10.65.0.0/16 via 10.64.0.2 dev p1 onlink")
     sources = itertools.count(10_000)
     await proxy.sync({})
 
