@@ -7,7 +7,21 @@ import sys
 from . import machine
 
 SECONDS = 300.0
-TESTS = ["pytest", "-q", "-p", "no:cacheprovider", "--color=no", "--timeout=120", "-k", "ipvs", "tests/contracts/proxy"]
+TESTS = [
+    "pytest",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:xdist",
+    "-p",
+    "no:hypothesispytest",
+    "--color=no",
+    "--timeout=120",
+    "-k",
+    "ipvs",
+    "tests/contracts/proxy",
+]
 
 
 def main() -> None:

@@ -121,9 +121,7 @@ def _initramfs(scratch: Path, command: Sequence[str]) -> Path:
     for module in modules:
         (tree / module.name).write_bytes(module.read_bytes())
     (tree / "modules").write_text(" ".join(f"/{m.name}" for m in modules))
-    text = (
-        INIT.replace("KERNEL", str(KERNEL)).replace("VERSION", version()).replace("MARK", MARK).replace("/command", _script(command))
-    )
+    text = INIT.replace("KERNEL", str(KERNEL)).replace("VERSION", version()).replace("MARK", MARK).replace("/command", _script(command))
     (tree / "init").write_text(text)
     (tree / "init").chmod(0o755)
     helper = tree / "sbin" / "modprobe"  # the kernel asks for modules here, in the first root

@@ -96,11 +96,10 @@ class Ipvs:
 
     def reals(self, virtual: Virtual) -> dict[Real, State] | None:
         """Return the real servers of a virtual one; None: it is not there."""
+        if self._do(lambda: self._socket.service("get", service=self._key(virtual)), done=errno.ESRCH) is None:
+            return None  # a dump of what is not there is empty, and no error
         found = {}
-        answers = self._do(lambda: self._socket.dest("dump", service=self._key(virtual)), done=errno.ESRCH)
-        if answers is None:
-            return None
-        for message in answers:
+        for message in self._do(lambda: self._socket.dest("dump", service=self._key(virtual))) or ():
             a = _attributes(message, "IPVS_CMD_ATTR_DEST")
             count = a["IPVS_DEST_ATTR_ACTIVE_CONNS"] + a["IPVS_DEST_ATTR_INACT_CONNS"]
             found[Real(a["IPVS_DEST_ATTR_ADDR"], a["IPVS_DEST_ATTR_PORT"])] = State(a["IPVS_DEST_ATTR_WEIGHT"], count)

@@ -120,7 +120,7 @@ def ports_of(data: bytes) -> tuple[int, ...]:
     return struct.unpack_from(">HH", data, (data[0] & 15) * 4)
 
 
-async def test_sctp_is_served_refused_and_dropped_as_other_protocols_are(lab, pods, proxy: Proxy) -> None:
+async def test_sctp_is_served_refused_and_dropped_as_other_protocols_are(lab, pods, proxy: Proxy, backend: str) -> None:
     """By packets of our own: not every kernel has the protocol, but all track it."""
     (_, a, _), (_, b, _), _ = pods
     made = ServiceEntry((port(a, protocol="SCTP"),), (VIP,))
@@ -146,7 +146,7 @@ async def test_sctp_is_served_refused_and_dropped_as_other_protocols_are(lab, po
     assert await off(heard, "p1", a) == (5000, 8080)
     new = dataclasses.replace(made, ports=(port(b, protocol="SCTP"),))
     await proxy.change({WEB: new})
-    assert await proxy.flush_conntrack({WEB: new}) == 1
+    assert await proxy.flush_conntrack({WEB: new}) == 1 or backend == "ipvs"  # where the kernel forgets flows with the server
     assert await off(heard, "p2", b) == (5000, 8080)
     with await off(begin, VIP, 81) as sock, pytest.raises(ConnectionRefusedError):
         await off(sock.recv, 100)
@@ -155,28 +155,32 @@ async def test_sctp_is_served_refused_and_dropped_as_other_protocols_are(lab, po
         await off(sock.recv, 100)
 
 
-async def test_every_endpoint_gets_its_share_also_while_they_change(lab, pods, proxy: Proxy) -> None:
+async def test_every_endpoint_gets_its_share_also_while_they_change(lab, pods, proxy: Proxy, backend: str) -> None:
     """Chi-square: 40 + 6 standard deviations above its mean is exceeded once in about 10**9 runs for these degrees of freedom."""
     lab.ip("node", "route replace 10.65.0.0/16 via 10.64.0.2 dev p1 onlink")
     sources = itertools.count(10_000)
     await proxy.sync({})
 
-    def send(vip: str, number: int) -> None:
+    def send(vip: str, number: int) -> Counter[str]:
+        """Send datagrams of as many flows, and return where each went."""
+        first = next(sources)
         for _ in range(number):
             with lab.socket("p3", vip, socket.SOCK_DGRAM) as sock:
                 sock.bind(("", next(sources)))
                 sock.sendto(b"?", (vip, 80))
+        conntrack = Conntrack(lab.node)
+        flows = conntrack.flows(socket.AF_INET, 17, vip, 80)
+        conntrack.close()
+        return Counter(flow.reply.source for flow in flows if flow.original.source_port > first)
 
-    for count in (1, 2, 3, 7, 100, 1000):
+    slow = backend == "ipvs"  # it runs in a machine in software
+    for count in (1, 2, 3, 7, *(() if slow else (100, 1000))):
         addresses = [f"10.65.{n >> 8}.{n & 255}" for n in range(count + 1)]
-        vip, total = f"10.96.1.{count % 251}", max(400, 8 * count)
+        vip, total, seen = f"10.96.1.{count % 251}", 100 if slow else max(400, 8 * count), Counter[str]()
         for step in range(4):  # one goes, another comes: the others keep their share
             chosen = addresses[:count] if step % 2 or count == 1 else addresses[1:]
             await proxy.change({WEB: ServiceEntry((port(*chosen, protocol="UDP", local=False),), (vip,))})
-            await off(send, vip, total // 4)
-        conntrack = Conntrack(lab.node)
-        seen = Counter(flow.reply.source for flow in conntrack.flows(socket.AF_INET, 17, vip, 80))
-        conntrack.close()
+            seen += await off(send, vip, total // 4)
         middle = addresses[1:count] or addresses[:1]
         assert sum(seen.values()) == total
         expected = total / count
@@ -211,7 +215,7 @@ async def test_no_connection_is_lost_while_endpoints_come_and_go(lab, pods, prox
     for client in clients:
         client.start()
     mask = 15
-    for number in range({"nftables": 10_000}.get(backend, 300)):
+    for number in range({"nftables": 10_000}.get(backend, 100)):
         mask = mask * 5 + number & 15 or 1 + number % 15
         await proxy.change({WEB: of(mask)})
         await asyncio.sleep(0)

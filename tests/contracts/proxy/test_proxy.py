@@ -123,7 +123,8 @@ async def test_a_removed_endpoint_gets_no_new_connection_and_keeps_its_old_ones(
         stream.close()
 
 
-async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, proxy: Proxy) -> None:
+async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, proxy: Proxy, backend: str) -> None:
+    fewest = 0 if backend == "ipvs" else 1  # there the kernel forgets flows with the server
     (_, a, _), (_, b, _), _ = pods
     await proxy.sync({WEB: entry(a)})
 
@@ -134,9 +135,9 @@ async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, pro
     for where, address, port in (("p3", VIP, 80), ("world", NODE, 30080)):
         await becomes(entry(a))
         assert (await off(lab.udp, where, address, port, source=5555)).startswith("p1 ")
-        assert await becomes(entry(b)) >= 1
+        assert await becomes(entry(b)) >= fewest
         assert (await off(lab.udp, where, address, port, source=5555)).startswith("p2 ")
-        assert await becomes(entry()) >= 1
+        assert await becomes(entry()) >= fewest
         with pytest.raises(ConnectionRefusedError):
             await off(lab.udp, where, address, port, source=5555)
         assert await becomes(entry(a)) <= 1
