@@ -50,6 +50,12 @@ class Family:
         """Ports with affinity whose clients may remember endpoints that are gone: until a look has shown that none does."""
         self._rules: dict[str, tuple[bytes, ...]] = {}
 
+    def configure(self, settings: ProxySettings) -> None:
+        """Take in other settings; before the first sync there is nothing to be done for it."""
+        self._settings = settings
+        if self._rules:
+            self._lay()
+
     def sync(self, table: Mapping[Key, ServiceEntry]) -> None:
         """Serve exactly this table, whatever the kernel holds."""
         with _without_collector():

@@ -51,6 +51,13 @@ class NftablesProxy:
     def _make_families(self) -> Sequence[Family]:
         return [Family(Layout(f), self._settings, self._connection) for f in (wire.IPV4, wire.IPV6)]
 
+    async def configure(self, settings: ProxySettings) -> None:
+        """Take in other ranges."""
+        async with self._turn:
+            self._settings = settings
+            for family in self._families:
+                await asyncio.to_thread(family.configure, settings)
+
     async def sync(self, table: Table) -> None:
         """Serve exactly this table: what the kernel holds already stays untouched."""
         async with self._turn:

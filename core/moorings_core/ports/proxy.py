@@ -86,6 +86,9 @@ class ProxySettings:
 class Proxy(Protocol):
     """What serves the table in the kernel. Calls come one at a time. Raises ProxyError, after which nothing is half done."""
 
+    async def configure(self, settings: ProxySettings) -> None:
+        """Take in other ranges of addresses than those of the start; netns and node_addresses stay."""
+
     async def sync(self, table: Table) -> None:
         """Serve exactly this table, from whatever the kernel holds now (also that of an earlier process), without a gap."""
 

@@ -67,6 +67,11 @@ class IpvsProxy(NftablesProxy):
         self._ipvs_families = [IpvsFamily(IpvsLayout(f), self._settings, self._connection, self._ipvs) for f in (wire.IPV4, wire.IPV6)]
         return self._ipvs_families
 
+    async def configure(self, settings: ProxySettings) -> None:
+        """Take in other ranges: they are routed here, too."""
+        await super().configure(settings)
+        await self._route(self._entries)
+
     async def sync(self, table: Table) -> None:
         """Serve exactly this table."""
         await self._route(table)

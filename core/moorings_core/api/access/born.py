@@ -32,6 +32,7 @@ OURS: Object = {
             "rules": [
                 "get,list,watch||nodes",  # the network: every node's addresses and pod range
                 "list,watch|discovery.k8s.io|endpointslices",  # proxy, DNS, the cloud's speaker
+                "list,watch|networking.k8s.io|servicecidrs",  # the proxy: addresses of no Service are dropped
                 "list,watch|storage.k8s.io|storageclasses",  # the provisioner of the node's own driver, as the next two
                 "get,list,watch,patch||persistentvolumeclaims",
                 "get,list,watch,create,patch,delete||persistentvolumes",
