@@ -7,12 +7,16 @@ Contract suite: tests/contracts/proxy.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .errors import MooringsError
 from .objects import Key
+
+BACKEND, ERROR = "moorings.dev/proxy", "moorings.dev/proxy-error"
+"""Annotations of a Node: which backend serves Services there, and why another one could not."""
 
 
 class ProxyError(MooringsError):
@@ -81,6 +85,20 @@ class ProxySettings:
     service_cidrs: tuple[str, ...] = ()
     node_addresses: tuple[str, ...] = ()
     netns: str | None = None
+
+
+class ProxyComponent(Protocol):
+    """What an entry point of moorings.proxy makes: a `node.NodeComponent` that can be exchanged while it serves."""
+
+    @property
+    def serving(self) -> asyncio.Event:
+        """Set once the kernel serves all Services."""
+
+    async def run(self) -> None:
+        """Serve until cancelled, or until what `leave` asked for is done. Raises when it can't work here."""
+
+    def leave(self) -> None:
+        """Take no new connections and end when the established ones have: another backend serves now."""
 
 
 class Proxy(Protocol):
