@@ -123,3 +123,6 @@ def backend(context: NodeContext, parameters: Mapping[str, Any]) -> NodeComponen
     """Return the proxy of this node: the entry point `nftables` of moorings.proxy. It takes no parameters."""
     make: Callable[[ProxySettings], Proxy] = NftablesProxy
     return Follower(context, partial(make))
+
+
+backend.make = NftablesProxy  # type: ignore[attr-defined]  # for whoever runs it by itself: `moorings proxy`

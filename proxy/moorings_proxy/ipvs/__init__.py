@@ -16,3 +16,6 @@ __all__ = ["IpvsProxy", "backend"]
 def backend(context: NodeContext, parameters: Mapping[str, Any]) -> NodeComponent:
     """Return the proxy of this node: the entry point `ipvs` of moorings.proxy. It takes no parameters."""
     return Follower(context, IpvsProxy)
+
+
+backend.make = IpvsProxy  # type: ignore[attr-defined]  # for whoever runs it by itself: `moorings proxy`
