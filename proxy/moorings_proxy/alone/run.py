@@ -20,11 +20,12 @@ from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Object
 from moorings_core.ports.proxy import Proxy, ProxySettings
 from moorings_proxy.follow import Follower, Observer
+from moorings_proxy.pages import PLAIN, Page, listen
 
 from .metrics import Metrics
 
 log = get_logger(__name__)
-NODE_SECONDS, READ_SECONDS, RETRY = 30.0, 5.0, 0.5
+NODE_SECONDS, RETRY = 30.0, 0.5
 NOWHERE = Path("/nonexistent")
 
 
@@ -57,7 +58,7 @@ async def serve(options: Options) -> None:
         nodes = Informer(client, NODES, fields=f"metadata.name={options.node}")
         async with contextlib.AsyncExitStack() as servers, asyncio.TaskGroup() as tasks:
             for address, routes in _pages(options, metrics, lambda: nodes.get(options.node)):
-                await servers.enter_async_context(await _listen(address, routes))
+                await servers.enter_async_context(await listen(routes, address))
             running = [tasks.create_task(nodes.run()), tasks.create_task(_follower(options.backend, context, metrics).run())]
             await stopped.wait()
             for task in running:
@@ -122,39 +123,13 @@ async def _service_cidrs(client: HttpClient) -> tuple[str, ...]:
     return tuple(found["spec"].get("cidrs") or ())
 
 
-Page = Callable[[], tuple[int, str, bytes]]
-"""Returns (code, content type, body)."""
-
-
 def _pages(options: Options, metrics: Metrics, node: Callable[[], Object | None]) -> Iterable[tuple[str, dict[str, Page]]]:
     def health(*, live: bool) -> tuple[int, str, bytes]:
         code, body = metrics.health(node=node(), live=live)
         return code, "application/json", body
 
-    plain = "text/plain; version=0.0.4; charset=utf-8"
     if options.metrics:
-        pages: dict[str, Page] = {"/metrics": lambda: (200, plain, metrics.page()), "/healthz": lambda: (200, plain, b"ok")}
-        yield options.metrics, pages | {"/proxyMode": lambda: (200, plain, options.backend.encode())}
+        pages: dict[str, Page] = {"/metrics": lambda: (200, PLAIN, metrics.page()), "/healthz": lambda: (200, PLAIN, b"ok")}
+        yield options.metrics, pages | {"/proxyMode": lambda: (200, PLAIN, options.backend.encode())}
     if options.healthz:
         yield options.healthz, {"/healthz": lambda: health(live=False), "/livez": lambda: health(live=True)}
-
-
-async def _listen(address: str, pages: dict[str, Page]) -> asyncio.Server:
-    """Serve pages. Raises OSError."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(READ_SECONDS):
-                words = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
-                path = words[1].decode("latin-1").split("?")[0] if len(words) > 2 else ""
-                code, kind, body = pages[path]() if path in pages else (404, "text/plain", b"404 page not found\n")
-                head = f"HTTP/1.1 {code} {REASONS[code]}\r\nContent-Type: {kind}\r\nX-Content-Type-Options: nosniff\r\n"
-                writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
-                await writer.drain()
-        writer.close()
-
-    host, _, port = address.rpartition(":")
-    return await asyncio.start_server(answer, host.strip("[]") or None, int(port))
-
-
-REASONS = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}
