@@ -2,7 +2,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/.venv/bin:$(CURDIR)/build/go/bin:$(PATH)
 SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench differential conformance facts clean
+.PHONY: help setup demo test test-vm lint bench differential conformance facts clean
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ test:  ## set-up, then lint, types, architecture and all tests
 	@labs/setup.sh tests
 	@$(MAKE) --no-print-directory lint
 	@labs/test.sh
+
+test-vm:  ## the tests that need another kernel, in a machine in software
+	@labs/setup.sh tests
+	@python -m tests.vm
 
 lint:  ## ruff, mypy --strict, import-linter
 	@ruff check .

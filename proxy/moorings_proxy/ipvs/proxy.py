@@ -11,9 +11,8 @@ from moorings_core.kernel.nftables import Connection, wire
 from moorings_core.kernel.rtnetlink import Route
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Delta, ProxyError, ProxySettings, ServiceEntry, Table
-from moorings_proxy.cleanup import suspects
 from moorings_proxy.family import Family
-from moorings_proxy.nftables import NftablesProxy, flush
+from moorings_proxy.nftables import NftablesProxy
 from moorings_proxy.render import Rendered
 from moorings_proxy.shadow import Changes
 
@@ -105,12 +104,10 @@ class IpvsProxy(NftablesProxy):
                 await super().watch()
 
     async def handover(self) -> bool:
-        """Take no new flows; TCP connections go on until they end, UDP and SCTP flows begin anew with who serves now."""
+        """Take no new flows; those that are there go on until they end."""
         await super().handover()
         async with self._turn:
             gone = await asyncio.to_thread(lambda: [family.servers.leave() for family in self._ipvs_families])
-            ended = suspects(self._entries, dict.fromkeys(self._entries), self._settings)
-            await asyncio.to_thread(flush, self._conntrack, ended)
             if all(gone):
                 await asyncio.to_thread(routes.apply, (), self._settings.netns)
         return all(gone)

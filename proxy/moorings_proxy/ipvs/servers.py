@@ -41,9 +41,9 @@ def _coming(desired: Desired, actual: Actual) -> Iterator[Step]:
                 yield Step("add real", virtual, real)
 
 
-def _going(desired: Desired, actual: Actual) -> Iterator[Step]:
+def _going(desired: Desired, actual: Actual, *, patient: bool = False) -> Iterator[Step]:
     for virtual, known in actual.items():
-        reals, lasting = desired.get(virtual, frozenset[Real]()), protocol_of(virtual.mark) == "TCP"
+        reals, lasting = desired.get(virtual, frozenset[Real]()), patient or protocol_of(virtual.mark) == "TCP"
         left = 0
         for real, state in known.items():
             if real in reals:
@@ -107,14 +107,17 @@ class Servers:
         return len([step for step in steps if step.virtual not in self.draining or step.kind.startswith("add")])
 
     def leave(self) -> bool:
-        """Take no new connections any more; return whether nothing is left."""
+        """Take no new flows any more, of no protocol; return whether nothing is left.
+
+        UDP flows are waited for as well: an answer that is under way would not find its way back without them.
+        """
         self._desired = {}
         everything = {v for v in self._ipvs.virtuals() if v.family == self._family and self._mine(v.mark)}
-        self._leave(everything, self._read(everything))
+        self._leave(everything, self._read(everything), patient=True)
         return not self.draining
 
-    def _leave(self, some: set[Virtual], actual: Actual) -> None:
-        self._do(list(_going(self._some(some), actual)))
+    def _leave(self, some: set[Virtual], actual: Actual, *, patient: bool = False) -> None:
+        self._do(list(_going(self._some(some), actual, patient=patient)))
         self.draining -= some
         for virtual, reals in self._read(some).items():
             wanted = self._desired.get(virtual, frozenset[Real]())

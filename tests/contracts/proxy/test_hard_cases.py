@@ -215,7 +215,7 @@ async def test_no_connection_is_lost_while_endpoints_come_and_go(lab, pods, prox
     for client in clients:
         client.start()
     mask = 15
-    for number in range({"nftables": 10_000}.get(backend, 100)):
+    for number in range({"nftables": 10_000}.get(backend, 25)):
         mask = mask * 5 + number & 15 or 1 + number % 15
         await proxy.change({WEB: of(mask)})
         await asyncio.sleep(0)
