@@ -19,8 +19,8 @@ from moorings_core.ports.runtime import (
     SandboxSpec,
     Security,
 )
+from moorings_core.registry.quality import qos_class
 from moorings_core.registry.quantity import to_int, to_milli
-from moorings_core.registry.strategy import qos_class
 
 from .environment import MissingSource, expand
 from .observed import CONTAINER, NAME, NAMESPACE

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorings_core.ports.objects import Object
-from moorings_core.registry.strategy import qos_class
+from moorings_core.registry.quality import qos_class
 
 from .observed import Observed, ObservedContainer
 from .plan import Memory, ProbeView, finished_phase, is_sidecar
