@@ -6,6 +6,7 @@ write starts over and a conditional one answers Conflict.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import random
 import time
@@ -249,6 +250,7 @@ class Writer:
             else:
                 revision = await self._quotas.commit(pending.charge, operation)
         except PreconditionFailed as error:
+            await self._seen(max(error.have, self._store.revision))
             raise _lost(pending, error) from error
         except StoreUnavailable as error:
             raise ApiError(f"the write was not stored: {error}") from error
@@ -257,6 +259,11 @@ class Writer:
         finally:
             self.settled(pending)
         return self.settled_object(pending, revision)
+
+    async def _seen(self, revision: int) -> None:
+        """Wait until reads show what a write lost to, within bounds."""
+        with contextlib.suppress(TimeoutError):
+            await self._cache.wait_for(revision)
 
     async def _converted(self, pending: Pending, operation: Operation) -> Operation:
         """Return the operation with the object as the conversion webhook wants it stored; nearly all have none."""
