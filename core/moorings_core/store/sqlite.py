@@ -78,7 +78,7 @@ class Job(NamedTuple):
 class SqliteStore:
     """A store in one file."""
 
-    shared, most = False, 100_000
+    shared, durable, most = False, True, 100_000
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -104,16 +104,17 @@ async def test_preconditions_hold_for_the_whole_commit(store):
 
 
 async def test_what_a_write_was_refused_for_is_there_when_the_refusal_is_told(store):
-    async def refused():
-        with pytest.raises(PreconditionFailed) as told:
-            await store.commit([PutRecord("a", b"2", expect=0)])
-        found = await store.get("a")
-        assert found is not None and found.revision == told.value.have
+    async def make(*more):
+        try:
+            await store.commit([PutRecord("a", b"1", expect=0), *more])
+        except PreconditionFailed as refusal:
+            found = await store.get("a")
+            assert found is not None and found.revision == refusal.have
+            return "refused"
+        return "made"
 
-    making = asyncio.create_task(store.commit([PutRecord("a", b"1", expect=0), *(PutRecord(f"b/{n}", b"x" * 1000) for n in range(50))]))
-    await asyncio.sleep(0)  # its preconditions are decided, nothing of it is durable
-    await refused()
-    await making
+    slow = [PutRecord(f"b/{n}", b"x" * 1000) for n in range(50)]
+    assert sorted(await asyncio.gather(make(*slow), make())) == ["made", "refused"]
 
 
 async def test_deleting_what_is_not_there_is_no_operation(store):

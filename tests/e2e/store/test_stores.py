@@ -99,6 +99,7 @@ def test_what_cannot_be_exchanged_says_why_and_the_server_goes_on(server, etcd):
     assert "the choice was taken back" in refused.stderr
     assert moorings(*swap, "etcd", "-p", "endpoint=x", check=False).stderr.startswith("moorings: server.store.parameters.endpoint: ")
     assert moorings(*swap, "oracle", check=False).returncode == 2
+    assert "forgets everything when the server ends" in moorings(*swap, "memory", check=False).stderr
     server.apply(config_map("goes-on"))
     found = server.get("configmap", "moorings", "-n", "kube-system")
     assert "etcd" not in found["data"]["cluster.yaml"]
