@@ -28,7 +28,7 @@ from moorings_core.ports.errors import (
 )
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
-from moorings_core.registry import defaults, strategy
+from moorings_core.registry import defaults, strategy, subresources
 from moorings_core.registry.custom import definition
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
@@ -320,7 +320,7 @@ class Writer:
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
         if subresource in ("resize", "ephemeralcontainers"):
-            self._check(resource, new, validate_create(resource, new))
+            self._check(resource, new, [*validate_create(resource, new), *subresources.validate(new, old, subresource)])
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:
