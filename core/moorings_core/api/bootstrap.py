@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import date
 
 from moorings_core.ports.client import Client
 from moorings_core.ports.cluster import ClusterConfig
@@ -31,6 +32,15 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
         resource = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", False)
         made.append((resource, _storage_class(storage.name, storage.backend, storage.default, dict(storage.parameters))))
     return made
+
+
+def token_tracking(day: date) -> tuple[Resource, Object]:
+    """Return what says since when uses of tokens in Secrets are noted; upstream's controllers look for it.
+
+    No such token is accepted here, so there is none whose use would not be noted.
+    """
+    made = _object("v1", "ConfigMap", "kube-apiserver-legacy-service-account-token-tracking", "kube-system")
+    return Resource(*_CORE, "configmaps", "ConfigMap", True), made | {"data": {"since": day.isoformat()}}
 
 
 async def create_missing(client: Client, wanted: list[tuple[Resource, Object]]) -> None:
