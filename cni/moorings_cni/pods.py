@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from moorings_core.kernel import rtnetlink
 from moorings_core.kernel.namespaces import is_netns
@@ -20,15 +20,25 @@ from .wiring import key_text
 log = get_logger(__name__)
 
 
+class Gate(Protocol):
+    """Who may say what a pod may send and receive: see `policy.follow.PolicyKeeper`."""
+
+    async def admit(self, attachment: Attachment) -> None:
+        """Return when what holds for a pod that is being wired is enforced. Raises NetworkError."""
+
+    async def forget(self, attachment: Attachment) -> None:
+        """Take away what a pod had that is not wired any more."""
+
+
 class PodNetwork:
     """The attachments of this node. Work on the kernel is done in threads; one key is handled by one caller at a time."""
 
-    def __init__(self, ipam: Ipam, masquerade: Masquerade) -> None:
+    def __init__(self, ipam: Ipam, masquerade: Masquerade, gate: Gate | None = None) -> None:
         self.ipam, self.masquerade = ipam, masquerade
+        self._gate = gate
         self.mtu = 0
         self._locks: dict[str, asyncio.Lock] = {}
         self._wiring: set[AttachmentKey] = set()
-        self._guard = threading.Lock()
 
     async def status(self) -> None:
         """Raises NotReady without a range, without an MTU, without a free address."""
@@ -44,12 +54,25 @@ class PodNetwork:
         async with self._lock(pod.key):
             if not self.mtu:
                 await self.status()
-            return await asyncio.to_thread(self._attach, pod)
+            attachment = self._reserve(pod)
+            try:
+                await self._wire(attachment)
+            except (RtnetlinkError, OSError, NetworkError) as error:
+                await asyncio.to_thread(self._undo, attachment)
+                raise NetworkError(f"{key_text(pod.key)}: {error}") from error
+            finally:
+                self._wiring.discard(pod.key)
+            return attachment
 
     async def detach(self, key: AttachmentKey) -> None:
         """Unwire, then give the address back: in that order, so that it is never on two pods."""
         async with self._lock(key):
-            await asyncio.to_thread(self._detach, key)
+            attachment = self.ipam.get(key)
+            if attachment is None:
+                return
+            await asyncio.to_thread(self._unwire, attachment)
+            if self._gate:
+                await self._gate.forget(attachment)
 
     async def check(self, key: AttachmentKey) -> Attachment:
         """Compare everything of an attachment with the kernel. Raises NetworkError."""
@@ -91,24 +114,29 @@ class PodNetwork:
             self._locks = {name: lock for name, lock in self._locks.items() if lock.locked()}
         return self._locks.setdefault(key.container_id, asyncio.Lock())
 
-    def _attach(self, pod: PodRequest) -> Attachment:
+    def _reserve(self, pod: PodRequest) -> Attachment:
         wiring.check_netns(pod.netns)
         slot, addresses = self.ipam.reserve(pod.key)
-        attachment = wiring.plan(pod, slot, addresses, self.mtu)
-        with self._guard:
-            self._wiring.add(pod.key)
+        self._wiring.add(pod.key)
+        return wiring.plan(pod, slot, addresses, self.mtu)
+
+    async def _wire(self, attachment: Attachment) -> None:
+        """Wire a pod while its policies are found out: it runs, and sends, only when both are done. Raises what either does."""
+        admitted = asyncio.create_task(self._gate.admit(attachment)) if self._gate else None
         try:
-            position = self.ipam.record(attachment)
-            wiring.wire(attachment)
-            self.masquerade.open_ports(attachment)
-            self.ipam.sync(position)
-        except (RtnetlinkError, OSError, NetworkError) as error:
-            self._undo(attachment)
-            raise NetworkError(f"{key_text(pod.key)}: {error}") from error
-        finally:
-            with self._guard:
-                self._wiring.discard(pod.key)
-        return attachment
+            await asyncio.to_thread(self._attach, attachment)
+        except BaseException:
+            if admitted:
+                admitted.cancel()
+            raise
+        if admitted:
+            await admitted
+
+    def _attach(self, attachment: Attachment) -> None:
+        position = self.ipam.record(attachment)
+        wiring.wire(attachment)
+        self.masquerade.open_ports(attachment)
+        self.ipam.sync(position)
 
     def _undo(self, attachment: Attachment) -> None:
         """Leave nothing of a failed attach. What cannot be undone stays written down, for DEL to try again."""
@@ -116,11 +144,6 @@ class PodNetwork:
             self._unwire(attachment)
         except (RtnetlinkError, OSError, NetworkError) as error:
             log.warning("failed attachment not undone", attachment=key_text(attachment.key), error=error)
-
-    def _detach(self, key: AttachmentKey) -> None:
-        attachment = self.ipam.get(key)
-        if attachment is not None:
-            self._unwire(attachment)
 
     def _unwire(self, attachment: Attachment) -> None:
         self.masquerade.close_ports(attachment)

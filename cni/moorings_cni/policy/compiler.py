@@ -58,9 +58,9 @@ class Compiler:
         """Return a namespace's policies."""
         return self._policies.get(namespace, {})
 
-    def pod(self, key: Key) -> Pod | None:
-        """Return what is known of a pod."""
-        return self._pods.get(key)
+    def local(self, key: Key) -> Local | None:
+        """Return how a pod is wired on this node, if it is."""
+        return self._local.get(key)
 
     def set_policy(self, key: Key, policy: Policy | None) -> None:
         """Take in what a policy is now; None: it is gone."""
@@ -92,6 +92,8 @@ class Compiler:
         if pod is None:
             del self._pods[key]
             mine.discard(key)
+            if not mine:
+                del self._by_namespace[key.namespace]
         else:
             self._pods[key] = pod
             mine.add(key)

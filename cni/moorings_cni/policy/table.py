@@ -40,6 +40,11 @@ class Table:
             self._open = nftables.connect()
         return self._open
 
+    @property
+    def laid(self) -> bool:
+        """Whether the rules were there when they were last looked at."""
+        return bool(self._rules)
+
     def exists(self) -> bool:
         """Whether the table is there."""
         return TABLE in self._connection.tables(INET)

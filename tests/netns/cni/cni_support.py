@@ -49,10 +49,10 @@ class MemoryClient:
             self._objects[key] = obj
             return obj
 
-    def remove(self, resource: Resource, name: str) -> None:
+    def remove(self, resource: Resource, name: str, namespace: str = "") -> None:
         with self._lock:
             self._version += 1
-            obj = self._objects.pop((resource.plural, Key("", name)))
+            obj = self._objects.pop((resource.plural, Key(namespace, name)))
             obj = json.loads(json.dumps(obj))
             obj["metadata"]["resourceVersion"] = str(self._version)
             self._record(resource, "DELETED", obj)
@@ -69,7 +69,14 @@ class MemoryClient:
 
     async def list(self, resource: Resource, namespace: str = "", **_: Any) -> ObjectList:
         with self._lock:
-            return ObjectList([o for (p, _), o in self._objects.items() if p == resource.plural], str(self._version))
+            mine = [o for (p, key), o in self._objects.items() if p == resource.plural and namespace in ("", key.namespace)]
+            return ObjectList(mine, str(self._version))
+
+    async def get(self, resource: Resource, name: str, namespace: str = "", **_: Any) -> Object:
+        try:
+            return self.read(resource, name, namespace)
+        except KeyError:
+            raise NotFound(name) from None
 
     async def watch(self, resource: Resource, namespace: str = "", *, since: str, **_: Any) -> Any:
         me = (asyncio.get_running_loop(), asyncio.Event())
