@@ -48,7 +48,7 @@ class CniComponent:
         self._nodes = Informer(context.client, NODES)
         self._wake = asyncio.Event()
         self._masquerade = Masquerade()
-        self._policies = PolicyKeeper(context.client, self._attachments)
+        self.policies = PolicyKeeper(context.client, self._attachments)
         self.network: PodNetwork | None = None
 
     async def run(self) -> None:
@@ -56,7 +56,7 @@ class CniComponent:
         ipam = await asyncio.to_thread(Ipam, Journal(self._context.root / "cni/attachments.journal"), boot_id())
         if ipam.fresh:  # after a reboot the runtime must not think that pods can be wired already
             install.remove_configuration(self._conf)
-        self.network = network = PodNetwork(ipam, self._masquerade, self._policies)
+        self.network = network = PodNetwork(ipam, self._masquerade, self.policies)
         server = Server(network, self._socket, self._spool)
         monitor = Monitor()
         self._nodes.on_change(lambda old, new: self._wake.set())
@@ -64,7 +64,7 @@ class CniComponent:
             await network.recover()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._nodes.run())
-                tasks.create_task(self._policies.run())
+                tasks.create_task(self.policies.run())
                 tasks.create_task(self._listen(monitor))
                 await self._until_ready(network)
                 install.executables(self._bin, self._socket, self._spool)

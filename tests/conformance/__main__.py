@@ -1,7 +1,8 @@
 """`make conformance`: upstream's own conformance specs against a lab.
 
 Without arguments it runs the specs that passing.txt lists, all of which must pass. `--try REGEX` runs others and says which pass;
-`--record` adds those to the list. The images that the specs ask for are made here from busybox and upstream's agnhost.
+`--record` adds those to the list. `--more` is about upstream's specs that are not part of conformance (network policy, for one),
+and passing-more.txt. The images that the specs ask for are made here from busybox and upstream's agnhost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from moorings_labs.pytest_plugin import Watchdog
 
 ROOT = Path(__file__).parents[2]
 UPSTREAM = ROOT / "build" / "upstream"
-PASSING = Path(__file__).with_name("passing.txt")
+PASSING, MORE = (Path(__file__).with_name(name) for name in ("passing.txt", "passing-more.txt"))
 LAB = ROOT / "labs" / "topologies" / "demo.yaml"
 MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
 REGISTRY = "registry.k8s.io"
@@ -40,24 +41,35 @@ def main() -> None:
     parser.add_argument("--try", dest="regex", default="", help="run the conformance specs whose names match")
     parser.add_argument("--record", action="store_true", help="add the specs that pass to passing.txt")
     parser.add_argument("--procs", type=int, default=4, help="specs at once")
+    parser.add_argument("--more", action="store_true", help="the specs that are not part of conformance, and passing-more.txt")
     parser.add_argument("--lab", default="", help="run on this lab, which is up, and leave it up")
     options = parser.parse_args()
-    known = set(PASSING.read_text().splitlines())
-    wanted = [n for n in names() if (re.search(options.regex, n) if options.regex else n in known)]
+    passing = MORE if options.more else PASSING
+    known = set(passing.read_text().splitlines())
+    wanted = [n for n in names(more=options.more) if (re.search(options.regex, n) if options.regex else n in known)]
     if not wanted:
-        sys.exit(f"no conformance spec matches {options.regex!r}" if options.regex else f"{PASSING} lists no spec")
+        sys.exit(f"no spec matches {options.regex!r}" if options.regex else f"{passing} lists no spec")
     states = specs(Cluster(options.lab), wanted, options.procs) if options.lab else on_own_lab(wanted, options.procs)
     passed = {name for name in wanted if states.get(name) == "passed"}
     for name in sorted(set(wanted) - passed):
         print(f"{states.get(name, 'not run'):>10}  {name}")
     print(f"{len(passed)} of {len(wanted)} passed")
     if options.record:
-        listed = {*PASSING.read_text().splitlines(), *passed}  # read again: others may have listed specs while these ran
-        PASSING.write_text("".join(f"{name}\n" for name in sorted(listed)))
+        listed = {*passing.read_text().splitlines(), *passed}  # read again: others may have listed specs while these ran
+        passing.write_text("".join(f"{name}\n" for name in sorted(listed)))
     sys.exit(0 if options.regex or set(wanted) <= passed else 1)
 
 
-def names() -> list[str]:
+def names(*, more: bool) -> list[str]:
+    """Return the names of all conformance specs, or (more) of all others."""
+    conformance = conformance_names()
+    if not more:
+        return conformance
+    listed = run([str(UPSTREAM / "e2e.test"), "-list-tests"], timeout=120).stdout
+    return sorted(set(re.findall(r"^\s+\S+\.go:\d+: (.+)$", listed, re.MULTILINE)) - set(conformance))
+
+
+def conformance_names() -> list[str]:
     """Return the names of all conformance specs."""
     listed = run([str(UPSTREAM / "e2e.test"), "--list-conformance-tests"], timeout=120).stdout
     found = re.findall(r"^\s+codename: ('(?:[^']|'')*'|.+(?:\n\s{4}\S.*)*)", listed, re.MULTILINE)

@@ -106,8 +106,11 @@ def _packed(number: int, ports: Sequence[tuple[int, int, int]]) -> list[Suffix]:
     found: list[Suffix] = []
     for protocol in sorted({protocol for protocol, _, _ in ports}):
         for first, last in merged((first, last) for other, first, last in ports if other == protocol):
-            low, high = key + port_key(protocol, first), key + port_key(protocol, last)
-            found.append(("port", low, b"") if first == last else ("range", low, high))
+            if first == last:
+                found.append(("port", key + port_key(protocol, first), b""))
+                continue
+            interval = class_key(number, interval=True)
+            found.append(("range", interval + port_key(protocol, first), interval + port_key(protocol, last)))
     return found
 
 

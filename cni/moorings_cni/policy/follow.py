@@ -63,6 +63,16 @@ class PolicyKeeper:
         self._taken: dict[tuple[str, Key], _Taken] = {}
         self._unsure = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether something has been heard of that is not enforced yet."""
+        return bool(self._news) or self._wake.is_set() or self._turn.locked() or not self._started.is_set()
+
+    @property
+    def informers(self) -> tuple[Informer, ...]:
+        """What the API says, as far as it is followed."""
+        return self._policies, self._pods, self._namespaces
+
     async def run(self) -> None:
         """Enforce until cancelled."""
         self._policies.on_change(lambda old, new: self._note(lambda: self._policy_news(old, new)))

@@ -121,9 +121,12 @@ def address(text_: str) -> tuple[int, bytes]:
     return ip.version, ip.packed
 
 
-def class_key(number: int) -> bytes:
-    """Return a class as it stands in keys and data: the packet's priority, in host order."""
-    return struct.pack("=I", number)
+def class_key(number: int, *, interval: bool = False) -> bytes:
+    """Return a class as it stands in keys and data: the packet's priority, in host order.
+
+    In a key that is an interval every part is in network order, and nft makes the rule turn the priority round.
+    """
+    return struct.pack(">I" if interval else "=I", number)
 
 
 def port_key(protocol: int, port: int) -> bytes:

@@ -38,6 +38,12 @@ class MemoryClient:
         self._history: list[tuple[int, str, WatchEvent]] = []
         self._version = 0
         self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self.stalled: set[str] = set()
+        """Plural names of what watches do not tell of for the time being."""
+
+    def versions(self, resource: Resource) -> dict[Key, str]:
+        with self._lock:
+            return {key: o["metadata"]["resourceVersion"] for (p, key), o in self._objects.items() if p == resource.plural}
 
     def put(self, resource: Resource, obj: Object) -> Object:
         with self._lock:
@@ -87,7 +93,8 @@ class MemoryClient:
             while True:
                 me[1].clear()
                 with self._lock:
-                    news = [(v, e) for v, plural, e in self._history if v > seen and plural == resource.plural]
+                    quiet = resource.plural in self.stalled
+                    news = [(v, e) for v, plural, e in self._history if v > seen and plural == resource.plural and not quiet]
                 for version, event in news:
                     seen = version
                     yield event
