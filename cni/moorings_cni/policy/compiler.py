@@ -6,7 +6,7 @@ depends on what is known alone, not on the order in which it came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moorings_core.kernel.nftables.changes import Changes, Element
@@ -14,6 +14,7 @@ from moorings_core.ports.objects import Key
 
 from . import layout
 from .blocks import BITS, Blocks
+from .counts import Count, Counters, counted
 from .elements import CLOSED, SIDES, Class, Entries, Named, Suffix, Term, entries, suffixes, terms
 from .model import PROTOCOLS, Block, Peer, Pod, Policy, Selector
 
@@ -110,6 +111,17 @@ class Compiler:
             self._local[key] = local
         self._stale_rules = True
         self._stale_pods.add(key)
+
+    def count(self, counters: Counters) -> Iterator[Count]:
+        """Yield what each policy has allowed to and denied each pod of this node, read off the elements' counters."""
+        for key, local in self._local.items():
+            pod = self._known(key, local)
+            for direction, side in SIDES.items() if pod else ():
+                mine = [p for p in self.policies(key.namespace).values() if pod and direction in p.types and p.selects(pod)]
+                for policy in mine:
+                    own = suffixes(entries(pod, [policy], direction) or CLOSED, self._classes.numbers) if pod else []
+                    found = [counted(counters, side, *layout.address(a), own) for a in local.addresses]
+                    yield Count(policy.key, key, direction, sum(a for a, _ in found), sum(d for _, d in found))
 
     def elements(self) -> dict[str, dict[bytes, bytes]]:
         """Return every element by set."""

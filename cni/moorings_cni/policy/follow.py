@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
+from moorings_core import measures
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import NAMESPACES, NETWORK_POLICIES, PODS
 from moorings_core.kernel.nftables import BatchError
@@ -33,6 +34,7 @@ START = 30.0
 """Seconds that wiring a pod waits for the first look at the policies."""
 AHEAD = 10.0
 """Seconds that what the API said about a new pod's policies counts for more than a watch that has not told of it yet."""
+METRIC = "moorings_network_policy_packets"
 INLINE = 64
 """Up to so many news or elements are dealt with on the event loop: it takes less time than a thread's wake-up."""
 Attachments = Callable[[], Iterable[Attachment]]
@@ -79,15 +81,22 @@ class PolicyKeeper:
         self._pods.on_change(lambda old, new: self._note(lambda: self._pod_news(old, new)))
         self._namespaces.on_change(lambda old, new: self._note(lambda: self._namespace_news(old, new)))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._policies.run())
-                tasks.create_task(self._follow_peers())
-                await self._policies.synced(timeout=24 * 3600)
-                while True:
-                    await self._round()
-                    await self._next()
+            with measures.told_by(self._measures):
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._policies.run())
+                    tasks.create_task(self._follow_peers())
+                    await self._policies.synced(timeout=24 * 3600)
+                    while True:
+                        await self._round()
+                        await self._next()
         finally:
             await asyncio.to_thread(self.table.close)
+
+    def _measures(self) -> Iterable[measures.Measure]:
+        for count in self._compiler.count(self.table.counters()):
+            labels = (("policy", str(count.policy)), ("pod", str(count.pod)), ("direction", count.direction))
+            for verdict, packets in (("allowed", count.allowed), ("denied", count.denied)):
+                yield measures.Measure(METRIC, "Packets of new and asking flows", (*labels, ("verdict", verdict)), packets)
 
     async def admit(self, attachment: Attachment) -> None:
         """Let a pod that is being wired have the policies that hold for it. Raises NetworkError: it must not start then."""
