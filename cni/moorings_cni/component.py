@@ -38,7 +38,11 @@ SMALLEST_MTU = 1280
 
 
 class CniComponent:
-    """Serves CNI on one node. Parameters confDir and binDir: where the node's runtime looks, default below the agent's directory."""
+    """Serves CNI on one node.
+
+    Parameters confDir and binDir: where the node's runtime looks, default below the agent's directory; stickyAddresses: a pod of
+    a name that this node had before gets the address of then, which StatefulSets' pods make use of.
+    """
 
     def __init__(self, context: NodeContext, parameters: Mapping[str, Any]) -> None:
         self._context, self._parameters = context, parameters
@@ -53,7 +57,7 @@ class CniComponent:
 
     async def run(self) -> None:
         """Recover, then serve and repair until cancelled. Raises OSError when the socket or the journal cannot be had."""
-        ipam = await asyncio.to_thread(Ipam, Journal(self._context.root / "cni/attachments.journal"), boot_id())
+        ipam = await asyncio.to_thread(self._ipam)
         if ipam.fresh:  # after a reboot the runtime must not think that pods can be wired already
             install.remove_configuration(self._conf)
         self.network = network = PodNetwork(ipam, self._masquerade, self.policies)
@@ -76,6 +80,10 @@ class CniComponent:
             await server.close()
             monitor.close()
             self._masquerade.close()
+
+    def _ipam(self) -> Ipam:
+        journal = Journal(self._context.root / "cni/attachments.journal")
+        return Ipam(journal, boot_id(), sticky=bool(self._parameters.get("stickyAddresses")))
 
     def _attachments(self) -> Iterable[Attachment]:
         return self.network.ipam.attachments.values() if self.network else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from moorings_core.kernel import rtnetlink
@@ -39,6 +40,11 @@ class PodNetwork:
         self.mtu = 0
         self._locks: dict[str, asyncio.Lock] = {}
         self._wiring: set[AttachmentKey] = set()
+
+    @property
+    def ranges(self) -> Sequence[str]:
+        """The node's pod ranges."""
+        return self.ipam.cidrs
 
     async def status(self) -> None:
         """Raises NotReady without a range, without an MTU, without a free address."""
@@ -116,9 +122,21 @@ class PodNetwork:
 
     def _reserve(self, pod: PodRequest) -> Attachment:
         wiring.check_netns(pod.netns)
-        slot, addresses = self.ipam.reserve(pod.key)
+        if pod.foreign:
+            slot, addresses = self.ipam.reserve_foreign(pod.key), pod.addresses
+        else:
+            if not pod.wire:
+                self._lend()
+            slot, addresses = self.ipam.reserve(pod.key, addresses=pod.addresses, ranges=pod.ranges, pod=pod.pod)
         self._wiring.add(pod.key)
-        return wiring.plan(pod, slot, addresses, self.mtu)
+        attachment = wiring.plan(pod, slot, addresses, self.mtu)
+        return attachment if pod.wire else replace(attachment, host_link="")
+
+    def _lend(self) -> None:
+        if not self.ipam.lends:
+            self.ipam.keep_gateway()
+            with rtnetlink.connect() as node:
+                node.apply([rtnetlink.delete_route(wiring.range_route(cidr)) for cidr in self.ipam.cidrs])
 
     async def _wire(self, attachment: Attachment) -> None:
         """Wire a pod while its policies are found out: it runs, and sends, only when both are done. Raises what either does."""
@@ -134,7 +152,8 @@ class PodNetwork:
 
     def _attach(self, attachment: Attachment) -> None:
         position = self.ipam.record(attachment)
-        wiring.wire(attachment)
+        if attachment.host_link:
+            wiring.wire(attachment)
         self.masquerade.open_ports(attachment)
         self.ipam.sync(position)
 
@@ -147,16 +166,19 @@ class PodNetwork:
 
     def _unwire(self, attachment: Attachment) -> None:
         self.masquerade.close_ports(attachment)
-        wiring.unwire(attachment)
+        if attachment.host_link:
+            wiring.unwire(attachment)
         self.ipam.release(attachment.key)
 
     def _check(self, key: AttachmentKey) -> Attachment:
         attachment = self.ipam.get(key)
         if attachment is None:
             raise NetworkError(f"{key_text(key)} is not attached")
-        with rtnetlink.connect() as node:
-            wrong = wiring.host_differences(attachment, node)
-        wrong += wiring.pod_differences(attachment)
+        wrong: list[str] = []
+        if attachment.host_link:
+            with rtnetlink.connect() as node:
+                wrong = wiring.host_differences(attachment, node)
+            wrong += wiring.pod_differences(attachment)
         wrong += [] if self.masquerade.intact() else ["the pod rules in nftables were changed"]
         if wrong:
             raise NetworkError(f"{key_text(key)}: {'; '.join(wrong)}")
@@ -171,7 +193,7 @@ class PodNetwork:
         if names:
             log.info("orphan links removed", count=len(names))
         for attachment in self.ipam.attachments.values():
-            if attachment.host_link not in links:
+            if attachment.host_link and attachment.host_link not in links:
                 log.info("attachment without link released", attachment=key_text(attachment.key))
                 self._unwire(attachment)
 
@@ -180,5 +202,5 @@ class PodNetwork:
         return [a.key for a in settled if not is_netns(a.netns)]
 
     def _repair(self) -> Sequence[str]:
-        settled = [a for a in self.ipam.attachments.values() if a.key not in self._wiring]
-        return wiring.repair(settled, self.ipam.cidrs)
+        settled = [a for a in self.ipam.attachments.values() if a.host_link and a.key not in self._wiring]
+        return wiring.repair(settled, () if self.ipam.lends else self.ipam.cidrs)

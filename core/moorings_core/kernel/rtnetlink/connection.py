@@ -13,7 +13,7 @@ from typing import TypeVar
 from moorings_core.kernel.namespaces import call_in
 from moorings_core.ports.errors import MooringsError
 
-from . import objects, wire
+from . import objects, shaping, wire
 from .messages import ABSENT, Request
 from .objects import Address, Forwarding, Link, Neighbour, Route
 
@@ -129,6 +129,11 @@ class Connection:
         body = wire.NEIGH.pack(wire.AF_BRIDGE, link, 0, 0, 0)
         found = self._dump(wire.GETNEIGH, wire.NEWNEIGH, body, objects.forwarding)
         return [f for f in found if f and f.link == link]
+
+    def buckets(self) -> dict[int, int]:
+        """Return link -> bytes a second of the token buckets at the roots of links."""
+        found = self._dump(shaping.GETQDISC, shaping.NEWQDISC, shaping.TCMSG.pack(0, 0, 0, 0, 0), shaping.bucket)
+        return dict(pair for pair in found if pair)
 
     def _dump(self, ask: int, answer: int, body: bytes, parse: Callable[[bytes], T]) -> list[T]:
         """Return a consistent dump: one that a change tore is repeated. Raises RtnetlinkError EINTR after many tries."""
