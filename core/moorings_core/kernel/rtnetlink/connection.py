@@ -14,7 +14,7 @@ from moorings_core.kernel.namespaces import call_in
 from moorings_core.ports.errors import MooringsError
 
 from . import objects, shaping, wire
-from .messages import ABSENT, Request
+from .messages import ABSENT, NTF_PROXY, Request
 from .objects import Address, Forwarding, Link, Neighbour, Route
 
 T = TypeVar("T")
@@ -123,6 +123,12 @@ class Connection:
         body = wire.NEIGH.pack(family, 0, 0, 0, 0) + (wire.u32(8, link) if link else b"")
         found = self._dump(wire.GETNEIGH, wire.NEWNEIGH, body, objects.neighbour)
         return [n for n in found if n and link in (0, n.link)]
+
+    def proxies(self, family: int, link: int) -> set[wire.Ip]:
+        """Return the addresses that are answered for on a link."""
+        body = wire.NEIGH.pack(family, 0, 0, NTF_PROXY, 0)
+        found = self._dump(wire.GETNEIGH, wire.NEWNEIGH, body, objects.neighbour)
+        return {n.address for n in found if n and n.link == link}
 
     def forwarding(self, link: int) -> list[Forwarding]:
         """Return what a VXLAN device knows about MACs."""
