@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOOP_SET_CAPACITY, LOOP_CLR_FD, LOOP_GET_STATUS64, LOOP_CONFIGURE = 0x4C07, 0x4C01, 0x4C05, 0x4C0A
-LOOP_CTL_GET_FREE = 0x4C82
+LOOP_CTL_GET_FREE, LOOP_SET_STATUS64 = 0x4C82, 0x4C04
 READ_ONLY, AUTOCLEAR, DIRECT_IO = 1, 4, 16
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")
 _CONFIG_HEAD, _CONFIG_TAIL = struct.Struct("=II"), bytes(64)
+_FLAGS_FIELD = 8
 MAJOR = 7
+SECTOR = 512
 ATTACH_TRIES = 64
 """How many free numbers may be taken from under us before we give up; each lost race is somebody else's success."""
 
@@ -93,6 +95,41 @@ def refresh_capacity(path: str) -> None:
     """Tell an attached device that its file has grown."""
     with _opened(path) as device:
         fcntl.ioctl(device, LOOP_SET_CAPACITY, 0)
+
+
+def size(path: str) -> int:
+    """Return the bytes that a device offers."""
+    return int(_attribute(path, "size").read_text()) * SECTOR
+
+
+def is_direct(path: str) -> bool:
+    """Whether a device bypasses the page cache of the file system below."""
+    return _attribute(path, "loop/dio").read_text().strip() == "1"
+
+
+def set_read_ahead(path: str, kibibytes: int) -> None:
+    """Set how far ahead of a sequential reader the kernel reads."""
+    _attribute(path, "queue/read_ahead_kb").write_text(str(kibibytes))
+
+
+def refuse_discard(path: str) -> None:
+    """Let a device say that it cannot discard: a discard would punch holes into a file whose blocks were reserved."""
+    attribute = _attribute(path, "queue/discard_max_bytes")
+    if attribute.read_text().strip() != "0":
+        attribute.write_text("0")
+
+
+def set_autoclear(path: str) -> None:
+    """Let an attached device go with its last user: a mount that ends, also with its namespace, leaves nothing behind."""
+    with _opened(path) as device:
+        raw = bytearray(fcntl.ioctl(device, LOOP_GET_STATUS64, bytes(_INFO.size)))
+        fields = list(_INFO.unpack(raw))
+        fields[_FLAGS_FIELD] |= AUTOCLEAR
+        fcntl.ioctl(device, LOOP_SET_STATUS64, _INFO.pack(*fields))
+
+
+def _attribute(path: str, name: str) -> Path:
+    return Path("/sys/block") / Path(path).name / name
 
 
 @contextmanager
