@@ -77,7 +77,7 @@ class Controller:
         require(request, "volume_id", "node_id")
         capabilities.check([request.volume_capability] if request.volume_capability.ByteSize() else [])
         self._volumes.get(request.volume_id)
-        if request.node_id != self._place.node:
+        if self._place.topology.segments and request.node_id != self._place.node:
             raise NoSuchVolume(f"no node {request.node_id!r}: the volumes of this driver are on {self._place.node}")
         exclusive = request.volume_capability.access_mode.mode in capabilities.SINGLE_NODE
         with self._locks.holding(request.volume_id):
@@ -202,7 +202,8 @@ class Controller:
         return all(self._place.topology.segments.get(k) == v for k, v in topology.segments.items())
 
     def _volume(self, record: VolumeRecord) -> csi.Volume:
-        volume = csi.Volume(volume_id=record.id, capacity_bytes=record.size, accessible_topology=[self._place.topology])
+        here = [self._place.topology] if self._place.topology.segments else []
+        volume = csi.Volume(volume_id=record.id, capacity_bytes=record.size, accessible_topology=here)
         kind, _, source = record.source.partition(":")
         if kind == "snapshot":
             volume.content_source.snapshot.snapshot_id = source

@@ -2,7 +2,8 @@
 
 Parameters, of the cluster file or of the command: fsType (ext4, xfs, btrfs), thin (true or false), capacity (bytes that all
 volumes may take), root (directory of the pool; default: below the node's own root), poolSize (bytes: the pool's own file
-system is made in a file), poolFsType (its type: xfs or btrfs), attachLimit (volumes a node takes).
+system is made in a file), poolFsType (its type: xfs or btrfs), attachLimit (volumes a node takes),
+shared (hostpath only: root is a directory that all nodes mount, so that volumes are everywhere).
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ class Driver:
 
 
 def component(pool: str, context: NodeContext, parameters: Mapping[str, Any]) -> Driver:
-    """Return the driver of a node."""
-    root = Path(parameters.get("root") or context.root / "volumes" / pool)
+    """Return the driver of a node; a relative root is below the node's own."""
+    root = context.root / str(parameters.get("root") or f"volumes/{pool}")
     socket = context.root / "plugins" / f"{pool}.csi.moorings.dev" / "csi.sock"
     registry = context.root / "plugins_registry"
     return Driver(DriverOptions(pool, context.name, root, socket, registry, parameters=parameters))
@@ -102,7 +103,15 @@ def open_ledger(options: DriverOptions) -> Ledger:
     elif options.pool == "image" and given.get("poolFsType"):
         ground.prepare(root, str(given["poolFsType"]), size)
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Ledger(root, _pool(options), capacity=to_int(str(given.get("capacity", 0))), role=options.role)
+    shared = is_shared(given)
+    if shared and options.pool != "hostpath":
+        raise StorageError(f"shared is for the pool hostpath: a {options.pool} volume has one kernel's file system on it")
+    return Ledger(root, _pool(options), capacity=to_int(str(given.get("capacity", 0))), role=options.role, shared=shared)
+
+
+def is_shared(parameters: Mapping[str, Any]) -> bool:
+    """Whether every node sees the same directory."""
+    return str(parameters.get("shared", False)).lower() == "true"
 
 
 def _pool(options: DriverOptions) -> Pool:
@@ -127,9 +136,10 @@ def _services(options: DriverOptions, ledger: Ledger) -> list[Service]:
         volumes.recover()
         snapshots.recover()
         volumes.put_strays_aside()
-    topology = csi.Topology(segments={f"topology.{options.name}/node": options.node})
+    segments = {} if is_shared(given) else {f"topology.{options.name}/node": options.node}
+    topology = csi.Topology(segments=segments)
     place = Place(options.node, topology, features)
-    identity = Identity(options.name, version("moorings"), role, features, ledger.pool.default_fs_type())
+    identity = Identity(options.name, version("moorings"), role, features, ledger.pool.default_fs_type(), constrained=bool(segments))
     services: list[Service] = [(IDENTITY, identity)]
     if role != "node":
         services.append((CONTROLLER, SnapshottingController(volumes, snapshots, locks, place)))

@@ -15,9 +15,9 @@ Service, Expansion = csi.PluginCapability.Service, csi.PluginCapability.VolumeEx
 class Identity:
     """Answers for a driver called `name` in a role."""
 
-    def __init__(self, name: str, version: str, role: Role, features: Features, fs_type: str) -> None:
+    def __init__(self, name: str, version: str, role: Role, features: Features, fs_type: str, *, constrained: bool) -> None:
         self._name, self._version, self._role = name, version, role
-        self._features, self._fs_type = features, fs_type
+        self._features, self._fs_type, self._constrained = features, fs_type, constrained
 
     async def GetPluginInfo(self, _: csi.GetPluginInfoRequest) -> csi.GetPluginInfoResponse:
         """Return name and version."""
@@ -25,7 +25,7 @@ class Identity:
 
     async def GetPluginCapabilities(self, _: csi.GetPluginCapabilitiesRequest) -> csi.GetPluginCapabilitiesResponse:
         """Return the services of the role; volumes that only some nodes can reach; whether volumes grow in use."""
-        kinds = [Service.VOLUME_ACCESSIBILITY_CONSTRAINTS]
+        kinds = [Service.VOLUME_ACCESSIBILITY_CONSTRAINTS] if self._constrained else []
         if self._role != "node":
             kinds.append(Service.CONTROLLER_SERVICE)
             if self._features.snapshots:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Concatenate, Literal, ParamSpec, Protocol, TextIO, TypeVar
 
 from .errors import PoolFull, StorageError
 from .journal import Journal
@@ -16,21 +19,38 @@ from .records import FormatRecord, GroupRecord, SnapshotRecord, VolumeRecord
 RESERVE = 64 << 20
 """Bytes of the pool's own file system that volumes never take, so that journal writes go on."""
 Role = Literal["controller", "node", "both"]
+P = ParamSpec("P")
+R = TypeVar("R")
+Worker = TypeVar("Worker", bound="HasLedger")
 
 
 class Ledger:
-    """Opens the journals below root/meta; one process may play a role on a pool."""
+    """Opens the journals below root/meta. One process may play a role on a pool; of a shared pool, any number may."""
 
-    def __init__(self, root: Path, pool: Pool, *, capacity: int = 0, role: Role = "both") -> None:
-        self.pool, self._capacity, self._root = pool, capacity, root
+    def __init__(self, root: Path, pool: Pool, *, capacity: int = 0, role: Role = "both", shared: bool = False) -> None:
+        self.pool, self._capacity, self._root, self._shared = pool, capacity, root, shared
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._held = [_lock(root / f"lock.{part}") for part in (("controller", "node") if role == "both" else (role,))]
-        owned, meta = role != "node", root / "meta"
+        parts = () if shared else ("controller", "node") if role == "both" else (role,)
+        self._held = [_lock(root / f"lock.{part}") for part in parts]
+        owned, meta = role != "node" and not shared, root / "meta"
         self.volumes = Journal(meta / "volumes", VolumeRecord, owned=owned)
         self.snapshots = Journal(meta / "snapshots", SnapshotRecord, owned=owned)
         self.groups = Journal(meta / "groups", GroupRecord, owned=owned)
-        self.formats = Journal(meta / "formats", FormatRecord, owned=role == "both")
+        self.formats = Journal(meta / "formats", FormatRecord, owned=role == "both" and not shared)
         self.admission = threading.RLock()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Be the only one who changes a pool that several drivers share; alone on a pool there is nothing to wait for.
+
+        A record that is seen unfinished within is of a driver that has died.
+        """
+        if not self._shared:
+            yield
+            return
+        with (self._root / "lock.shared").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def close(self) -> None:
         """Let another process open the pool."""
@@ -57,6 +77,23 @@ class Ledger:
         available = self.available()
         if size > available:
             raise PoolFull(f"{size} bytes asked for, {available} available in {self._root}")
+
+
+class HasLedger(Protocol):
+    """Something that works on a ledger."""
+
+    _ledger: Ledger
+
+
+def exclusive(method: Callable[Concatenate[Worker, P], R]) -> Callable[Concatenate[Worker, P], R]:
+    """Let a method that changes a pool be the only one that does, also of other drivers on a shared pool."""
+
+    @wraps(method)
+    def alone(self: Worker, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._ledger.changing():
+            return method(self, *args, **kwargs)
+
+    return alone
 
 
 def id_of(prefix: str, name: str) -> str:

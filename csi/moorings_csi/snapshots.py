@@ -11,7 +11,7 @@ from moorings_core.log import get_logger
 
 from .errors import InvalidRequest, NameTaken, NoSuchSnapshot, NoSuchVolume
 from .faults import point
-from .ledger import Ledger, id_of
+from .ledger import Ledger, exclusive, id_of
 from .records import GroupRecord, SnapshotRecord, VolumeRecord
 
 log = get_logger(__name__)
@@ -23,6 +23,7 @@ class Snapshots:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._pool = ledger, ledger.pool
 
+    @exclusive
     def recover(self) -> None:
         """Remove unfinished snapshots and groups, finish deletions."""
         for group in self._ledger.groups:
@@ -34,6 +35,7 @@ class Snapshots:
                 log.info("snapshot recovered", snapshot=snapshot.id, state=snapshot.state)
                 self._remove(snapshot)
 
+    @exclusive
     def create(self, name: str, volume_id: str) -> SnapshotRecord:
         """Keep what a volume holds now, or return the snapshot that the same request made."""
         known = self._ledger.snapshots.get(id_of("snap", name))
@@ -46,6 +48,7 @@ class Snapshots:
         (made,) = self._take([(name, self._volume(volume_id))], "")
         return made
 
+    @exclusive
     def delete(self, snapshot_id: str) -> None:
         """Remove a snapshot; an unknown one is gone already. One of a group goes with its group."""
         record = self._ledger.snapshots.get(snapshot_id)
@@ -66,6 +69,7 @@ class Snapshots:
         """Return the snapshots that are ready, by id."""
         return sorted((r for r in self._ledger.snapshots if r.state == "ready"), key=lambda r: r.id)
 
+    @exclusive
     def create_group(self, name: str, volume_ids: Sequence[str]) -> GroupRecord:
         """Keep what several volumes hold at one moment, or return the group that the same request made."""
         group_id = id_of("group", name)
@@ -98,6 +102,7 @@ class Snapshots:
         _check_members(record, snapshot_ids)
         return record
 
+    @exclusive
     def delete_group(self, group_id: str, snapshot_ids: Sequence[str]) -> None:
         """Remove a group and its snapshots; an unknown one is gone already."""
         record = self._ledger.groups.get(group_id)

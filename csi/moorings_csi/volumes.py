@@ -11,7 +11,7 @@ from moorings_core.log import get_logger
 from . import filesystem
 from .errors import AttachLimit, InvalidRequest, NameTaken, NoSuchSnapshot, NoSuchVolume, SizeOutOfRange, WrongState
 from .faults import point
-from .ledger import Ledger, id_of
+from .ledger import Ledger, exclusive, id_of
 from .pool import Features, VolumeRequest
 from .records import FormatRecord, Record, SnapshotRecord, VolumeRecord
 
@@ -27,6 +27,7 @@ class Volumes:
         self._ledger, self._features, self._thin, self._attach_limit = ledger, features, thin, attach_limit
         self._pool = ledger.pool
 
+    @exclusive
     def recover(self) -> None:
         """Roll back unfinished creations, finish deletions and expansions, put aside data that no record knows."""
         self._pool.thaw([v for v in self._ledger.volumes if v.state == "ready"])
@@ -37,6 +38,7 @@ class Volumes:
             elif record.target:
                 self._grow(record)
 
+    @exclusive
     def put_strays_aside(self) -> None:
         """Keep data of no volume and no snapshot for a human."""
         self._pool.tidy()
@@ -46,6 +48,7 @@ class Volumes:
                 log.warning("data of no volume put aside", data=name)
                 self._pool.put_aside(name)
 
+    @exclusive
     def create(self, request: VolumeRequest) -> VolumeRecord:
         """Make a volume, or return the one that the same request made."""
         volume_id = id_of("vol", request.name)
@@ -73,6 +76,7 @@ class Volumes:
             self._remove(record)
             raise
 
+    @exclusive
     def delete(self, volume_id: str) -> None:
         """Remove a volume; capacity counts as free only once the loop device has let go of the file."""
         record = self._ledger.volumes.get(volume_id)
@@ -103,6 +107,7 @@ class Volumes:
         with self._ledger.admission:
             return self._ledger.available()
 
+    @exclusive
     def expand(self, volume_id: str, required: int, limit: int) -> VolumeRecord:
         """Let a volume hold at least `required` bytes; one that does is left as it is."""
         record = self.get(volume_id)
@@ -126,6 +131,7 @@ class Volumes:
         """Return the names of all data in the pool, for `condition` of many volumes."""
         return frozenset(self._pool.stored())
 
+    @exclusive
     def modify(self, volume_id: str, parameters: Mapping[str, str]) -> VolumeRecord:
         """Change a volume's mutable parameters."""
         record = self.get(volume_id)
@@ -135,6 +141,7 @@ class Volumes:
         point("modify.applied")
         return record
 
+    @exclusive
     def publish(self, volume_id: str, node: str, *, read_only: bool, exclusive: bool) -> None:
         """Let a node have a volume. Raises NameTaken, WrongState (naming the node that has it), AttachLimit."""
         record = self.get(volume_id)
@@ -150,6 +157,7 @@ class Volumes:
             self._ledger.volumes.put(replace(record, published={**record.published, node: read_only}))
         point("attach.recorded")
 
+    @exclusive
     def unpublish(self, volume_id: str, node: str) -> None:
         """Take a volume from a node, or from all for ""."""
         record = self._ledger.volumes.get(volume_id)
