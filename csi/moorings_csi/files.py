@@ -20,6 +20,8 @@ from .records import Record, SnapshotRecord, VolumeRecord
 
 log = get_logger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SECTOR = 4096
+"""Of every volume's device: what direct I/O needs also where files share blocks."""
 READ_AHEAD = "readAheadKiB"
 
 
@@ -37,7 +39,7 @@ class Files:
         file.touch()
         try:
             os.truncate(file, 1 << 20)
-            loop = loops.attach(file)
+            loop = loops.attach(file, block_size=SECTOR)
             direct = loops.is_direct(loop.path)
             loops.detach(loop.backing)
         except OSError as error:
@@ -111,7 +113,7 @@ class Files:
     def attach(self, record: VolumeRecord) -> Path:
         """Return the loop device of a file; it has the file's present size."""
         file = self.path(record)
-        loop = loops.attach(file)
+        loop = loops.attach(file, block_size=SECTOR)
         if loops.size(loop.path) < file.stat().st_size:
             loops.refresh_capacity(loop.path)
         if not record.thin:

@@ -14,8 +14,8 @@ from uuid import uuid4
 from .errors import StorageError, WrongState
 
 MKFS = {
-    "ext4": ("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"),
-    "xfs": ("mkfs.xfs", "-q", "-f", "-K"),
+    "ext4": ("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"),
+    "xfs": ("mkfs.xfs", "-q", "-f", "-K", "-s", "size=4096"),
     "btrfs": ("mkfs.btrfs", "-q", "-f", "-K"),
 }
 MINIMUM = {"ext4": 4 << 20, "xfs": 300 << 20, "btrfs": 110 << 20}

@@ -179,7 +179,8 @@ class Volumes:
         return ""
 
     def _make(self, record: VolumeRecord, source: Record | None) -> VolumeRecord:
-        formatted = self._pool.create(record, source)
+        with self._pool.quiet([source] if isinstance(source, VolumeRecord) else []):
+            formatted = self._pool.create(record, source)
         point("create.data")
         fs_size = record.size if formatted else self._format_of(source)
         if fs_size:

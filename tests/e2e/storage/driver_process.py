@@ -86,6 +86,11 @@ class DriverProcess:
         held = [str(f) for f in self._files() if loops.find(loops.identity(f))]
         return mounted + held
 
+    def descriptors(self) -> list[str]:
+        """Return what the driver has open, but for sockets and pipes, which come and go with calls."""
+        found = (os.readlink(f"/proc/{self._pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self._pid}/fd"))
+        return sorted(f for f in found if f.startswith("/") and "/proc/" not in f)
+
     def stored(self) -> list[str]:
         """Return every file of data and of the journal."""
         directories = [self.root / "pool" / d for d in ("volumes", "subvolumes", "directories")]
