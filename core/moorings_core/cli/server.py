@@ -219,10 +219,10 @@ def components(server: ApiServer, config: ClusterConfig, authority: str, turn: T
     found: dict[str, Run] = {}
     if "controllers" in config.server.run:
         from moorings_core.controllers.manager import Manager
-        from moorings_core.controllers.volumes.controller import VolumeBinder
+        from moorings_core.controllers.volumes import volume_controllers
 
         client = server.client("system:kube-controller-manager")
-        manager = Manager(client, config, ca=authority, extra=[VolumeBinder()])
+        manager = Manager(client, config, ca=authority, extra=volume_controllers())
         found["controllers"] = turn.of(client, "kube-controller-manager", manager.run)
         cloud = load("cloud", config.cloud.backend)
         controller = cloud.controller(server.client("system:cloud-controller-manager"), config)
