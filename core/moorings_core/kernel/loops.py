@@ -59,8 +59,8 @@ def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True,
     """Return the device of a file, attaching one where there is none yet.
 
     block_size is the device's sector in bytes; 0 leaves it to the kernel, which makes it 4096 for a file that shares blocks on XFS
-    and 512 for the same file before: a file system would fit one and not the other. Direct I/O avoids caching everything twice; where the file system refuses it the device is buffered. Callers serialise
-    per file.
+    and 512 for the same file before: a file system would fit one and not the other. Direct I/O avoids caching everything twice; where
+    the file system refuses it the device is buffered. Callers serialise per file.
     """
     backing = identity(file)
     known = find(backing)
