@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import peers
@@ -18,12 +19,13 @@ from .compare import differences
 from .custom import custom
 from .more import more
 from .policies import policies
+from .resize import resize
 from .rich import rich
 from .services import RANGES, services
 from .webhooks import webhooks
 
-OWN = ("custom:", "definitions:")
-"""Cases that need nothing of others"""
+ALONE = {"custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
+"""Cases that need nothing of others, by how their names begin"""
 KNOWN = Path(__file__).with_name("known.txt")
 
 
@@ -31,10 +33,10 @@ def main() -> None:
     """Run the cases and print differences; new ones end with exit code 1, and so do listed ones that are gone."""
     words = " ".join(sys.argv[1:])
     known = {line for line in KNOWN.read_text().splitlines() if line and not line.startswith("#")}
-    only_custom = words.startswith(("custom:", "definitions:"))
-    everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks(), *policies()]
-    found, ran = (set(), 0) if words.startswith("services:") else run([*custom()] if only_custom else everything, words, peers.RANGE)
-    if not only_custom:
+    alone = next((made for start, made in ALONE.items() if words.startswith(start)), None)
+    wanted = [] if words.startswith("services:") else list(alone() if alone else _everything())
+    found, ran = run(wanted, words, peers.RANGE) if wanted else (set[str](), 0)
+    if alone is None:
         more_found, more_ran = run([*services()], words, RANGES)
         found, ran = found | more_found, ran + more_ran
     new, gone = sorted(found - known), sorted(known - found) if not words else []
@@ -67,6 +69,11 @@ def run(wanted: list[Case], words: str, ranges: str) -> tuple[set[str], int]:
                 if peer is not None:
                     peer.close()
     return found, ran
+
+
+def _everything() -> Iterator[Case]:
+    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize):
+        yield from part()
 
 
 if __name__ == "__main__":
