@@ -21,8 +21,8 @@ VOLATILE = {
 }
 VOLATILE |= {"goVersion", "compiler", "buildDate", "gitCommit"}
 """What differs between any two servers, managedFields (compared where a case asks for it), and prose, which ours leaves out."""
-NODE_PORTS = range(30100, 32768)
-"""Those that a server draws by lot; the first hundred are for who asks for one."""
+NODE_PORTS = range(30086, 32768)
+"""Those that a server draws by lot; those before are for who asks for one."""
 AGE = re.compile(r"\d{1,2}s")
 MASKS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UID"),

@@ -8,13 +8,13 @@ from contextlib import suppress
 
 from moorings_core.kernel.ipvs import Ipvs, IpvsMissing
 from moorings_core.kernel.nftables import Connection, wire
+from moorings_core.kernel.nftables.changes import Changes
 from moorings_core.kernel.rtnetlink import Route
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Delta, ProxyError, ProxySettings, ServiceEntry, Table
 from moorings_proxy.family import Family
 from moorings_proxy.nftables import NftablesProxy
 from moorings_proxy.render import Rendered
-from moorings_proxy.shadow import Changes
 
 from . import routes
 from .layout import MARKED, MASK, TABLE, IpvsLayout, IpvsRenderer, Marks, routed
