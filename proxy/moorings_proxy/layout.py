@@ -24,6 +24,9 @@ TABLE = "moorings_proxy"
 LOCAL_VIEW = 0x80000000
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 AFFINITY_SIZE = 65536
+MARKED, MASK = 0x4D000000, 0xFF000000
+"""Packets with such a mark are led on by virtual servers (backend ipvs): to tables that are here beside it they are no strangers."""
+OURS = f"meta mark & {MASK:#x} == {MARKED:#x}"
 RAW_CHAINS = ("masquerading", "remember")
 """Constant too, but nft's text can't put `ct original proto-dst` into a concatenation."""
 
@@ -300,7 +303,7 @@ CHAINS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nat-prerouting": ("type nat hook prerouting priority dstnat;", ("jump services",)),
     "nat-output": ("type nat hook output priority -100;", ("jump services",)),
     # After translation: an address of ours that is still there has no such port.
-    "late": ("", ("$FAMILY daddr @cluster_ips goto refuse", "$FAMILY daddr @service_cidrs drop")),
+    "late": ("", (f"{OURS} return", "$FAMILY daddr @cluster_ips goto refuse", "$FAMILY daddr @service_cidrs drop")),
     "late-prerouting": ("type filter hook prerouting priority dstnat + 10;", ("ct state new jump late",)),
     "late-output": ("type filter hook output priority -90;", ("ct state new jump late",)),
     "remember": ("", ()),

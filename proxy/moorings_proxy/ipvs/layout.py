@@ -18,15 +18,13 @@ from ipaddress import ip_address, ip_network
 from moorings_core.kernel.nftables import SetSpec
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import ProxySettings, ServiceEntry, ServicePort
-from moorings_proxy.layout import CHAINS, TEXT, Layout
+from moorings_proxy.layout import CHAINS, MARKED, MASK, OURS, TEXT, Layout
 from moorings_proxy.render import Rendered, Renderer, Server
 
 TABLE = "moorings_ipvs"
-MARKED, MASK = 0x4D000000, 0xFF000000
-"""A mark is MARKED, two bits for the protocol, and 22 bits that stand for one view of one port."""
 PROTOCOL_SHIFT, NUMBERS = 22, (1 << 22) - 1
 MARK_PROTOCOLS = ("TCP", "UDP", "SCTP")
-OURS = f"meta mark & {MASK:#x} == {MARKED:#x}"
+"""A mark is MARKED, two bits for the protocol, and 22 bits that stand for one view of one port."""
 # An address that is only routed to this node is none of its own: no NodePort is there.
 NODE = "$FAMILY daddr != $LOOPBACK $FAMILY daddr != @service_cidrs $FAMILY daddr != @routed fib daddr type local"
 PLAIN_NODE = "$FAMILY daddr != $LOOPBACK fib daddr type local"
@@ -62,7 +60,7 @@ def _chains() -> dict[str, tuple[str, Sequence[str]]]:
         found[name] = (hook, [rule.replace(PLAIN_NODE, NODE) for rule in rules])
     for name in ("early-prerouting", "early-output"):
         found[name] = (found[name][0], [*found[name][1], "ct state new jump marking"])
-    found["late"] = ("", [f"{OURS} return", *found["late"][1], "$FAMILY daddr @routed goto refuse"])
+    found["late"] = ("", [*found["late"][1], "$FAMILY daddr @routed goto refuse"])
     found["nat-postrouting"] = (found["nat-postrouting"][0], [*found["nat-postrouting"][1], f"{OURS} jump masquerading"])
     return found
 

@@ -13,11 +13,12 @@ from moorings_core.kernel.rtnetlink import Route
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Delta, ProxyError, ProxySettings, ServiceEntry, Table
 from moorings_proxy.family import Family
+from moorings_proxy.layout import MARKED, MASK
 from moorings_proxy.nftables import NftablesProxy
 from moorings_proxy.render import Rendered
 
 from . import routes
-from .layout import MARKED, MASK, TABLE, IpvsLayout, IpvsRenderer, Marks, routed
+from .layout import TABLE, IpvsLayout, IpvsRenderer, Marks, routed
 from .servers import Servers
 
 DRAIN_EVERY = 30.0
