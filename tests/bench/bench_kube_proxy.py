@@ -31,7 +31,7 @@ from tests.differential import peers
 
 KUBE_PROXY = peers.UPSTREAM / "kube-proxy"
 SIZES = ((1000, 5), (10000, 5))
-CHANGES, AT_ONCE, SECONDS = 10, 32, 240.0
+CHANGES, AT_ONCE, SECONDS = 10, 32, 120.0
 METRICS = "http://127.0.0.1:10249/metrics"
 KUBECONFIG = """
 apiVersion: v1
@@ -87,7 +87,9 @@ def first_sync(process: subprocess.Popen[bytes], log: Path) -> float:
 
 async def populate(client: HttpClient, services: int, endpoints: int) -> None:
     """Create everything."""
-    await client.create(NODES, {"metadata": {"name": "n1"}})
+    await client.create(NODES, {"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.64.0.0/14"], "podCIDR": "10.64.0.0/14"}})
+    addresses = [{"type": "InternalIP", "address": "192.0.2.1"}]  # kube-proxy waits for one
+    await client.patch(NODES, "n1", "", {"status": {"addresses": addresses}}, subresource="status")
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> None:

@@ -162,3 +162,13 @@ async def test_a_cluster_of_one_family(policy) -> None:
             assert (await create(core, ipFamilyPolicy=policy))["spec"]["ipFamilies"] == ["IPv4"]
         headless = await create(core, "h", clusterIP="None")
         assert headless["spec"]["ipFamilies"] == ["IPv4", "IPv6"] and headless["spec"]["ipFamilyPolicy"] == "RequireDualStack"
+
+
+async def test_services_are_selected_by_address_and_type_as_kube_proxy_asks() -> None:
+    async with api() as core:
+        await create(core, "virtual")
+        await create(core, "headless", clusterIP="None")
+        client = LocalClient(core, USER)
+        found = await client.list(SERVICES, "default", fields="spec.clusterIP!=None")
+        assert {s["metadata"]["name"] for s in found.items} == {"kubernetes", "virtual"}
+        assert len((await client.list(SERVICES, "default", fields="spec.type=ClusterIP")).items) == 3
