@@ -61,7 +61,7 @@ def at_once(fabric: Fabric) -> None:
     for verb in ("ADD", "DEL"):
         start = time.perf_counter()
         with ThreadPoolExecutor(PARALLEL) as threads:
-            codes = [code for code, _ in threads.map(lambda pod: pod.cni(verb), pods)]
+            codes = [code for code, _ in threads.map(lambda pod, verb=verb: pod.cni(verb), pods)]
         seconds = time.perf_counter() - start
         assert codes == [0] * PARALLEL
         report.figure(f"CNI {verb}, {PARALLEL} at once", seconds, "s", AT_ONCE if verb == "ADD" else "")
