@@ -50,6 +50,17 @@ debian_kernel() {
     mv build/vm/new build/vm/kernel
 }
 
+# bird2 without its service likewise: routers in tests are birds in namespaces of their own.
+debian_bird() {
+    [ -x build/bin/bird ] && return 0
+    debian_packages libssh-gcrypt-4 libreadline8
+    echo "setup: bringing Debian's bird2 into build/bin"
+    mkdir -p build/bin build/bird
+    (cd build/bird && apt-get download -qq bird2 2>/dev/null && dpkg -x bird2_*.deb . && mv usr/sbin/bird usr/sbin/birdc ../bin/)
+    rm -rf build/bird
+    [ -x build/bin/bird ] || { echo "setup: Debian's package bird2 could not be downloaded" >&2; exit 1; }
+}
+
 python_environment() {
     uv=$(command -v uv || true)
     if [ -z "$uv" ] || ! "$uv" --version >/dev/null 2>&1; then
@@ -108,6 +119,6 @@ upstream_suites() {
 }
 
 debian_packages $PACKAGES
-if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_kernel; fi
+if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_bird; debian_kernel; fi
 python_environment
 if [ "${1:-}" = tests ]; then upstream_suites; fi
