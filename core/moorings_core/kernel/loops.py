@@ -58,9 +58,9 @@ def attached() -> Iterator[Loop]:
 def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True, block_size: int = 0) -> Loop:
     """Return the device of a file, attaching one where there is none yet.
 
-    block_size is the device's sector in bytes; 0 leaves it to the kernel, which makes it 4096 for a file that shares blocks on XFS
-    and 512 for the same file before: a file system would fit one and not the other. Direct I/O avoids caching everything twice; where the file system refuses it the device is buffered. Callers serialise
-    per file.
+    Direct I/O avoids caching everything twice; where the file system refuses it the device is buffered. Callers serialise
+    per file. block_size is the device's sector in bytes; 0 leaves it to the kernel, which makes it 4096 for a file that shares
+    blocks on XFS and 512 for the same file before: a file system would fit one and not the other.
     """
     backing = identity(file)
     known = find(backing)
