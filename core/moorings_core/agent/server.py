@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from moorings_core import websocket
+from moorings_core import measures, websocket
 from moorings_core.api.http.message import Request, Response, Takeover
 from moorings_core.api.http.server import HttpServer
 from moorings_core.log import get_logger
@@ -63,6 +63,8 @@ class AgentServer:
                 return await self._remote(request, verb, self._pods.find(namespace, name), container)
             case ["portForward", namespace, name]:
                 return await self._port_forward(request, self._pods.find(namespace, name))
+            case ["metrics"]:
+                return Response(200, await asyncio.to_thread(measures.text), {"Content-Type": "text/plain; version=0.0.4"})
             case ["pods"]:
                 items = list(self._pods.pods.items.values())
                 body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import date
 
 from moorings_core.ports.client import Client
 from moorings_core.ports.cluster import ClusterConfig
@@ -35,6 +36,15 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
         made.append((resource, _storage_class(storage.name, driver, storage.default, parameters)))
         made.append((Resource("storage.k8s.io", "v1", "csidrivers", "CSIDriver", False), _csi_driver(driver, parameters)))
     return [*made, *snapshots.objects()]
+
+
+def token_tracking(day: date) -> tuple[Resource, Object]:
+    """Return what says since when uses of tokens in Secrets are noted; upstream's controllers look for it.
+
+    No such token is accepted here, so there is none whose use would not be noted.
+    """
+    made = _object("v1", "ConfigMap", "kube-apiserver-legacy-service-account-token-tracking", "kube-system")
+    return Resource(*_CORE, "configmaps", "ConfigMap", True), made | {"data": {"since": day.isoformat()}}
 
 
 async def create_missing(client: Client, wanted: list[tuple[Resource, Object]]) -> None:

@@ -32,7 +32,7 @@ from . import volumes
 from .columns import Columns, PlacedPod
 from .conditions import unschedulable_patch
 from .decide import NOTHING, Decision, decide
-from .footprint import finished, footprint
+from .footprint import finished, footprint, granted
 from .pod_class import PodClass, classify
 from .queue import FLUSH_AFTER, SchedulingQueue, Waiting
 from .rows import Rows
@@ -235,10 +235,12 @@ class Scheduler:
         self._assumed.pop(key, None)
         self._queue.drop(key)
         terminating = "deletionTimestamp" in pod["metadata"]
-        if old is not None and old["spec"] == pod["spec"] and terminating == ("deletionTimestamp" in old["metadata"]):
+        if old is not None and _takes_the_same(old, pod) and terminating == ("deletionTimestamp" in old["metadata"]):
             return
         priority = pod["spec"].get("priority") or 0
         self._columns.place(PlacedPod(key, pod["spec"]["nodeName"], footprint(pod), _labels(pod), terminating, priority))
+        if old is not None and granted(old):
+            self._wake_all()  # a pod that became smaller leaves room
 
     def _volume_changed(self, _old: Object | None, _new: Object | None) -> None:
         self._wake_all()
@@ -254,6 +256,10 @@ def _schedulable(pod: Object) -> bool:
 
 def _changed_for_scheduling(old: Object, new: Object) -> bool:
     return bool(old["spec"] != new["spec"] or old["metadata"].get("labels") != new["metadata"].get("labels"))
+
+
+def _takes_the_same(old: Object, new: Object) -> bool:
+    return bool(old["spec"] == new["spec"] and granted(old) == granted(new))
 
 
 def _labels(pod: Object) -> dict[str, str]:

@@ -31,6 +31,8 @@ OURS: Object = {
         NODE_ROLE: {
             "rules": [
                 "get,list,watch||nodes",  # the network: every node's addresses and pod range
+                "list,watch||namespaces,pods",  # network policies: whom a policy's selectors mean
+                "list,watch|networking.k8s.io|networkpolicies",
                 "list,watch|discovery.k8s.io|endpointslices",  # proxy, DNS, the cloud's speaker
                 "get,list,watch|storage.k8s.io|storageclasses,volumeattributesclasses,csidrivers,csinodes",  # drivers of the node's agent
                 "get,list,watch,patch||persistentvolumeclaims",  # to provision, as the rest
