@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
-from moorings_core.kernel import mounts
 from moorings_core.ports.client import Client
 from moorings_core.ports.objects import Key, Object
 from moorings_core.protos import csi_pb2 as csi
@@ -186,8 +185,8 @@ class CsiVolumes:
 
     @staticmethod
     def is_mounted(published: Published) -> bool:
-        """Whether the driver has done its part: a file system is mounted, or a device is there."""
-        return mounts.mount_at(published.target) is not None
+        """Whether the driver has done its part: it makes the target, and not every driver mounts something there."""
+        return Path(published.target).exists()
 
     def published(self) -> Iterator[Published]:
         """Yield every volume that a pod on this node has or that was left half set up, from disk."""
