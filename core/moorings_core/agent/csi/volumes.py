@@ -61,7 +61,7 @@ class CsiVolumes:
         self._client, self._plugins, self._reach, self._root = client, plugins, reach, root
         self._attachments = Attachments(client, node)
         self._locks: dict[str, asyncio.Lock] = {}
-        self.on_mounted: Callable[[Key], None] = lambda claim: None
+        self.on_mounted: list[Callable[[Key], None]] = []
 
     async def claimed(self, pod: Object, claim_name: str) -> Object:
         """Return the PersistentVolume of a claim that a pod may mount, of whatever kind. Raises VolumeNotReady, ApiError."""
@@ -107,7 +107,8 @@ class CsiVolumes:
                 **common,
             )
         reference = spec.get("claimRef") or {}
-        self.on_mounted(Key(reference.get("namespace", ""), reference.get("name", "")))
+        for call in self.on_mounted:
+            call(Key(reference.get("namespace", ""), reference.get("name", "")))
         return published
 
     def leaves_group_to_node(self, volume: Object) -> bool:
