@@ -4,7 +4,7 @@ SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-vm lint landing bench differential conformance upstream facts clean
 CONFORMANCE := e2e.test agnhost ginkgo etcd sample-apiserver
-CLIENTS := helm informer operator
+CLIENTS := helm informer operator mock-csi
 CONTROL_PLANE := kube-controller-manager kube-scheduler
 
 help:  ## show these lines
