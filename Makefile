@@ -2,7 +2,10 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/.venv/bin:$(CURDIR)/build/go/bin:$(PATH)
 SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench differential conformance facts clean
+.PHONY: help setup demo test lint landing bench differential conformance upstream facts clean
+CONFORMANCE := e2e.test agnhost ginkgo etcd sample-apiserver
+CLIENTS := helm informer operator
+CONTROL_PLANE := kube-controller-manager kube-scheduler
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,10 +35,21 @@ differential: setup  ## the same requests to upstream's kube-apiserver and to ou
 	@labs/upstream.sh etcd kube-apiserver
 	@python -m tests.differential
 
-conformance: setup  ## upstream's conformance specs that tests/conformance/passing.txt lists
+conformance: setup  ## upstream's conformance specs: all that are known to pass, or FOCUS='regular expression'
 	@labs/setup.sh tests
-	@labs/upstream.sh e2e.test agnhost ginkgo
-	@python -m tests.conformance
+	@labs/upstream.sh $(CONFORMANCE)
+	@python -m tests.conformance $(if $(FOCUS),--focus '$(FOCUS)')
+
+upstream: setup  ## upstream's control plane, and clients nobody here wrote, on labs; what they log beside upstream's own API server
+	@labs/setup.sh tests
+	@labs/upstream.sh $(CLIENTS) $(CONTROL_PLANE) kube-apiserver etcd
+	@timeout --foreground --kill-after=60 1200 pytest -q -rs tests/upstream
+
+landing: setup  ## what a landing runs beside `make test`: quick conformance specs, clients, upstream's control plane
+	@labs/setup.sh tests
+	@timeout --foreground 2700 labs/upstream.sh $(CONFORMANCE) $(CLIENTS) $(CONTROL_PLANE)
+	@timeout --foreground --kill-after=60 900 python -m tests.conformance --landing --minutes 8
+	@timeout --foreground --kill-after=60 600 pytest -q -rs -m "not oracle" tests/upstream
 
 facts:  ## make the facts about Kubernetes' kinds again from upstream's Go modules
 	@labs/setup.sh tests

@@ -1,121 +1,108 @@
 """`make conformance`: upstream's own conformance specs against a lab.
 
-Without arguments it runs the specs that passing.txt lists, all of which must pass. `--try REGEX` runs others and says which pass;
-`--record` adds those to the list. `--more` is about upstream's specs that are not part of conformance (network policy, for one),
-and passing-more.txt. The images that the specs ask for are made here from busybox and upstream's agnhost.
+Without arguments it runs the specs that passing.txt lists, all of which must pass; with `--landing` those of landing.txt, quick ones of
+that list, which run on every landing. `--focus REGEX` runs others and says which pass; `--record` adds those to the list. `--more` is
+about upstream's specs that are not part of conformance (network policy, for one), and passing-more.txt.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from moorings_labs import images
 from moorings_labs.cluster import Cluster, run
-from moorings_labs.images import Image
 from moorings_labs.pytest_plugin import Watchdog
 
-ROOT = Path(__file__).parents[2]
-UPSTREAM = ROOT / "build" / "upstream"
-PASSING, MORE = (Path(__file__).with_name(name) for name in ("passing.txt", "passing-more.txt"))
-LAB = ROOT / "labs" / "topologies" / "demo.yaml"
+from . import suite
+from .suite import NOT_RUN, Outcome
+
+FOLDER = Path(__file__).parent
+PASSING, LANDING, MORE = (FOLDER / name for name in ("passing.txt", "landing.txt", "passing-more.txt"))
+LAB = FOLDER.parents[1] / "labs" / "topologies" / "demo.yaml"
 MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
-REGISTRY = "registry.k8s.io"
-AGNHOST = Image(
-    (f"{REGISTRY}/e2e-test-images/agnhost:2.66.1", f"{REGISTRY}/e2e-test-images/agnhost:2.55"),
-    ("pause",), ("/agnhost",), {"agnhost": UPSTREAM / "agnhost", "agnhost-2": UPSTREAM / "agnhost"},
-)  # fmt: skip
-BUSYBOX = Image((f"{REGISTRY}/e2e-test-images/busybox:1.37.0-2", f"{REGISTRY}/pause:3.10.2"))
 
 
 def main() -> None:
-    """Run the specs and report."""
-    parser = argparse.ArgumentParser(prog="python -m tests.conformance")
-    parser.add_argument("--try", dest="regex", default="", help="run the conformance specs whose names match")
-    parser.add_argument("--record", action="store_true", help="add the specs that pass to passing.txt")
-    parser.add_argument("--procs", type=int, default=4, help="specs at once")
-    parser.add_argument("--more", action="store_true", help="the specs that are not part of conformance, and passing-more.txt")
-    parser.add_argument("--lab", default="", help="run on this lab, which is up, and leave it up")
-    options = parser.parse_args()
+    """Run the specs and report; exit code 1 when a listed one did not pass."""
+    options = _options()
     passing = MORE if options.more else PASSING
-    known = set(passing.read_text().splitlines())
-    wanted = [n for n in names(more=options.more) if (re.search(options.regex, n) if options.regex else n in known)]
+    listed = LANDING if options.landing else passing
+    wanted = chosen(suite.names(more=options.more), options.focus, lines(listed))
     if not wanted:
-        sys.exit(f"no spec matches {options.regex!r}" if options.regex else f"{passing} lists no spec")
-    states = specs(Cluster(options.lab), wanted, options.procs) if options.lab else on_own_lab(wanted, options.procs)
-    passed = {name for name in wanted if states.get(name) == "passed"}
-    for name in sorted(set(wanted) - passed):
-        print(f"{states.get(name, 'not run'):>10}  {name}")
-    print(f"{len(passed)} of {len(wanted)} passed")
+        sys.exit(f"no spec matches {options.focus!r}" if options.focus else f"{listed} lists no spec")
+    ended = _run(wanted, options)
+    print("\n".join(told(ended, slowest=options.slowest)))
     if options.record:
-        listed = {*passing.read_text().splitlines(), *passed}  # read again: others may have listed specs while these ran
-        passing.write_text("".join(f"{name}\n" for name in sorted(listed)))
-    sys.exit(0 if options.regex or set(wanted) <= passed else 1)
+        record(passing, {name for name, outcome in ended.items() if outcome.passed})
+    failed = {name for name, outcome in ended.items() if not outcome.passed}
+    sys.exit(1 if failed & lines(passing) else 0)
 
 
-def names(*, more: bool) -> list[str]:
-    """Return the names of all conformance specs, or (more) of all others."""
-    conformance = conformance_names()
-    if not more:
-        return conformance
-    listed = run([str(UPSTREAM / "e2e.test"), "-list-tests"], timeout=120).stdout
-    return sorted(set(re.findall(r"^\s+\S+\.go:\d+: (.+)$", listed, re.MULTILINE)) - set(conformance))
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--focus", "--try", metavar="REGEX", default="", help="run the conformance specs whose names match")
+    which.add_argument("--landing", action="store_true", help="run the quick ones that landing.txt lists")
+    parser.add_argument("--more", action="store_true", help="the specs that are not part of conformance, and passing-more.txt")
+    parser.add_argument("--record", action="store_true", help="add the specs that pass to the list")
+    parser.add_argument("--procs", type=int, default=4, help="specs at once")
+    parser.add_argument("--minutes", type=int, default=60, help="the bound of the run")
+    parser.add_argument("--lab", default="", help="run on this lab, which is up, and leave it up")
+    parser.add_argument("--slowest", type=int, default=0, metavar="N", help="name the N slowest specs, too")
+    return parser.parse_args()
 
 
-def conformance_names() -> list[str]:
-    """Return the names of all conformance specs."""
-    listed = run([str(UPSTREAM / "e2e.test"), "--list-conformance-tests"], timeout=120).stdout
-    found = re.findall(r"^\s+codename: ('(?:[^']|'')*'|.+(?:\n\s{4}\S.*)*)", listed, re.MULTILINE)
-    return [re.sub(r"\s*\n\s*", " ", text).strip("'").replace("''", "'") for text in found]
+def lines(path: Path) -> set[str]:
+    """Return the names that a file lists, a line each; what starts with "#" is a comment."""
+    return {line for line in path.read_text().splitlines() if line and not line.startswith("#")}
 
 
-def on_own_lab(wanted: Sequence[str], procs: int) -> dict[str, str]:
-    """Run specs on a lab that is made for them."""
+def chosen(names: Sequence[str], focus: str, listed: Collection[str]) -> list[str]:
+    """Return the specs to run: those whose names match, or without a focus the listed ones. One that is listed and gone is an error."""
+    if focus:
+        return [name for name in names if re.search(focus, name)]
+    if unknown := sorted(set(listed) - set(names)):
+        sys.exit("upstream has no such spec: " + "; ".join(unknown))
+    return [name for name in names if name in listed]
+
+
+def told(ended: Mapping[str, Outcome], *, slowest: int = 0) -> list[str]:
+    """Return what to print: what did not pass, the slowest if wanted, and the count."""
+    slow = sorted(ended.items(), key=lambda item: -item[1].seconds)[:slowest]
+    passed = sum(outcome.passed for outcome in ended.values())
+    skipped = sum(outcome.state == NOT_RUN for outcome in ended.values())
+    return [
+        *(f"{outcome.state:>10}  {name}" for name, outcome in sorted(ended.items()) if not outcome.passed),
+        *(f"{outcome.seconds:9.1f}s  {name}" for name, outcome in slow),
+        f"{len(ended)} specs: {passed} passed, {len(ended) - passed - skipped} failed, {skipped} not run",
+    ]
+
+
+def record(listed: Path, passed: Collection[str]) -> None:
+    """Add specs to a list; it is read again, for others may have listed specs meanwhile."""
+    listed.write_text("".join(f"{name}\n" for name in sorted({*listed.read_text().splitlines(), *passed})))
+
+
+def _run(wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcome]:
+    if options.lab:
+        return _on(Cluster(options.lab), wanted, options)
     name = f"conformance{os.getpid()}"
     watchdog = Watchdog(name)
     try:
         run([*MOORINGS, "up", "-f", str(LAB), "--name", name], timeout=120)
-        return specs(Cluster(name), wanted, procs)
+        return _on(Cluster(name), wanted, options)
     finally:
         run([*MOORINGS, "down", name], check=False)
         watchdog.dismiss()
 
 
-def specs(lab: Cluster, wanted: Sequence[str], procs: int) -> dict[str, str]:
-    """Load the images, run the specs, and return the state of each by its name."""
-    with tempfile.TemporaryDirectory() as directory:
-        for number, image in enumerate((AGNHOST, BUSYBOX)):
-            archive = Path(directory) / f"{number}.tar"
-            images.write_archive(archive, image)
-            lab.moorings("load", str(archive))
-        focus = "|".join(re.escape(name) + "$" for name in wanted)
-        flags = [
-            f"--procs={procs}",
-            "--no-color",
-            "--json-report=report.json",
-            f"--output-dir={directory}",
-            f"--focus={focus}",
-            "--silence-skips",
-        ]
-        arguments = ["-provider=skeleton", f"-kubeconfig={lab.kubeconfig}", "-allowed-not-ready-nodes=-1", "-dump-logs-on-failure=false"]
-        log = ROOT / "build" / "conformance.log"
-        with log.open("wb") as output:
-            command = [str(UPSTREAM / "ginkgo"), *flags, str(UPSTREAM / "e2e.test"), "--", *arguments]
-            subprocess.run(command, stdout=output, stderr=output, check=False)
-        report = json.loads((Path(directory) / "report.json").read_text())
-    return {name: spec["State"] for spec in report[0]["SpecReports"] if spec["State"] != "skipped" and (name := _name(spec))}
-
-
-def _name(spec: dict[str, object]) -> str:
-    parts = [*(spec["ContainerHierarchyTexts"] or ()), spec["LeafNodeText"]]  # type: ignore[misc]
-    return " ".join(str(part) for part in parts)
+def _on(lab: Cluster, wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcome]:
+    suite.load_images(lab)
+    return suite.outcomes(lab, wanted, procs=options.procs, minutes=options.minutes)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import peers
 from .access import access
 from .admission import admission
-from .cases import cases
+from .cases import Case, cases
 from .compare import differences
 from .custom import custom
 from .more import more
 from .policies import policies
+from .resize import resize
 from .rich import rich
 from .webhooks import webhooks
 
-OWN = ("custom:", "definitions:")
-"""Cases that need nothing of others"""
+ALONE = {"custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
+"""Cases that need nothing of others, by how their names begin"""
 KNOWN = Path(__file__).with_name("known.txt")
 
 
@@ -36,9 +38,8 @@ def main() -> None:
         theirs, ours = peers.upstream(Path(directory) / "upstream"), None
         try:
             ours = peers.moorings(Path(directory) / "moorings")
-            only_custom = words.startswith(("custom:", "definitions:"))
-            everything = [*access(), *cases(), *more(), *rich(), *custom(), *admission(), *webhooks(), *policies()]
-            for name, requests in [*custom()] if only_custom else everything:
+            alone = next((made for start, made in ALONE.items() if words.startswith(start)), None)
+            for name, requests in alone() if alone else _everything():
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue
@@ -57,6 +58,11 @@ def main() -> None:
         f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
     )
     sys.exit(1 if new or gone else 0)
+
+
+def _everything() -> Iterator[Case]:
+    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize):
+        yield from part()
 
 
 if __name__ == "__main__":

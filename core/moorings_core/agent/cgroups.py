@@ -10,7 +10,7 @@ from pathlib import Path
 
 from moorings_core.log import get_logger
 from moorings_core.ports.objects import Object
-from moorings_core.registry.strategy import qos_class
+from moorings_core.registry.quality import qos_class
 
 log = get_logger(__name__)
 ROOT = Path("/sys/fs/cgroup")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from moorings_core.ports.objects import Object
 
+from .containers import container_named
 from .observed import Observed, ObservedContainer
-from .pod_state import container_named
 from .streams.logs import parse_line
 
 FILE_MOST, LOG_MOST, LOG_LINES = 4096, 2048, 80

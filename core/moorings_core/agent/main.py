@@ -25,7 +25,8 @@ from moorings_core.ports.runtime import Runtime, RuntimeFailure
 from moorings_core.supervise import Run, run_all, supervise
 
 from .csi.plugins import PluginWatcher
-from .csi.provisioner import Provisioner
+from .csi.reach import Reach
+from .csi.sidecars import Sidecars
 from .csi.volumes import CsiVolumes
 from .network import NetworkExchange
 from .node import NodeFacts, NodeStatus
@@ -93,7 +94,8 @@ class Agent:
         self._network_problem = "the pod network has not started"
         self._events = EventRecorder(client, "kubelet", options.node_name)
         self._plugins = PluginWatcher(client, options.node_name, options.root / "plugins_registry")
-        csi = CsiVolumes(client, self._plugins, options.root)
+        self._reach = Reach(client, self._plugins, options.node_name)
+        self._csi = CsiVolumes(client, self._plugins, self._reach, options.root, options.node_name)
         self._facts = NodeFacts(options.node_name, options.addresses, options.labels, options.root, options.cpu, options.memory, PORT)
         settings = PodSettings(
             options.node_name,
@@ -105,7 +107,7 @@ class Agent:
             self._facts.capacity(),
             options.cgroup,
         )
-        self._pods = PodManager(client, runtime, VolumeManager(options.root, csi), settings, self._events)
+        self._pods = PodManager(client, runtime, VolumeManager(options.root, self._csi), settings, self._events)
         self._status = NodeStatus(client, self._facts, runtime, config.timing, lambda: self._network_problem)
 
     async def run(self) -> None:
@@ -118,14 +120,14 @@ class Agent:
             tasks.create_task(run_all(self._components()))
 
     def _components(self) -> dict[str, Run]:
-        provisioner = Provisioner(self._client, self._plugins, self._options.node_name, self._events)
+        sidecars = Sidecars(self._client, self._plugins, self._reach, self._csi, self._options.node_name, self._events)
         found: dict[str, Run] = {
             "events": self._events.run,
             "node status": self._status.run,
             "memory": _release_memory,
             "pods": self._pods.run,
             "plugins": self._plugins.run,
-            "provisioner": provisioner.run,
+            "volumes": sidecars.run,
         }
         services, context = self._config.services, self._context
         found["proxy"] = load("proxy", services.backend)(context, services.parameters).run

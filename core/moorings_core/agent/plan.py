@@ -62,6 +62,8 @@ class Memory:
     failures: dict[str, int] = field(default_factory=dict)
     counted: dict[str, str] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
+    resized: set[str] = field(default_factory=set)
+    """ids of runs that were ended to start again with other resources"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,9 @@ class _Planner:
     def _restart(self, name: str, run: ObservedContainer | None, policy: str) -> None:
         """Start a container that does not run, if its policy says so and its delay is over."""
         if run is not None and run.running:
+            return
+        if run is not None and run.exited and run.state.id in self._memory.resized:
+            self.operations.append(StartContainer(name, self._observed.attempts(name)))
             return
         if run is not None and run.exited:
             if policy == "Never" or (policy == "OnFailure" and run.detail.exit_code == 0):

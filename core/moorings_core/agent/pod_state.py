@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from moorings_core.ports.objects import Object
 
 from .plan import Memory, ProbeView
 from .probes import ContainerProbes
+from .resize import Resizing
 from .resolv import ClusterDns, Dns
 
 
@@ -53,6 +54,7 @@ class PodState:
     mount_failures: int = 0
     """how often in a row its volumes could not be made"""
     refreshed: float = 0
+    resizing: Resizing = field(default_factory=Resizing)
 
     @property
     def views(self) -> dict[str, ProbeView]:
@@ -63,14 +65,3 @@ class PodState:
         """Ask no container any more."""
         for probes in self.probes.values():
             probes.stop()
-
-
-def containers_of(pod: Object) -> Iterator[Object]:
-    """Yield every container of a pod: initial, regular, ephemeral."""
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        yield from pod["spec"].get(kind) or ()
-
-
-def container_named(pod: Object, name: str) -> Object | None:
-    """Return a container of a pod, or None."""
-    return next((c for c in containers_of(pod) if c["name"] == name), None)

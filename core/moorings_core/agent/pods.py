@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import SubprocessError
@@ -25,6 +25,7 @@ from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import Runtime, RuntimeFailure
 
 from .cgroups import PodCgroups
+from .containers import container_named
 from .environment import MissingSource
 from .handlers import Handlers
 from .images import Images
@@ -32,8 +33,10 @@ from .last_words import read_last_words
 from .observed import Observed
 from .observer import Observer
 from .plan import Backoff, CreateSandbox, KillContainer, Operation, StartContainer, deadline_left, finished_phase, plan
-from .pod_state import PodSettings, PodState, container_named
+from .pod_state import PodSettings, PodState
 from .probes import ContainerProbes
+from .resize import with_granted
+from .resizer import Resizer
 from .starter import Look, Prepared, Starter
 from .status import OWN_CONDITIONS, View, pod_status
 from .status_writer import StatusWriter
@@ -73,6 +76,7 @@ class PodManager:
         images = Images(runtime, settings.timing)
         self._starter = Starter(runtime, self._handlers, images, volumes, self._cgroups, self._services, settings, events)
         self._terminator = Terminator(runtime, self._handlers, volumes, self._cgroups, settings, events, self._address)
+        self._resizer = Resizer(runtime, self._terminator, settings, events, self._others)
         self._by_uid: dict[str, Object] = {}
         self._statuses = StatusWriter(client, self._by_uid.get)
         self._states: dict[str, PodState] = defaultdict(PodState)
@@ -191,6 +195,7 @@ class PodManager:
         """Do the next steps of a pod that is to run; return when to look again."""
         uid, timing = pod["metadata"]["uid"], self._settings.timing
         state = self._states[uid]
+        pod = self._resizer.grant(pod, state)
         self._watch_probes(pod, observed, state)
         await self._read_last_words(pod, observed)
         left = deadline_left(pod, time.time())
@@ -199,19 +204,20 @@ class PodManager:
         if state.verdict or finished_phase(pod, observed):
             await self._wind_down(pod, observed)
             return None
+        resized = await self._resizer.apply(pod, observed, state)
         backoff = Backoff(timing.crash_backoff, timing.crash_backoff_max)
         planned = plan(pod, observed, state.views, state.memory, backoff, time.time())
         if not planned.operations:
             self._want_status(pod, observed)
             await self._refresh(pod, state)
             await self._starter.tidy(observed)
-            return _soonest(planned.after, left, timing.volume_refresh if _has_live_volumes(pod) else None)
+            return _soonest(resized, planned.after, left, timing.volume_refresh if _has_live_volumes(pod) else None)
         if observed.sandbox is not None:
             self._want_status(pod, observed)
         retry = await self._apply(pod, observed, planned.operations)
         if retry is not None:
             self._want_status(pod, await self._observer.observe(uid))
-        return AGAIN if retry is None else _soonest(retry, planned.after, left)
+        return AGAIN if retry is None else _soonest(retry, resized, planned.after, left)
 
     async def _apply(self, pod: Object, observed: Observed, operations: Sequence[Operation]) -> float | None:
         """Apply operations; return the seconds after which to try again what failed, None when all went well."""
@@ -300,6 +306,7 @@ class PodManager:
             terminated,
             dict(state.messages),
             state.verdict,
+            state.resizing,
         )
         return pod_status(self._statuses.base(pod), view)
 
@@ -327,6 +334,21 @@ class PodManager:
         self._want_status(pod, observed, terminated=True)
         await self._statuses.flush(pod)
         await self._terminator.end(uid, keep=True)
+        self._retry_resizes()
+
+    def _others(self, uid: str) -> Iterator[Object]:
+        """Yield the other pods of this node that have not ended, each as it is to run."""
+        for other, pod in self._by_uid.items():
+            if other != uid and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+                state = self._states.get(other)
+                granted = state.resizing.granted if state else None
+                yield pod if granted is None else with_granted(pod, granted)
+
+    def _retry_resizes(self) -> None:
+        """There may be room now for what pods ask for."""
+        for uid, state in self._states.items():
+            if state.resizing.pending:
+                self._work.add(uid)
 
     async def _terminate(self, pod: Object, observed: Observed) -> None:
         """End a deleted pod: its last status, then its clean-up, then its object."""
@@ -366,6 +388,7 @@ class PodManager:
         self._statuses.forget(uid)
         self._observer.forget(uid)
         self._finished.discard(uid)
+        self._retry_resizes()
 
     async def _address(self, pod: Object) -> str:
         return self._starter.address(pod, await self._observer.observe(pod["metadata"]["uid"]))

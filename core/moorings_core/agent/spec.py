@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import (
@@ -19,12 +19,12 @@ from moorings_core.ports.runtime import (
     SandboxSpec,
     Security,
 )
+from moorings_core.registry.quality import qos_class
 from moorings_core.registry.quantity import to_int, to_milli
-from moorings_core.registry.strategy import qos_class
 
+from .containers import containers_of
 from .environment import MissingSource, expand
 from .observed import CONTAINER, NAME, NAMESPACE
-from .pod_state import containers_of
 from .resolv import Dns, hostname
 
 
@@ -36,6 +36,8 @@ class Place:
     memory: int = 0
 
 
+RESOURCES = "moorings.dev/resources"
+"""The annotation of a container that says with which limits it was made."""
 CPU_PERIOD = 100_000
 SHARES_PER_CPU, SHARES_LEAST = 1024, 2
 OOM_GUARANTEED, OOM_MOST = -997, 1000
@@ -81,7 +83,7 @@ def container_spec(
     Raises MissingSource where its security rules cannot be kept.
     """
     metadata, spec = pod["metadata"], pod["spec"]
-    name = container["name"]
+    name, limits = container["name"], resources(pod, container, place.memory)
     return ContainerSpec(
         name=name,
         attempt=attempt,
@@ -92,9 +94,13 @@ def container_spec(
         environment=tuple(variables.items()),
         mounts=tuple(mounts),
         labels={NAME: metadata["name"], NAMESPACE: metadata["namespace"], POD_UID: metadata["uid"], CONTAINER: name},
-        annotations={"io.kubernetes.container.hash": _digest(container), "io.kubernetes.container.image": container["image"]},
+        annotations={
+            "io.kubernetes.container.hash": _digest(container),
+            "io.kubernetes.container.image": container["image"],
+            RESOURCES: json.dumps(asdict(limits)),
+        },
         log_path=f"{name}/{attempt}.log",
-        resources=resources(pod, container, place.memory),
+        resources=limits,
         security=security(pod, container, image, place.seccomp_profiles),
         namespaces=replace(namespaces(spec), pid="target", target=target) if target else namespaces(spec),
         devices=tuple(devices),

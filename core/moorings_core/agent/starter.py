@@ -16,12 +16,13 @@ from moorings_core.ports.runtime import ImageInfo, MountSpec, Runtime, RuntimeFa
 from moorings_core.registry.quantity import to_int
 
 from .cgroups import PodCgroups
+from .containers import container_named
 from .environment import environment, service_variables
 from .handlers import Handlers
 from .images import ImageNotReady, Images
 from .observed import Observed
 from .plan import StartContainer
-from .pod_state import PodSettings, PodState, container_named
+from .pod_state import PodSettings, PodState
 from .resolv import hosts_file, pod_dns
 from .spec import Place, container_spec, sandbox_spec
 from .volumes.manager import VolumeManager, container_mounts

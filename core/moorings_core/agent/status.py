@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorings_core.ports.objects import Object
-from moorings_core.registry.strategy import qos_class
+from moorings_core.registry.quality import qos_class
 
+from . import resize
 from .observed import Observed, ObservedContainer
 from .plan import Memory, ProbeView, finished_phase, is_sidecar
+from .resize import Resizing
 
-OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", *resize.CONDITIONS)
 """The types of conditions that the agent writes; all others are somebody else's."""
 Waiting = Mapping[str, tuple[str, str]]
 """container -> (reason, message) of why it does not run"""
@@ -37,6 +39,7 @@ class View:
     """termination messages by container id"""
     verdict: tuple[str, str] | None = None
     """(reason, message) of why the agent fails the whole pod"""
+    resizing: Resizing = field(default_factory=Resizing)
 
 
 def pod_status(pod: Object, view: View) -> Object:
@@ -122,7 +125,18 @@ def _container_status(container: Object, pod: Object, view: View, kind: str) -> 
     }
     if run is not None:
         status["containerID"] = f"{view.runtime}://{run.state.id}"
+        status |= _resources(name, run, view.resizing)
     return status
+
+
+def _resources(name: str, run: ObservedContainer, resizing: Resizing) -> Object:
+    """Return what a container was granted and what it has."""
+    granted = (resizing.granted or {}).get(name)
+    if granted is None:
+        return {}
+    known = resizing.applied.get(run.state.id) if run.running else None
+    requests = granted.get("requests")
+    return {"resources": known.resources if known else granted} | ({"allocatedResources": requests} if requests else {})
 
 
 def _state(container: Object, pod: Object, view: View, run: ObservedContainer | None) -> tuple[Object, Object]:
@@ -178,11 +192,13 @@ def _conditions(pod: Object, view: View, initial: list[Object], regular: list[Ob
         _with_gates(pod, containers),
         containers,
     ]
+    if not done:
+        wanted += resize.conditions(view.resizing, pod["metadata"].get("generation"))
     if done:
         wanted[1] = {"type": "Initialized", "status": "True", "reason": "PodCompleted"} if phase == "Succeeded" else wanted[1]
     known = {c["type"]: c for c in pod.get("status", {}).get("conditions", ())}
     own = {c["type"] for c in wanted}
-    others = [c for t, c in known.items() if t not in own]
+    others = [c for t, c in known.items() if t not in own and t not in resize.CONDITIONS]
     return [*(_since(c, known.get(c["type"]), view.now) for c in wanted), *others]
 
 

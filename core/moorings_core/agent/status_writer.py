@@ -77,7 +77,7 @@ class StatusWriter:
             if status is None or status == self._written.get(uid):
                 return
             metadata = pod["metadata"]
-            patch = {"metadata": {"uid": uid}, "status": _as_patch(status)}
+            patch = {"metadata": {"uid": uid}, "status": _as_patch(status, (self._latest(uid) or pod).get("status") or {})}
             try:
                 await self._client.patch(PODS, metadata["name"], metadata["namespace"], patch, type="strategic", subresource="status")
             except NotFound:
@@ -93,7 +93,12 @@ def _own(status: Object) -> list[Object]:
     return [c for c in status.get("conditions", ()) if c["type"] in OWN_CONDITIONS]
 
 
-def _as_patch(status: Object) -> Object:
-    """Addresses would merge by their value: they replace. A condition merges with the one before: what it says no more is null."""
+def _as_patch(status: Object, known: Object) -> Object:
+    """Addresses would merge by their value: they replace. A condition merges with the one before: what it says no more is null.
+
+    A condition that is there and not wanted any more is deleted.
+    """
+    own = _own(status)
+    over = [{"type": c["type"], "$patch": "delete"} for c in _own(known) if c["type"] not in {o["type"] for o in own}]
     lists: Object = {field: [*status[field], {"$patch": "replace"}] for field in ("podIPs", "hostIPs") if field in status}
-    return {**status, **lists, "conditions": [{"reason": None, "message": None, **c} for c in _own(status)]}
+    return {**status, **lists, "conditions": [*({"reason": None, "message": None, **c} for c in own), *over]}

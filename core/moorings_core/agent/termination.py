@@ -16,10 +16,11 @@ from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import Runtime
 
 from .cgroups import PodCgroups
+from .containers import container_named
 from .handlers import Handlers
 from .observed import Observed, ObservedContainer
 from .plan import is_sidecar
-from .pod_state import PodSettings, container_named
+from .pod_state import PodSettings
 from .volumes.manager import VolumeManager
 
 AFTER_HOOK_SECONDS = 2.0

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from moorings_core.client.local import LocalClient
 from moorings_core.log import get_logger
@@ -28,7 +29,7 @@ from .access.oidc import Issuer
 from .access.rbac import Rbac
 from .audit.log import AuditLog
 from .authentication import Authenticator
-from .bootstrap import create_missing, objects
+from .bootstrap import create_missing, objects, token_tracking
 from .context import MASTERS, SYSTEM, User
 from .core import ApiCore
 from .extension.aggregation import Aggregator
@@ -127,7 +128,7 @@ class ApiServer:
             self._audit.start()
         bound = await self._http.start(host, port, self._options.tls)
         wanted = objects(self._options.config, self._options.cluster_file, self._options.advertise, bound)
-        wanted.append((CONFIG_MAP, self._identity.config_map()))
+        wanted += [(CONFIG_MAP, self._identity.config_map()), token_tracking(datetime.now(UTC).date())]
         client = self.client("system:apiserver")
         await create_missing(client, wanted)
         await _commit(client, born.plan(self._stored))

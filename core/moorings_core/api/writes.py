@@ -6,6 +6,7 @@ write starts over and a conditional one answers Conflict.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import random
 import time
@@ -28,7 +29,7 @@ from moorings_core.ports.errors import (
 )
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
-from moorings_core.registry import defaults, strategy
+from moorings_core.registry import defaults, strategy, subresources
 from moorings_core.registry.custom import definition
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
@@ -249,6 +250,7 @@ class Writer:
             else:
                 revision = await self._quotas.commit(pending.charge, operation)
         except PreconditionFailed as error:
+            await self._seen(max(error.have, self._store.revision))
             raise _lost(pending, error) from error
         except StoreUnavailable as error:
             raise ApiError(f"the write was not stored: {error}") from error
@@ -257,6 +259,11 @@ class Writer:
         finally:
             self.settled(pending)
         return self.settled_object(pending, revision)
+
+    async def _seen(self, revision: int) -> None:
+        """Wait until reads show what a write lost to, within bounds."""
+        with contextlib.suppress(TimeoutError):
+            await self._cache.wait_for(revision)
 
     async def _converted(self, pending: Pending, operation: Operation) -> Operation:
         """Return the operation with the object as the conversion webhook wants it stored; nearly all have none."""
@@ -309,7 +316,7 @@ class Writer:
         if _is_service(resource) and subresource != "status":
             self._services.allocate(new, old)
         if subresource in ("resize", "ephemeralcontainers"):
-            self._check(resource, new, validate_create(resource, new))
+            self._check(resource, new, [*validate_create(resource, new), *subresources.validate(new, old, subresource)])
         elif subresource not in ("status", "binding"):
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:

@@ -34,8 +34,11 @@ class Sized:
 
     @property
     def available(self) -> int:
-        """Pods that were available when the set's status was written."""
-        return int(self.obj.get("status", {}).get("availableReplicas", 0))
+        """Pods that were available when the set's status was written, as far as the set still has them.
+
+        A status may be from before pods were taken from the set: those do not count any more.
+        """
+        return min(int(self.obj.get("status", {}).get("availableReplicas", 0)), int(self.obj["spec"].get("replicas", 1)))
 
     @property
     def active_or_changed(self) -> bool:

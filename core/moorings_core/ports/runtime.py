@@ -169,6 +169,18 @@ class ContainerDetail:
     annotations: Mapping[str, str]
 
 
+class ContainerUsage(NamedTuple):
+    """What a container that runs uses at a time: cpu in seconds since its start, working set and own files in bytes."""
+
+    container: str
+    name: str
+    labels: Mapping[str, str]
+    at: float
+    cpu: float
+    memory: int
+    disk: int
+
+
 class ImageInfo(NamedTuple):
     """A local image; user is its default user, None where it names one that is no number."""
 
@@ -229,6 +241,12 @@ class Runtime(Protocol):
 
     async def stop_container(self, container: str, grace: float) -> None:
         """Send the stop signal and, after `grace` seconds, SIGKILL."""
+
+    async def update_container(self, container: str, resources: Resources) -> None:
+        """Change the limits of a container that runs; 0 leaves one as it is, a cpu_quota of -1 takes it away."""
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        """Return what the containers that run use."""
 
     async def remove_container(self, container: str) -> None:
         """Forget a container."""

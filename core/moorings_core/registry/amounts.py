@@ -72,7 +72,18 @@ def pod_total(pod: Object, field: str, *, overhead: bool = False, actual: bool =
     overhead: add the runtime's (to limits only where there is a limit). actual: count what a running container holds while it is
     being resized, too.
     """
-    spec, held = pod["spec"], _held(pod, field) if actual else {}
+    total = container_total(pod, field, _held(pod, field) if actual else {})
+    own = amounts((pod["spec"].get("resources") or {}).get(field))
+    total |= {name: value for name, value in own.items() if name in POD_LEVEL or name.startswith("hugepages-")}
+    extra = amounts(pod["spec"].get("overhead")) if overhead else {}
+    if field == "limits":
+        extra = {name: value for name, value in extra.items() if total.get(name, ZERO).value}
+    return add(total, extra)
+
+
+def container_total(pod: Object, field: str, held: Mapping[str, Amounts] = {}) -> Amounts:
+    """Return what a pod's containers come to altogether, each at least what it is `held` to have."""
+    spec = pod["spec"]
     total = _sum(_of(c, field, held) for c in spec.get("containers") or ())
     sidecars: Amounts = {}
     peak: Amounts = {}
@@ -84,13 +95,7 @@ def pod_total(pod: Object, field: str, *, overhead: bool = False, actual: bool =
         else:
             need = add(need, sidecars)
         peak = greater(peak, need)
-    total = greater(total, peak)
-    own = amounts((spec.get("resources") or {}).get(field))
-    total |= {name: value for name, value in own.items() if name in POD_LEVEL or name.startswith("hugepages-")}
-    extra = amounts(spec.get("overhead")) if overhead else {}
-    if field == "limits":
-        extra = {name: value for name, value in extra.items() if total.get(name, ZERO).value}
-    return add(total, extra)
+    return greater(total, peak)
 
 
 def _of(container: Object, field: str, held: Mapping[str, Amounts]) -> Amounts:

@@ -13,6 +13,7 @@ import orjson
 
 from moorings_core.ports.objects import Object
 
+from . import explained
 from .custom import published
 from .custom.kind import CustomVersion
 from .discovery import Document
@@ -108,6 +109,9 @@ def _collect(name: str, schemas: Object) -> None:
         return
     raw = definition(name)
     schemas[name] = _schema(raw, name)
+    if name == OBJECT_META:
+        for field, text in explained.OBJECT_META.items():
+            schemas[name]["properties"][field]["description"] = text
     if "x" in raw:
         group, version, kind = raw["x"]
         schemas[name]["x-kubernetes-group-version-kind"] = [{"group": group, "version": version, "kind": kind}]

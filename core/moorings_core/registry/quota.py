@@ -13,8 +13,8 @@ from fractions import Fraction
 from moorings_core.ports.objects import Object
 
 from .amounts import ONE, ZERO, Amount, Amounts, add, amount, amounts, greater, pod_total
+from .quality import qos_class
 from .selectors import LabelSelector, Requirement
-from .strategy import qos_class
 
 Kind = tuple[str, str]
 """(group, plural)"""

@@ -9,11 +9,12 @@ import time
 
 from moorings_core.ports.objects import Object, Resource
 
-from . import certificates
+from . import certificates, subresources
 from .custom import definition as definitions
 from .custom import served
 from .defaults.workloads import job_labels
 from .facts import definition, definition_of, is_built_in
+from .quality import qos_class
 
 OWNED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 """Metadata that only the server writes."""
@@ -124,6 +125,8 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         return
     if subresource == "binding":
         return
+    if subresource in ("resize", "ephemeralcontainers"):
+        subresources.prepare_update(new, old, subresource)
     if has_status(resource):
         if "status" in old:
             new["status"] = old["status"]
@@ -265,16 +268,3 @@ def _gated(pod: Object) -> Object:
     text = "Scheduling is blocked due to non-empty scheduling gates"
     condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": text}
     return {"conditions": [{**condition, "lastTransitionTime": pod["metadata"].get("creationTimestamp")}]}
-
-
-def qos_class(pod: Object) -> str:
-    """Return Guaranteed, Burstable or BestEffort from the requests and limits of cpu and memory."""
-    spec = pod["spec"]
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    requests = [(c.get("resources") or {}).get("requests") or {} for c in containers]
-    limits = [(c.get("resources") or {}).get("limits") or {} for c in containers]
-    both = ("cpu", "memory")
-    if not any(name in amounts for amounts in [*requests, *limits] for name in both):
-        return "BestEffort"
-    same = all(name in li and re.get(name, li[name]) == li[name] for re, li in zip(requests, limits, strict=True) for name in both)
-    return "Guaranteed" if same else "Burstable"

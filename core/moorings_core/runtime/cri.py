@@ -17,8 +17,10 @@ from moorings_core.ports.runtime import (
     ContainerDetail,
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     ExecResult,
     ImageInfo,
+    Resources,
     RuntimeFailure,
     SandboxSpec,
     SandboxState,
@@ -26,7 +28,7 @@ from moorings_core.ports.runtime import (
 from moorings_core.protos import cri_pb2 as cri
 
 from . import orphans
-from .messages import container_config, sandbox_config
+from .messages import container_config, container_resources, sandbox_config
 
 RUNTIME, IMAGES = "runtime.v1.RuntimeService", "runtime.v1.ImageService"
 CALL_SECONDS, SANDBOX_SECONDS, PULL_SECONDS = 30.0, 120.0, 600.0
@@ -123,6 +125,16 @@ class CriRuntime:
         """Stop a container."""
         request = cri.StopContainerRequest(container_id=container, timeout=max(int(grace), 0))
         await self._call("StopContainer", request, cri.StopContainerResponse, gone=True, timeout=grace + CALL_SECONDS)
+
+    async def update_container(self, container: str, resources: Resources) -> None:
+        """Change the limits of a container that runs."""
+        request = cri.UpdateContainerResourcesRequest(container_id=container, linux=container_resources(resources))
+        await self._call("UpdateContainerResources", request, cri.UpdateContainerResourcesResponse)
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        """Return what containers use."""
+        answer = await self._call("ListContainerStats", cri.ListContainerStatsRequest(), cri.ListContainerStatsResponse)
+        return [_usage(item) for item in answer.stats]
 
     async def remove_container(self, container: str) -> None:
         """Remove a container."""
@@ -227,3 +239,16 @@ def _sandbox(item: cri.PodSandbox) -> SandboxState:
 def _container(item: cri.Container) -> ContainerState:
     about, created = item.metadata, item.created_at / NANOSECONDS
     return ContainerState(item.id, item.pod_sandbox_id, about.name, about.attempt, STATES[item.state], created, dict(item.labels))
+
+
+def _usage(item: cri.ContainerStats) -> ContainerUsage:
+    about, cpu, memory = item.attributes, item.cpu, item.memory
+    return ContainerUsage(
+        container=about.id,
+        name=about.metadata.name,
+        labels=dict(about.labels),
+        at=max(cpu.timestamp, memory.timestamp) / NANOSECONDS,
+        cpu=cpu.usage_core_nano_seconds.value / NANOSECONDS,
+        memory=memory.working_set_bytes.value,
+        disk=item.writable_layer.used_bytes.value,
+    )

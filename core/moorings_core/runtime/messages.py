@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moorings_core.ports.runtime import ContainerSpec, Namespaces, SandboxSpec, Security
+from moorings_core.ports.runtime import ContainerSpec, Namespaces, Resources, SandboxSpec, Security
 from moorings_core.protos import cri_pb2 as cri
 
 MODES = {"pod": cri.POD, "container": cri.CONTAINER, "node": cri.NODE, "target": cri.TARGET}
@@ -57,14 +57,6 @@ def sandbox_config(spec: SandboxSpec) -> cri.PodSandboxConfig:
 
 def container_config(spec: ContainerSpec) -> cri.ContainerConfig:
     """Return a container's configuration."""
-    limits = spec.resources
-    resources = cri.LinuxContainerResources(
-        cpu_period=limits.cpu_period,
-        cpu_quota=limits.cpu_quota,
-        cpu_shares=limits.cpu_shares,
-        memory_limit_in_bytes=limits.memory,
-        oom_score_adj=limits.oom_score_adj,
-    )
     mounts = [
         cri.Mount(container_path=m.container, host_path=m.host, readonly=m.read_only, propagation=PROPAGATIONS[m.propagation])
         for m in spec.mounts
@@ -85,7 +77,18 @@ def container_config(spec: ContainerSpec) -> cri.ContainerConfig:
         stdin=spec.stdin,
         stdin_once=spec.stdin_once,
         tty=spec.tty,
-        linux=cri.LinuxContainerConfig(resources=resources, security_context=_security(spec)),
+        linux=cri.LinuxContainerConfig(resources=container_resources(spec.resources), security_context=_security(spec)),
+    )
+
+
+def container_resources(limits: Resources) -> cri.LinuxContainerResources:
+    """Return the limits of a container's cgroup."""
+    return cri.LinuxContainerResources(
+        cpu_period=limits.cpu_period,
+        cpu_quota=limits.cpu_quota,
+        cpu_shares=limits.cpu_shares,
+        memory_limit_in_bytes=limits.memory,
+        oom_score_adj=limits.oom_score_adj,
     )
 
 

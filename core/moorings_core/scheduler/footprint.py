@@ -31,10 +31,22 @@ class Footprint:
 
 
 def footprint(pod: Object) -> Footprint:
-    """Return what the pod takes of its node."""
-    spec = pod["spec"]
+    """Return what the pod takes of its node; while a container is being resized, the greater of what it asks for and holds."""
+    spec, held = pod["spec"], granted(pod)
     scored = _effective(spec, _scored_amounts)
-    return Footprint({**_effective(spec, _amounts), PODS: 1}, (scored.get(CPU, 0), scored.get(MEMORY, 0)), _ports(spec))
+
+    def read(container: Object) -> Amounts:
+        return _greater(_amounts(container), amounts(held.get(container["name"], {})))
+
+    taken = _effective(spec, read if held else _amounts)
+    return Footprint({**taken, PODS: 1}, (scored.get(CPU, 0), scored.get(MEMORY, 0)), _ports(spec))
+
+
+def granted(pod: Object) -> dict[str, Mapping[str, str]]:
+    """Return what the node says that it has granted each container."""
+    status = pod.get("status", {})
+    listed = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
+    return {s["name"]: s["allocatedResources"] for s in listed if s.get("allocatedResources")}
 
 
 def amounts(resources: Mapping[str, str]) -> Amounts:
@@ -61,8 +73,8 @@ def _effective(spec: Object, read: Callable[[Object], Amounts]) -> Amounts:
             need = sidecars
         else:
             need = _sum(sidecars, need)
-        peak = {name: max(peak.get(name, 0), need.get(name, 0)) for name in peak.keys() | need.keys()}
-    total = {name: max(total.get(name, 0), peak.get(name, 0)) for name in total.keys() | peak.keys()}
+        peak = _greater(peak, need)
+    total = _greater(total, peak)
     total |= amounts(spec.get("resources", {}).get("requests", {}))
     _add(total, amounts(spec.get("overhead", {})))
     return total
@@ -83,6 +95,10 @@ def _add(total: Amounts, more: Mapping[str, int]) -> None:
 
 def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> Amounts:
     return {name: a.get(name, 0) + b.get(name, 0) for name in a.keys() | b.keys()}
+
+
+def _greater(a: Mapping[str, int], b: Mapping[str, int]) -> Amounts:
+    return {name: max(a.get(name, 0), b.get(name, 0)) for name in a.keys() | b.keys()}
 
 
 def _ports(spec: Object) -> frozenset[HostPort]:

@@ -15,6 +15,8 @@ from random import Random
 from moorings_core.client.events import EventRecorder
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import (
+    CSI_DRIVERS,
+    CSI_STORAGE_CAPACITIES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -30,7 +32,7 @@ from . import volumes
 from .columns import Columns, PlacedPod
 from .conditions import unschedulable_patch
 from .decide import NOTHING, Decision, decide
-from .footprint import finished, footprint
+from .footprint import finished, footprint, granted
 from .pod_class import PodClass, classify
 from .queue import FLUSH_AFTER, SchedulingQueue, Waiting
 from .rows import Rows
@@ -65,16 +67,26 @@ class Scheduler:
         self._claims = Informer(client, PERSISTENT_VOLUME_CLAIMS)
         self._volumes = Informer(client, PERSISTENT_VOLUMES)
         self._storage_classes = Informer(client, STORAGE_CLASSES)
+        self._csi_drivers = Informer(client, CSI_DRIVERS)
+        self._pods.add_index("claim", volumes.claims_in_use)
+        self._capacities = Informer(client, CSI_STORAGE_CAPACITIES)
         self._view = volumes.VolumeView(
-            self._claims.get, self._volumes.get, lambda: list(self._volumes.items.values()), self._storage_classes.get
+            self._claims.get,
+            self._volumes.get,
+            lambda: list(self._volumes.items.values()),
+            self._storage_classes.get,
+            self._csi_drivers.get,
+            lambda: list(self._capacities.items.values()),
+            lambda namespace, claim: self._pods.by_index("claim", f"{namespace}/{claim}"),
         )
 
     async def run(self) -> None:
         """Schedule until cancelled."""
-        informers = [self._nodes, self._claims, self._volumes, self._storage_classes, self._pods]
+        of_volumes = [self._claims, self._volumes, self._storage_classes, self._csi_drivers, self._capacities]
+        informers = [self._nodes, *of_volumes, self._pods]
         self._nodes.on_change(self._node_changed)
         self._pods.on_change(self._pod_changed)
-        for informer in informers[1:4]:
+        for informer in of_volumes:
             informer.on_change(self._volume_changed)
         async with asyncio.TaskGroup() as tasks:
             for informer in informers:
@@ -223,10 +235,12 @@ class Scheduler:
         self._assumed.pop(key, None)
         self._queue.drop(key)
         terminating = "deletionTimestamp" in pod["metadata"]
-        if old is not None and old["spec"] == pod["spec"] and terminating == ("deletionTimestamp" in old["metadata"]):
+        if old is not None and _takes_the_same(old, pod) and terminating == ("deletionTimestamp" in old["metadata"]):
             return
         priority = pod["spec"].get("priority") or 0
         self._columns.place(PlacedPod(key, pod["spec"]["nodeName"], footprint(pod), _labels(pod), terminating, priority))
+        if old is not None and granted(old):
+            self._wake_all()  # a pod that became smaller leaves room
 
     def _volume_changed(self, _old: Object | None, _new: Object | None) -> None:
         self._wake_all()
@@ -242,6 +256,10 @@ def _schedulable(pod: Object) -> bool:
 
 def _changed_for_scheduling(old: Object, new: Object) -> bool:
     return bool(old["spec"] != new["spec"] or old["metadata"].get("labels") != new["metadata"].get("labels"))
+
+
+def _takes_the_same(old: Object, new: Object) -> bool:
+    return bool(old["spec"] == new["spec"] and granted(old) == granted(new))
 
 
 def _labels(pod: Object) -> dict[str, str]:

@@ -297,6 +297,27 @@ async def test_of_two_updates_of_one_version_one_is_refused(api):
     assert sorted(type(r).__name__ for r in results) == ["Conflict", "dict"]
 
 
+async def test_what_a_deletion_finds_gone_can_not_be_read_after_it(api):
+    for n in range(20):
+        await api.put(f"c{n}")
+
+        async def deleted(name):
+            with contextlib.suppress(NotFound):
+                await api.delete(name)
+            assert name not in await api.names(namespace="d")
+
+        await asyncio.gather(*(deleted(f"c{n}") for _ in range(3)))
+
+
+async def test_what_a_creation_finds_there_can_be_read_after_it(api):
+    async def made(name):
+        with contextlib.suppress(AlreadyExists):
+            await api.put(name)
+        assert name in await api.names(namespace="d")
+
+    await asyncio.gather(*(made(f"c{n % 5}") for n in range(20)))
+
+
 async def test_deletion_keeps_its_preconditions_and_finalizers(api):
     made = await api.put("a", finalizers=["x/y"])
     for wrong in ({"uid": "other"}, {"version": "1"}):

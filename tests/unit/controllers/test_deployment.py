@@ -268,7 +268,7 @@ async def test_bounds_hold_at_every_instant(seed):
     assert conditions(api)["Progressing"] == ("True", "NewReplicaSetAvailable")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(40))
 async def test_a_healthy_rollout_never_goes_below_the_available_bound(seed):
     rng = random.Random(seed)
     api, kubelet, sim = world(seed)

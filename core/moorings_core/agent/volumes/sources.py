@@ -7,7 +7,7 @@ import datetime
 import time
 from collections.abc import Mapping
 
-from moorings_core.agent.pod_state import containers_of
+from moorings_core.agent.containers import containers_of
 from moorings_core.client.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
 from moorings_core.ports.client import Client
 from moorings_core.ports.errors import NotFound

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moorings_core.ports.objects import Object
+from moorings_core.registry import explained
 
 from .schema import METADATA
 
@@ -29,7 +30,7 @@ def published(raw: Object, gvk: Object, prefix: str, *, old: bool = False) -> Ob
         return {"type": "object", "x-kubernetes-group-version-kind": [gvk]}
     made: Object = _node(raw, old)
     reference = prefix + METADATA
-    metadata: Object = {"$ref": reference} if old else {"allOf": [{"$ref": reference}]}
+    metadata: Object = {"$ref": reference} if old else {"allOf": [{"$ref": reference}], "description": explained.METADATA}
     texts = {name: {"type": "string", "description": text} for name, text in TYPE_FIELDS.items()}
     fields = {**texts, "metadata": metadata}
     made["type"] = "object"

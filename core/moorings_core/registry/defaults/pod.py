@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from moorings_core.ports.objects import Object
 
+from . import pod_level
+
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
 
@@ -47,6 +49,8 @@ def pod(obj: Object) -> None:
         _requests_from_limits(container)
         if spec.get("hostNetwork"):
             _host_ports(container)
+    if spec.get("resources"):
+        pod_level.fill(spec)
 
 
 def _containers(spec: Object) -> Iterator[Object]:

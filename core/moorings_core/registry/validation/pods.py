@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from moorings_core.ports.objects import Object
-from moorings_core.registry.quantity import compare, parse
 
-from . import names, placement
+from . import amounts, names, placement
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
 from .metadata import check_labels
 
@@ -56,9 +55,11 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
     if not containers:
         found.append(required(path / "containers"))
     seen: set[str] = set()
+    claims = {c.get("name") for c in spec.get("resourceClaims") or ()}
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for i, container in enumerate(spec.get(field) or ()):
-            found += _container(container, (path / field).at(i), volumes, seen)
+            found += _container(container, (path / field).at(i), volumes, seen, claims)
+            found += amounts.resize_policies(container, (path / field).at(i), spec.get("restartPolicy", ""))
             if field == "initContainers":
                 found += _runs_to_an_end(container, (path / field).at(i))
             if field == "ephemeralContainers":
@@ -81,6 +82,7 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
         found.append(invalid(path / "activeDeadlineSeconds", deadline, f"must be between 1 and {INT32_MOST}, inclusive"))
     if spec.get("dnsPolicy") == "None" and spec.get("dnsConfig") is None:
         found.append(required(path / "dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"))
+    found += amounts.whole_pod(spec, path / "resources")
     found += _identities(spec.get("securityContext") or {}, path / "securityContext")
     for field, rule in (
         ("nodeName", names.subdomain),
@@ -245,7 +247,7 @@ def _field_ref(reference: Object, allowed: Sequence[str], path: Path) -> list[Fi
     return [] if name in allowed else [not_supported(path / "fieldPath", name, allowed)]
 
 
-def _container(container: Object, path: Path, volumes: set[str], seen: set[str]) -> list[FieldError]:
+def _container(container: Object, path: Path, volumes: set[str], seen: set[str], claims: Collection[str]) -> list[FieldError]:
     found: list[FieldError] = []
     name = container.get("name", "")
     if not name:
@@ -264,7 +266,7 @@ def _container(container: Object, path: Path, volumes: set[str], seen: set[str])
     found += _ports(container.get("ports") or (), path / "ports")
     found += _environment(container.get("env") or (), path / "env")
     found += _mounts(container.get("volumeMounts") or (), path / "volumeMounts", volumes)
-    found += resources(container.get("resources") or {}, path / "resources")
+    found += amounts.resources(container.get("resources") or {}, path / "resources", claims)
     found += _identities(container.get("securityContext") or {}, path / "securityContext")
     for probe in PROBES:
         if container.get(probe):
@@ -340,31 +342,6 @@ def _mounts(mounts: Sequence[Object], path: Path, volumes: set[str]) -> list[Fie
         if ".." in (mount.get("subPath") or "").split("/"):
             found.append(invalid(where / "subPath", mount["subPath"], "must not contain '..'"))
     return found
-
-
-def resources(given: Mapping[str, Object], path: Path) -> list[FieldError]:
-    """Return which requests and limits are no quantities, negative, or the wrong way round."""
-    found: list[FieldError] = []
-    limits = given.get("limits") or {}
-    for field in ("limits", "requests"):
-        for name, value in (given.get(field) or {}).items():
-            where = (path / field).at(name)
-            try:
-                if parse(str(value)) < 0:
-                    found.append(invalid(where, str(value), "must be greater than or equal to 0"))
-            except ValueError as error:
-                found.append(invalid(where, str(value), str(error)))
-                continue
-            if field == "requests" and name in limits and _more(value, limits[name]):
-                found.append(invalid(path / "requests", str(value), f"must be less than or equal to {name} limit of {limits[name]}"))
-    return found
-
-
-def _more(a: str, b: str) -> bool:
-    try:
-        return compare(a, b) > 0
-    except ValueError:
-        return False
 
 
 def _probe(probe: Object, path: Path) -> list[FieldError]:

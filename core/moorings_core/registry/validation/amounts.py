@@ -1,0 +1,137 @@
+"""Rules of requests and limits: of containers, of whole pods, and of how they may be resized.
+
+Source: upstream's validateResourceRequirements, validatePodResourceConsistency, validateResizePolicy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from moorings_core.ports.objects import Object
+from moorings_core.registry.amounts import amount, container_total
+from moorings_core.registry.quantity import compare, parse
+
+from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
+
+BASE = ("cpu", "memory")
+RESTARTS = ("NotRequired", "RestartContainer")
+HUGE = "hugepages-"
+WHOLE = ("cpu", "memory")
+"""What a pod may ask for as a whole, beside huge pages."""
+
+
+def resources(given: Object, path: Path, claims: Collection[str] = ()) -> list[FieldError]:
+    """Return which requests and limits are no quantities, negative, or the wrong way round, and which claims are not the pod's."""
+    found: list[FieldError] = []
+    limits, requests = given.get("limits") or {}, given.get("requests") or {}
+    for field, listed in (("limits", limits), ("requests", requests)):
+        for name, value in listed.items():
+            wrong = _quantity(value, (path / field).at(name))
+            found += wrong
+            if field == "requests" and not wrong:
+                found += _against_limit(name, value, limits, path)
+    names = {*limits, *requests}
+    if any(n.startswith(HUGE) for n in names) and not names.intersection(BASE):
+        found.append(forbidden(path, "HugePages require cpu or memory"))
+    asked: Sequence[Object] = given.get("claims") or ()
+    return found + _claims(asked, claims, path / "claims")
+
+
+def resize_policies(container: Object, path: Path, restart_policy: str) -> list[FieldError]:
+    """Return what is wrong with how a container says it may be resized; `restart_policy` is its pod's."""
+    found: list[FieldError] = []
+    where, seen = path / "resizePolicy", set()
+    for i, policy in enumerate(container.get("resizePolicy") or ()):
+        name, restart = policy.get("resourceName", ""), policy.get("restartPolicy", "")
+        if name in seen:
+            found.append(duplicate(where.at(i), name))
+        seen.add(name)
+        for value, known in ((name, BASE), (restart, RESTARTS)):
+            if value not in known:
+                found.append(not_supported(where, value, known) if value else required(where))
+        if restart_policy == "Never" and restart != "NotRequired":
+            found.append(invalid(where, restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"))
+        if ".initContainers[" in path and container.get("restartPolicy") != "Always" and restart == "RestartContainer":
+            text = "must not be set to 'RestartContainer' for non-sidecar initContainers"
+            found.append(invalid(where.at(i) / "restartPolicy", restart, text))
+    return found
+
+
+def whole_pod(spec: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with the resources of a pod as a whole: they hold what its containers ask for."""
+    given = spec.get("resources")
+    if not given:
+        return []
+    found = [forbidden(path / "claims", "claims may not be set for Resources at pod-level")] if given.get("claims") else []
+    for field in ("limits", "requests"):
+        for name in given.get(field) or {}:
+            if name not in WHOLE and not name.startswith(HUGE):
+                found.append(not_supported((path / field).at(name), name, (*WHOLE[:1], HUGE, *WHOLE[1:])))
+    wrong = resources(given, path)
+    return found + wrong + (_sums(spec, given, path) if not wrong else [])
+
+
+def _sums(spec: Object, given: Object, path: Path) -> list[FieldError]:
+    found: list[FieldError] = []
+    pod, requests, limits = {"spec": spec}, given.get("requests") or {}, given.get("limits") or {}
+    for name, total in container_total(pod, "requests").items():
+        if name in requests and total.value > amount(requests[name]).value:
+            text = f"must be greater than or equal to aggregate container requests of {total}"
+            found.append(invalid((path / "requests").at(name), str(requests[name]), text))
+    for name, total in container_total(pod, "limits").items():
+        if name.startswith(HUGE) and name in limits and total.value > amount(limits[name]).value:
+            text = f"must be greater than or equal to aggregate container limits of {total}"
+            found.append(invalid((path / "limits").at(name), str(limits[name]), text))
+    for i, container in enumerate(spec.get("containers") or ()):
+        for name, value in ((container.get("resources") or {}).get("limits") or {}).items():
+            if name in limits and _more(value, limits[name]):
+                where = (path / "containers").at(i).at(name) / "limits"
+                found.append(invalid(where, str(value), f"must be less than or equal to pod limits of {limits[name]}"))
+    return found
+
+
+def _quantity(value: str, where: Path) -> list[FieldError]:
+    try:
+        return [invalid(where, str(value), "must be greater than or equal to 0")] if parse(str(value)) < 0 else []
+    except ValueError as error:
+        return [invalid(where, str(value), str(error))]
+
+
+def _against_limit(name: str, value: str, limits: Mapping[str, str], path: Path) -> list[FieldError]:
+    """A request is at most the limit; of what can't be shared, as extended resources and huge pages, it is the limit."""
+    exact = name.startswith(HUGE) or ("/" in name and "kubernetes.io/" not in name)
+    if name not in limits:
+        return [required(path / "limits", "Limit must be set for non overcommitable resources")] if exact else []
+    if exact and str(value) != str(limits[name]):
+        return [invalid(path / "requests", str(value), f"must be equal to {name} limit of {limits[name]}")]
+    if _more(value, limits[name]):
+        return [invalid(path / "requests", str(value), f"must be less than or equal to {name} limit of {limits[name]}")]
+    return []
+
+
+def _claims(given: Sequence[Object], known: Collection[str], path: Path) -> list[FieldError]:
+    found: list[FieldError] = []
+    seen: set[str] = set()
+    for i, claim in enumerate(given):
+        name, where = claim.get("name", ""), path.at(i)
+        key = f"{name}/{claim['request']}" if claim.get("request") else name
+        if not name:
+            found.append(required(where))
+            continue
+        if key in seen or name in seen:
+            found.append(duplicate(where, key if key in seen else name))
+        seen.add(key)
+        if name not in known:
+            which = f"which are: {', '.join(sorted(known))}" if known else "which is empty"
+            error = not_found(where, name)
+            found.append(
+                FieldError(error.reason, error.field, f"{error.message}: must be one of the names in pod.spec.resourceClaims {which}")
+            )
+    return found
+
+
+def _more(a: str, b: str) -> bool:
+    try:
+        return compare(a, b) > 0
+    except ValueError:
+        return False

@@ -1,0 +1,53 @@
+"""The images that upstream's specs ask for, made here: upstream's own programs over busybox, under the names that the suite uses.
+
+No registry is asked: containerd has them under these names, and the specs pull only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from moorings_labs import images
+from moorings_labs.images import Image
+
+UPSTREAM = Path(__file__).parents[2] / "build" / "upstream"
+PROGRAMS = ("e2e.test", "agnhost", "ginkgo", "etcd", "sample-apiserver")
+"""What labs/upstream.sh builds for a run"""
+REGISTRY = "registry.k8s.io"
+TESTS = f"{REGISTRY}/e2e-test-images"
+HTML = "usr/share/nginx/html"
+NGINX = f"#!/bin/sh\nexec /bin/busybox httpd -f -p 80 -h /{HTML}\n"
+
+
+def write(directory: Path) -> Iterator[Path]:
+    """Write the archives of all images into a directory, one after another. Raises ImageError, OSError."""
+    for number, image in enumerate(wanted(directory)):
+        archive = directory / f"image-{number}.tar"
+        images.write_archive(archive, image)
+        yield archive
+
+
+def wanted(directory: Path) -> list[Image]:
+    """Return the images; small files that they hold are written into a directory."""
+    agnhost = {"agnhost": UPSTREAM / "agnhost", "agnhost-2": UPSTREAM / "agnhost"}
+    picture = {"data.json": _file(directory, "data.json", json.dumps({"image": "nautilus.jpg"}))}
+    nginx = {
+        "usr/sbin/nginx": _file(directory, "nginx", NGINX),
+        f"{HTML}/index.html": _file(directory, "index.html", "<h1>It works</h1>\n"),
+    }
+    return [
+        Image((f"{TESTS}/agnhost:2.66.1", f"{TESTS}/agnhost:2.55"), ("pause",), ("/agnhost",), agnhost),
+        Image((f"{TESTS}/busybox:1.37.0-2", f"{TESTS}/busybox:1.36.1-1", f"{REGISTRY}/pause:3.10.2")),
+        Image((f"{TESTS}/nginx:1.28.0-2", f"{TESTS}/nginx:1.27.0-2"), ("/usr/sbin/nginx",), (), nginx),
+        Image((f"{TESTS}/nautilus:1.8",), ("test-webserver",), ("/agnhost",), {**agnhost, **picture}),
+        Image((f"{TESTS}/sample-apiserver:1.29.2",), (), ("/sample-apiserver",), {"sample-apiserver": UPSTREAM / "sample-apiserver"}),
+        Image((f"{REGISTRY}/etcd:3.7.0-0",), ("/usr/local/bin/etcd",), (), {"usr/local/bin/etcd": UPSTREAM / "etcd"}),
+    ]
+
+
+def _file(directory: Path, name: str, text: str) -> Path:
+    path = directory / name
+    path.write_text(text)
+    return path
