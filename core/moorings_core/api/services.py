@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections import Counter
 from collections.abc import Iterator
 
 from moorings_core.ports.cluster import ServicesConfig
@@ -15,7 +16,7 @@ from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry.validation import FieldError, to_invalid
 from moorings_core.registry.validation.errors import invalid
 
-from .cache import Cache
+from .cache import Cache, Change
 
 SERVICES = Resource("", "v1", "services", "Service", True)
 RESERVED = 16
@@ -31,6 +32,9 @@ class ServiceAllocator:
         self._ports = config.node_ports
         self._random = random.Random(seed)
         self._pending: dict[str, str] = {}
+        self._addresses_held: Counter[str] = Counter()
+        self._ports_held: dict[tuple[int, str], str] = {}
+        self._follows = False
 
     def allocate(self, new: Object, old: Object | None = None) -> None:
         """Fill in clusterIP(s), families and node ports of a Service. Raises Invalid where one asked for is taken or foreign."""
@@ -39,6 +43,7 @@ class ServiceAllocator:
             for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
                 spec.pop(field, None)
             return
+        self._follow()
         self._addresses(new, old)
         self._node_ports(new, old)
 
@@ -76,26 +81,54 @@ class ServiceAllocator:
             ranges = ", ".join(str(n) for n in self._networks)
             text = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {ranges}"
             raise _invalid(service, path, [asked], f"failed to allocate IP {asked}: {text}")
-        if str(address) in self._taken():
+        if self._is_taken(str(address)):
             raise _invalid(service, path, [asked], f"failed to allocate IP {asked}: provided IP is already allocated")
         self._pending[str(address)] = _owner(service)
         return str(address)
 
     def _next(self, service: Object) -> str:
-        taken, network = self._taken(), self._networks[0]
+        network = self._networks[0]
         size = min(network.num_addresses, 1 << 20)
         start = self._random.randrange(RESERVED, max(size - 1, RESERVED + 1))
         for offset in range(size):
             position = (start + offset) % size
             address = str(network[position])
-            if RESERVED <= position < size - 1 and address not in taken:
+            if RESERVED <= position < size - 1 and not self._is_taken(address):
                 self._pending[address] = _owner(service)
                 return address
         raise _invalid(service, "spec.clusterIPs", [], "failed to allocate a serviceIP: range is full")
 
-    def _taken(self) -> set[str]:
-        stored = self._cache.collection("", "services").select()
-        return {ip for s in stored for ip in s.object["spec"].get("clusterIPs") or ()} | self._pending.keys()
+    def _follow(self) -> None:
+        """Count what the Services in the cache hold once, and then with every change: there may be many of them."""
+        if self._follows:
+            return
+        self._follows = True
+        services = self._cache.collection("", "services")
+        for stored in services.select():
+            self._count(stored.object, 1)
+        services.listeners[self._observe] = None
+
+    def _observe(self, change: Change) -> None:
+        if change.old is not None:
+            self._count(change.old.object, -1)
+        if change.new is not None:
+            self._count(change.new.object, 1)
+
+    def _count(self, service: Object, by: int) -> None:
+        for address in service["spec"].get("clusterIPs") or ():
+            self._addresses_held[address] += by
+            if not self._addresses_held[address]:
+                del self._addresses_held[address]
+        for port in service["spec"].get("ports") or ():
+            if port.get("nodePort"):
+                place = (port["nodePort"], port.get("protocol", "TCP"))
+                if by > 0:
+                    self._ports_held[place] = _owner(service)
+                else:
+                    self._ports_held.pop(place, None)
+
+    def _is_taken(self, address: str) -> bool:
+        return address in self._addresses_held or address in self._pending
 
     def _node_ports(self, new: Object, old: Object | None) -> None:
         spec = new["spec"]
@@ -137,10 +170,7 @@ class ServiceAllocator:
         return number
 
     def _ports_in_use(self) -> Iterator[tuple[tuple[int, str], str]]:
-        for stored in self._cache.collection("", "services").select():
-            for port in stored.object["spec"].get("ports") or ():
-                if port.get("nodePort"):
-                    yield (port["nodePort"], port.get("protocol", "TCP")), _owner(stored.object)
+        yield from self._ports_held.items()
         for key, owner in self._pending.items():
             if key.startswith("port "):
                 number, _, protocol = key.removeprefix("port ").partition("/")

@@ -240,6 +240,7 @@ class Writer:
     async def commit(self, pending: Pending, context: Context) -> Object:
         """Store a decided write and return the object with its version. Raises Conflict, AlreadyExists, ServiceUnavailable."""
         if pending.operation is None or context.options.dry_run:
+            self.settled(pending)
             return pending.result
         try:
             operation = await self._converted(pending, pending.operation)
