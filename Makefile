@@ -2,7 +2,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/.venv/bin:$(CURDIR)/build/go/bin:$(PATH)
 SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-vm lint landing bench differential conformance upstream facts clean
+.PHONY: help setup demo test test-vm lint landing bench bench-peers differential conformance upstream facts clean
 CONFORMANCE := e2e.test agnhost ginkgo etcd sample-apiserver
 CLIENTS := helm informer operator mock-csi
 CONTROL_PLANE := kube-controller-manager kube-scheduler
@@ -32,7 +32,13 @@ lint:  ## ruff, mypy --strict, import-linter
 	@lint-imports --no-cache | sed -n "/Broken/,\$$p;/kept/p"
 
 bench: setup  ## print the figures of README's table, measured here
+	@labs/setup.sh tests
 	@python -m tests.bench
+
+bench-peers: setup  ## the same beside upstream's own programs, in one run
+	@labs/setup.sh tests
+	@labs/upstream.sh kube-apiserver etcd kube-controller-manager kube-scheduler
+	@python -m tests.bench --peers
 
 differential: setup  ## the same requests to upstream's kube-apiserver and to ours, compared
 	@labs/setup.sh tests

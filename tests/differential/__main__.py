@@ -1,13 +1,16 @@
 """`make differential`: every case to both servers; prints where ours answers otherwise than upstream's.
 
 `python -m tests.differential [WORDS]` looks at the cases whose names hold the words. Exit code 1: something differs that known.txt
-does not list, or something is listed that does not differ any more.
+does not list, or something is listed that does not differ any more. Of the cases of mutated.py it counts how many differ for each kind,
+and holds that against mutated.txt; with SHOW=1 it prints them.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +21,17 @@ from .cases import Case, cases
 from .compare import differences
 from .custom import custom
 from .more import more
+from .mutated import mutated
 from .policies import policies
 from .resize import resize
 from .rich import rich
 from .services import RANGES, services
 from .webhooks import webhooks
 
-ALONE = {"custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
+MUTATED = "mutated:"
+ALONE = {MUTATED: mutated, "custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
 """Cases that need nothing of others, by how their names begin"""
-KNOWN = Path(__file__).with_name("known.txt")
+KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))
 
 
 def main() -> None:
@@ -39,10 +44,15 @@ def main() -> None:
     if alone is None:
         more_found, more_ran = run([*services()], words, RANGES)
         found, ran = found | more_found, ran + more_ran
-    new, gone = sorted(found - known), sorted(known - found) if not words else []
+    told = set(found)
+    drifted = drift(found) if not words or words == MUTATED else []
+    found = {line for line in found if not line.startswith(MUTATED)}
+    new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
     for sign, lines in (("+", new), ("-", gone)):
         for line in lines:
             print(sign, line)
+    if os.environ.get("SHOW"):
+        print(*sorted(line for line in told if line.startswith(MUTATED)), sep="\n")
     print(
         f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
     )
@@ -69,6 +79,17 @@ def run(wanted: list[Case], words: str, ranges: str) -> tuple[set[str], int]:
                 if peer is not None:
                     peer.close()
     return found, ran
+
+
+def drift(found: set[str]) -> list[str]:
+    """Return a line for each kind of which more or fewer answers to wrong fields differ than mutated.txt says."""
+    cases = {line.partition(" [0] ")[0] for line in found if line.startswith(MUTATED)}
+    have = Counter(case.split(": ")[1] for case in cases)
+    lines = (line.rpartition(" ") for line in COUNTS.read_text().splitlines() if line and not line.startswith("#"))
+    said = {kind: int(number) for kind, _, number in lines}
+    kinds = sorted(kind for kind in {*have, *said} if have[kind] != said.get(kind, 0))
+    print(f"{sum(have.values())} answers to one wrong field differ")
+    return [f"{MUTATED} {kind}: {have[kind]} answers differ, {COUNTS.name} says {said.get(kind, 0)}" for kind in kinds]
 
 
 def _everything() -> Iterator[Case]:

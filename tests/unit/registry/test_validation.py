@@ -105,7 +105,7 @@ CREATE = [
         "spec.ephemeralContainers[0].ports",
         "cannot be set for an Ephemeral Container",
     ),
-    ("daemonset", {"spec.updateStrategy": {"type": "Never"}}, UNSUPPORTED, "spec.updateStrategy.type", '"OnDelete", "RollingUpdate"'),
+    ("daemonset", {"spec.updateStrategy": {"type": "Never"}}, UNSUPPORTED, "spec.updateStrategy", '"RollingUpdate", "OnDelete"'),
     (
         "daemonset",
         {"spec.updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}},
@@ -210,7 +210,7 @@ CREATE = [
     ("pod", {f"{C0}.name": ""}, REQUIRED, f"{P0}.name", ""),
     ("pod", {f"{C0}.name": "a_b"}, INVALID, f"{P0}.name", "a lowercase RFC 1123 label"),
     ("pod", {"spec.containers.1": CONTAINER}, DUPLICATE, "spec.containers[1].name", '"c"'),
-    ("pod", {"spec.initContainers": [CONTAINER]}, DUPLICATE, f"{P0}.name", '"c"'),
+    ("pod", {"spec.initContainers": [CONTAINER]}, DUPLICATE, "spec.initContainers[0].name", '"c"'),
     ("pod", {f"{C0}.image": ""}, REQUIRED, f"{P0}.image", ""),
     ("pod", {f"{C0}.image": " i"}, INVALID, f"{P0}.image", "leading or trailing whitespace"),
     ("pod", {f"{C0}.imagePullPolicy": "Maybe"}, UNSUPPORTED, f"{P0}.imagePullPolicy", '"Always", "IfNotPresent", "Never"'),
@@ -320,7 +320,7 @@ CREATE = [
     ("deployment", {f"{T}.metadata.labels": {"app": "y"}}, INVALID, f"{T}.metadata.labels", "`selector` does not match template `labels`"),
     ("deployment", {f"{T}.spec.restartPolicy": "Never"}, UNSUPPORTED, f"{T}.spec.restartPolicy", 'supported values: "Always"'),
     ("deployment", {f"{T}.spec.containers.0.image": ""}, REQUIRED, f"{T}.spec.containers[0].image", ""),
-    ("deployment", {"spec.strategy": {"type": "Slow"}}, UNSUPPORTED, "spec.strategy.type", "RollingUpdate"),
+    ("deployment", {"spec.strategy": {"type": "Slow"}}, UNSUPPORTED, "spec.strategy", "RollingUpdate"),
     (
         "deployment",
         {"spec.strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}},

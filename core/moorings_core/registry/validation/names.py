@@ -79,7 +79,7 @@ def label_key(key: str) -> str:
     if slash and (not prefix or subdomain(prefix)):
         return f"prefix part {subdomain(prefix) or 'must be non-empty'}"
     if not name or len(name) > 63:
-        return "name part must be non-empty" if not name else "name part must be no more than 63 characters"
+        return "name part must be non-empty" if not name else "name part must be no more than 63 bytes"
     return "" if _QUALIFIED.fullmatch(name) else QUALIFIED_WORDS
 
 
@@ -106,7 +106,7 @@ def variable(name: str) -> str:
 def label_value(value: str) -> str:
     """A value of a label."""
     if len(value) > 63:
-        return "must be no more than 63 characters"
+        return "must be no more than 63 bytes"
     return "" if not value or _QUALIFIED.fullmatch(value) else VALUE_WORDS
 
 
