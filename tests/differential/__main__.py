@@ -7,7 +7,6 @@ and holds that against mutated.txt; with SHOW=1 it prints them.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -44,15 +43,12 @@ def main() -> None:
     if alone is None:
         more_found, more_ran = run([*services()], words, RANGES)
         found, ran = found | more_found, ran + more_ran
-    told = set(found)
     drifted = drift(found) if not words or words == MUTATED else []
     found = {line for line in found if not line.startswith(MUTATED)}
     new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
     for sign, lines in (("+", new), ("-", gone)):
         for line in lines:
             print(sign, line)
-    if os.environ.get("SHOW"):
-        print(*sorted(line for line in told if line.startswith(MUTATED)), sep="\n")
     print(
         f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
     )
