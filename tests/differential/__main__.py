@@ -56,7 +56,7 @@ def main() -> None:
                 if peer is not None:
                     peer.close()
     told = set(found)
-    drifted = drift(found) if not words or words == MUTATED else []
+    drifted = drift(found) if words == MUTATED else []
     found = {line for line in found if not line.startswith(MUTATED)}
     new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
     for sign, lines in (("+", new), ("-", gone)):
