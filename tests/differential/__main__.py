@@ -43,7 +43,7 @@ def main() -> None:
     if alone is None:
         more_found, more_ran = run([*services()], words, RANGES)
         found, ran = found | more_found, ran + more_ran
-    drifted = drift(found) if not words or words == MUTATED else []
+    drifted = drift(found) if words == MUTATED else []
     found = {line for line in found if not line.startswith(MUTATED)}
     new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
     for sign, lines in (("+", new), ("-", gone)):
