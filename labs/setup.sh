@@ -5,11 +5,13 @@ set -eu
 cd "$(dirname "$0")/.."
 
 PACKAGES="containerd runc nftables iproute2 conntrack busybox-static e2fsprogs xfsprogs btrfs-progs libnftables1 util-linux mount procps python3 python3-venv"
-TEST_PACKAGES="bind9-dnsutils iputils-ping ca-certificates git wrk"
+TEST_PACKAGES="bind9-dnsutils iputils-ping ca-certificates git wrk strace iptables"
 CSI_SANITY=github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@v5.6.0
 CNITOOL=github.com/containernetworking/cni/cnitool@v1.3.1
+CNI_PLUGINS=github.com/containernetworking/plugins
+CNI_PLUGINS_VERSION=v1.9.1
 GO_TOOLCHAIN=v0.0.1-go1.26.0.linux-amd64
-MODULES="k8s.io/kubernetes@v1.37.2 k8s.io/api@v0.37.2 k8s.io/apimachinery@v0.37.2 k8s.io/apiextensions-apiserver@v0.37.2 k8s.io/kube-aggregator@v0.37.2"
+MODULES="$CNI_PLUGINS@$CNI_PLUGINS_VERSION k8s.io/kubernetes@v1.37.2 k8s.io/api@v0.37.2 k8s.io/apimachinery@v0.37.2 k8s.io/apiextensions-apiserver@v0.37.2 k8s.io/kube-aggregator@v0.37.2"
 
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
@@ -76,7 +78,18 @@ upstream_suites() {
         name=$(basename "${tool%@*}")
         [ -x "build/bin/$name" ] || GOBIN="$PWD/build/bin" GOFLAGS=-mod=mod go install "$tool"
     done
+    for plugin in main/bridge main/ptp ipam/host-local ipam/static meta/portmap meta/bandwidth meta/tuning meta/firewall; do
+        [ -x "build/bin/cni/$(basename "$plugin")" ] ||
+            GOBIN="$PWD/build/bin/cni" GOFLAGS=-mod=mod go install "$CNI_PLUGINS/plugins/$plugin@$CNI_PLUGINS_VERSION"
+    done
     cache=$(go env GOMODCACHE)
+    if [ ! -d build/cni-plugins ]; then  # the integration suite is run in a copy that can be written to
+        (cd / && go mod download "$CNI_PLUGINS@$CNI_PLUGINS_VERSION")
+        cp -r "$cache/$CNI_PLUGINS@$CNI_PLUGINS_VERSION" build/cni-plugins.new
+        chmod -R u+w build/cni-plugins.new
+        (cd build/cni-plugins.new && GOFLAGS=-mod=mod go test -run none ./integration >/dev/null)
+        mv build/cni-plugins.new build/cni-plugins
+    fi
     for module in $MODULES; do
         [ -d "$cache/$module" ] || (cd / && go mod download "$module")
     done

@@ -7,7 +7,7 @@ and nftables elements out. Who sends to other nodes how is `agent.exchange`'s bu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,7 +20,7 @@ from moorings_core.kernel.namespaces import identity, own
 from moorings_core.kernel.rtnetlink import Monitor, RtnetlinkError
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import MooringsError
-from moorings_core.ports.network import NetworkError, NotReady, Transport
+from moorings_core.ports.network import Attachment, NetworkError, NotReady, Transport
 from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Object
 
@@ -29,6 +29,7 @@ from .ipam import Ipam
 from .journal import Journal
 from .masquerade import Masquerade, zones_of
 from .pods import PodNetwork
+from .policy.follow import PolicyKeeper
 from .server import Server
 
 log = get_logger(__name__)
@@ -37,7 +38,11 @@ SMALLEST_MTU = 1280
 
 
 class CniComponent:
-    """Serves CNI on one node. Parameters confDir and binDir: where the node's runtime looks, default below the agent's directory."""
+    """Serves CNI on one node.
+
+    Parameters confDir and binDir: where the node's runtime looks, default below the agent's directory; stickyAddresses: a pod of
+    a name that this node had before gets the address of then, which StatefulSets' pods make use of.
+    """
 
     def __init__(self, context: NodeContext, parameters: Mapping[str, Any]) -> None:
         self._context, self._parameters = context, parameters
@@ -47,14 +52,15 @@ class CniComponent:
         self._nodes = Informer(context.client, NODES)
         self._wake = asyncio.Event()
         self._masquerade = Masquerade()
+        self.policies = PolicyKeeper(context.client, self._attachments)
         self.network: PodNetwork | None = None
 
     async def run(self) -> None:
         """Recover, then serve and repair until cancelled. Raises OSError when the socket or the journal cannot be had."""
-        ipam = await asyncio.to_thread(Ipam, Journal(self._context.root / "cni/attachments.journal"), boot_id())
+        ipam = await asyncio.to_thread(self._ipam)
         if ipam.fresh:  # after a reboot the runtime must not think that pods can be wired already
             install.remove_configuration(self._conf)
-        self.network = network = PodNetwork(ipam, self._masquerade)
+        self.network = network = PodNetwork(ipam, self._masquerade, self.policies)
         server = Server(network, self._socket, self._spool)
         monitor = Monitor()
         self._nodes.on_change(lambda old, new: self._wake.set())
@@ -62,6 +68,7 @@ class CniComponent:
             await network.recover()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._nodes.run())
+                tasks.create_task(self.policies.run())
                 tasks.create_task(self._listen(monitor))
                 await self._until_ready(network)
                 install.executables(self._bin, self._socket, self._spool)
@@ -73,6 +80,13 @@ class CniComponent:
             await server.close()
             monitor.close()
             self._masquerade.close()
+
+    def _ipam(self) -> Ipam:
+        journal = Journal(self._context.root / "cni/attachments.journal")
+        return Ipam(journal, boot_id(), sticky=bool(self._parameters.get("stickyAddresses")))
+
+    def _attachments(self) -> Iterable[Attachment]:
+        return self.network.ipam.attachments.values() if self.network else ()
 
     async def _until_ready(self, network: PodNetwork) -> None:
         said = ""

@@ -12,15 +12,16 @@ import sys
 from pathlib import Path
 
 CONFIG_NAME = "10-moorings.conflist"
-PLUGIN, LOOPBACK = "moorings-cni", "loopback"
+CAPABILITIES = ("portMappings", "bandwidth", "ipRanges", "dns", "ips", "mac")
+PLUGIN, IPAM, LOOPBACK = "moorings-cni", "moorings-ipam", "loopback"
 
 
 def executables(directory: Path, socket: Path, spool: Path) -> None:
-    """Install the client under its own name and, for containerd, as `loopback`. Raises OSError."""
+    """Install the client under its own name, as an IPAM plugin and, for containerd, as `loopback`. Raises OSError."""
     spool.mkdir(parents=True, exist_ok=True)
     directory.mkdir(parents=True, exist_ok=True)
     text = script(socket, spool)
-    for name in (PLUGIN, LOOPBACK):
+    for name in (PLUGIN, IPAM, LOOPBACK):
         write(directory / name, text, 0o755)
 
 
@@ -37,7 +38,7 @@ def remove_configuration(directory: Path) -> None:
 
 def conflist() -> str:
     """Return the configuration list. cniVersions is for runtimes of CNI 1.1; older ones do not know it and take cniVersion."""
-    plugin = {"type": PLUGIN, "capabilities": {"portMappings": True}}
+    plugin = {"type": PLUGIN, "capabilities": dict.fromkeys(CAPABILITIES, True)}
     body = {"cniVersion": "1.0.0", "cniVersions": ["0.4.0", "1.0.0", "1.1.0"], "name": "moorings", "plugins": [plugin]}
     return json.dumps(body, indent=2) + "\n"
 

@@ -9,27 +9,35 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
-from moorings_core.ports.network import Attachment, AttachmentKey, NetworkError, NotReady, PortMapping
+from moorings_core.ports.network import Attachment, AttachmentKey, Bandwidth, NetworkError, NotReady, PortMapping
 
 from .journal import Entry, Journal
 
 MOST = 1 << 16
 COMPACT_AT = 1000
+REMEMBERED = 1000
+"""Names of pods whose address is kept for the next of that name, while there are others."""
 
 
 class Ipam:
     """The attachments of this node, by key; fresh: none can be left of an earlier life. Safe for use from several threads."""
 
-    def __init__(self, journal: Journal, boot: str) -> None:
-        """journal is where it is kept; boot names this run of the machine (what was wired in another one is gone)."""
+    def __init__(self, journal: Journal, boot: str, *, sticky: bool = False) -> None:
+        """journal is where it is kept; boot names this run of the machine (what was wired in another one is gone).
+
+        sticky: a pod gets the address that one of its name had on this node before, as long as nobody else needed it.
+        """
+        self.sticky = sticky
+        self._names: dict[str, int] = {}
         self._journal, self._boot = journal, boot
         self._lock = threading.Lock()
         self._known: dict[AttachmentKey, Attachment] = {}
         self._reserved: dict[AttachmentKey, int] = {}
         self._slots: set[int] = set()
+        self._gateway = False
         self._next = 1
         self.cidrs: tuple[str, ...] = ()
         self.fresh = True
@@ -41,17 +49,22 @@ class Ipam:
                 self.fresh = entry["boot"] != self._boot
                 self.cidrs = tuple(entry["cidrs"])
                 self._next = max(self._next, int(entry.get("next", 1)))
+                self._names = dict(entry.get("names", {})) if self.sticky else {}
             elif "add" in entry and not self.fresh:
                 attachment = attachment_of(entry["add"])
                 self._known[attachment.key] = attachment
-                self._next = attachment.slot + 1
+                self._next = self._next if attachment.foreign else attachment.slot + 1
             elif "delete" in entry:
-                self._known.pop(AttachmentKey(*entry["delete"]), None)
+                gone = self._known.pop(AttachmentKey(*entry["delete"]), None)
+                if self.sticky and gone and gone.pod and not gone.foreign:
+                    self._names[gone.pod] = gone.slot
         self._slots = {attachment.slot for attachment in self._known.values()}
+        self._gateway = any(not a.host_link and not a.foreign for a in self._known.values())
+        self._slots |= {1} if self._gateway else set()
         self._compact()
 
     def _compact(self) -> None:
-        head: Entry = {"boot": self._boot, "cidrs": list(self.cidrs), "next": self._next}
+        head: Entry = {"boot": self._boot, "cidrs": list(self.cidrs), "next": self._next} | ({"names": self._names} if self.sticky else {})
         self._journal.rewrite([head, *({"add": asdict(a)} for a in self._known.values())])
 
     def use(self, cidrs: Sequence[str]) -> None:
@@ -76,26 +89,82 @@ class Ipam:
     def free(self) -> int:
         """How many more pods fit."""
         with self._lock:
-            return capacity(self.cidrs) - len(self._slots)
+            return capacity(self.cidrs) - sum(slot < MOST for slot in self._slots)
 
-    def reserve(self, key: AttachmentKey) -> tuple[int, tuple[str, ...]]:
+    def reserve(
+        self, key: AttachmentKey, *, addresses: Sequence[str] = (), ranges: Sequence[str] = (), pod: str = ""
+    ) -> tuple[int, tuple[str, ...]]:
         """Take a slot; return it with its addresses. Raises NotReady when there is none, NetworkError for a known key.
 
-        The search goes on from the last one taken, so that an address rests as long as possible before it is used again.
+        addresses: exactly the slot that has these; ranges: only slots with an address in each of them. The search goes on from
+        the last one taken, so that an address rests as long as possible before it is used again; where addresses are sticky, a
+        pod gets what one of its name had before, and others get that last.
         """
         with self._lock:
-            if key in self._known or key in self._reserved:
-                raise NetworkError(f"{key.interface} of {key.container_id} is attached already")
+            self._refuse_known(key)
             total = capacity(self.cidrs)
             if not total:
                 raise NotReady("this node has no pod range yet")
-            slot = next((s for s in _from(self._next, total) if s not in self._slots), 0)
+            slot = self._asked_for(addresses) if addresses else self._choose(total, ranges, pod)
             if not slot:
-                raise NotReady(f"no address left in {', '.join(self.cidrs)}: all {total} are in use")
+                where = ", ".join(ranges or self.cidrs)
+                raise NotReady(f"no address left in {where}: all {total} are in use" if not ranges else f"no address left in {where}")
             self._slots.add(slot)
             self._reserved[key] = slot
             self._next = slot + 1
             return slot, tuple(address(cidr, slot) for cidr in self.cidrs)
+
+    @property
+    def lends(self) -> bool:
+        """Whether addresses of these ranges are given to what other plugins wire: the ranges lead there, then."""
+        return self._gateway
+
+    def keep_gateway(self) -> None:
+        """Give the first address of each range to nobody: who lends addresses only leads through it. Raises NetworkError."""
+        with self._lock:
+            if 1 in self._slots and not self._gateway:
+                raise NetworkError(f"the first addresses of {', '.join(self.cidrs)}, for a gateway, are in use")
+            self._gateway = True
+            self._slots.add(1)
+
+    def reserve_foreign(self, key: AttachmentKey) -> int:
+        """Take a slot that stands for no address of ours: for what another plugin gives addresses to."""
+        with self._lock:
+            self._refuse_known(key)
+            slot = next(s for s in range(MOST, 2 * MOST) if s not in self._slots)
+            self._slots.add(slot)
+            self._reserved[key] = slot
+            return slot
+
+    def _refuse_known(self, key: AttachmentKey) -> None:
+        if key in self._known or key in self._reserved:
+            raise NetworkError(f"{key.interface} of {key.container_id} is attached already")
+
+    def _asked_for(self, addresses: Sequence[str]) -> int:
+        slots = {slot_of(cidr, asked) for asked in addresses for cidr in self.cidrs} - {0}
+        if len(slots) != 1:
+            raise NetworkError(f"{', '.join(addresses)}: not an address of each of this node's ranges {', '.join(self.cidrs)}")
+        (slot,) = slots
+        if slot in self._slots:
+            raise NetworkError(f"{', '.join(addresses)} is in use")
+        return slot
+
+    def _choose(self, total: int, ranges: Sequence[str], pod: str) -> int:
+        before = self._names.get(pod, 0)
+        if before and before <= total and before not in self._slots and not ranges:
+            return before
+        free = (s for s in _from(self._next, total) if s not in self._slots and self._inside(s, ranges))
+        kept = set(self._names.values())
+        last = 0
+        for slot in free:
+            if slot not in kept:
+                return slot
+            last = last or slot
+        return last
+
+    def _inside(self, slot: int, ranges: Sequence[str]) -> bool:
+        mine = [ip_address(address(cidr, slot)) for cidr in self.cidrs] if ranges else []
+        return all(any(a in ip_network(r, strict=False) for a in mine) for r in ranges)
 
     def record(self, attachment: Attachment) -> int:
         """Write down what is about to be wired with the reserved slot; return the position to pass to `sync`."""
@@ -116,6 +185,10 @@ class Ipam:
             known = self._known.pop(key, None)
             self._slots.discard(known.slot if known else slot)
             if known:
+                if self.sticky and known.pod and not known.foreign:
+                    self._names[known.pod] = known.slot
+                    if len(self._names) > REMEMBERED:
+                        del self._names[next(iter(self._names))]
                 self._journal.append({"delete": list(key)})
                 if self._journal.lines > COMPACT_AT + 2 * len(self._known):
                     self._compact()
@@ -131,11 +204,18 @@ def address(cidr: str, slot: int) -> str:
     return str(ip_network(cidr).network_address + slot)
 
 
+def slot_of(cidr: str, asked: str) -> int:
+    """Return the slot that has an address in a range; 0 where it is not in it."""
+    network, ip = ip_network(cidr), ip_address(asked.partition("/")[0])
+    slot = int(ip) - int(network.network_address) if ip.version == network.version and ip in network else 0
+    return slot if 0 < slot <= capacity([cidr]) else 0
+
+
 def attachment_of(entry: Mapping[str, Any]) -> Attachment:
     """Return the attachment that a journal entry describes."""
     fields = dict(entry) | {
         "key": AttachmentKey(*entry["key"]), "addresses": tuple(entry["addresses"]), "gateways": tuple(entry["gateways"]),
-        "ports": tuple(PortMapping(**port) for port in entry["ports"]),
+        "ports": tuple(PortMapping(**port) for port in entry["ports"]), "bandwidth": Bandwidth(**entry.get("bandwidth", {})),
     }  # fmt: skip
     return Attachment(**fields)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from moorings_core.kernel import rtnetlink
 from moorings_core.kernel.namespaces import is_netns
@@ -20,15 +21,30 @@ from .wiring import key_text
 log = get_logger(__name__)
 
 
+class Gate(Protocol):
+    """Who may say what a pod may send and receive: see `policy.follow.PolicyKeeper`."""
+
+    async def admit(self, attachment: Attachment) -> None:
+        """Return when what holds for a pod that is being wired is enforced. Raises NetworkError."""
+
+    async def forget(self, attachment: Attachment) -> None:
+        """Take away what a pod had that is not wired any more."""
+
+
 class PodNetwork:
     """The attachments of this node. Work on the kernel is done in threads; one key is handled by one caller at a time."""
 
-    def __init__(self, ipam: Ipam, masquerade: Masquerade) -> None:
+    def __init__(self, ipam: Ipam, masquerade: Masquerade, gate: Gate | None = None) -> None:
         self.ipam, self.masquerade = ipam, masquerade
+        self._gate = gate
         self.mtu = 0
         self._locks: dict[str, asyncio.Lock] = {}
         self._wiring: set[AttachmentKey] = set()
-        self._guard = threading.Lock()
+
+    @property
+    def ranges(self) -> Sequence[str]:
+        """The node's pod ranges."""
+        return self.ipam.cidrs
 
     async def status(self) -> None:
         """Raises NotReady without a range, without an MTU, without a free address."""
@@ -44,12 +60,25 @@ class PodNetwork:
         async with self._lock(pod.key):
             if not self.mtu:
                 await self.status()
-            return await asyncio.to_thread(self._attach, pod)
+            attachment = self._reserve(pod)
+            try:
+                await self._wire(attachment)
+            except (RtnetlinkError, OSError, NetworkError) as error:
+                await asyncio.to_thread(self._undo, attachment)
+                raise NetworkError(f"{key_text(pod.key)}: {error}") from error
+            finally:
+                self._wiring.discard(pod.key)
+            return attachment
 
     async def detach(self, key: AttachmentKey) -> None:
         """Unwire, then give the address back: in that order, so that it is never on two pods."""
         async with self._lock(key):
-            await asyncio.to_thread(self._detach, key)
+            attachment = self.ipam.get(key)
+            if attachment is None:
+                return
+            await asyncio.to_thread(self._unwire, attachment)
+            if self._gate:
+                await self._gate.forget(attachment)
 
     async def check(self, key: AttachmentKey) -> Attachment:
         """Compare everything of an attachment with the kernel. Raises NetworkError."""
@@ -91,24 +120,42 @@ class PodNetwork:
             self._locks = {name: lock for name, lock in self._locks.items() if lock.locked()}
         return self._locks.setdefault(key.container_id, asyncio.Lock())
 
-    def _attach(self, pod: PodRequest) -> Attachment:
+    def _reserve(self, pod: PodRequest) -> Attachment:
         wiring.check_netns(pod.netns)
-        slot, addresses = self.ipam.reserve(pod.key)
+        if pod.foreign:
+            slot, addresses = self.ipam.reserve_foreign(pod.key), pod.addresses
+        else:
+            if not pod.wire:
+                self._lend()
+            slot, addresses = self.ipam.reserve(pod.key, addresses=pod.addresses, ranges=pod.ranges, pod=pod.pod)
+        self._wiring.add(pod.key)
         attachment = wiring.plan(pod, slot, addresses, self.mtu)
-        with self._guard:
-            self._wiring.add(pod.key)
+        return attachment if pod.wire else replace(attachment, host_link="")
+
+    def _lend(self) -> None:
+        if not self.ipam.lends:
+            self.ipam.keep_gateway()
+            with rtnetlink.connect() as node:
+                node.apply([rtnetlink.delete_route(wiring.range_route(cidr)) for cidr in self.ipam.cidrs])
+
+    async def _wire(self, attachment: Attachment) -> None:
+        """Wire a pod while its policies are found out: it runs, and sends, only when both are done. Raises what either does."""
+        admitted = asyncio.create_task(self._gate.admit(attachment)) if self._gate else None
         try:
-            position = self.ipam.record(attachment)
+            await asyncio.to_thread(self._attach, attachment)
+        except BaseException:
+            if admitted:
+                admitted.cancel()
+            raise
+        if admitted:
+            await admitted
+
+    def _attach(self, attachment: Attachment) -> None:
+        position = self.ipam.record(attachment)
+        if attachment.host_link:
             wiring.wire(attachment)
-            self.masquerade.open_ports(attachment)
-            self.ipam.sync(position)
-        except (RtnetlinkError, OSError, NetworkError) as error:
-            self._undo(attachment)
-            raise NetworkError(f"{key_text(pod.key)}: {error}") from error
-        finally:
-            with self._guard:
-                self._wiring.discard(pod.key)
-        return attachment
+        self.masquerade.open_ports(attachment)
+        self.ipam.sync(position)
 
     def _undo(self, attachment: Attachment) -> None:
         """Leave nothing of a failed attach. What cannot be undone stays written down, for DEL to try again."""
@@ -117,23 +164,21 @@ class PodNetwork:
         except (RtnetlinkError, OSError, NetworkError) as error:
             log.warning("failed attachment not undone", attachment=key_text(attachment.key), error=error)
 
-    def _detach(self, key: AttachmentKey) -> None:
-        attachment = self.ipam.get(key)
-        if attachment is not None:
-            self._unwire(attachment)
-
     def _unwire(self, attachment: Attachment) -> None:
         self.masquerade.close_ports(attachment)
-        wiring.unwire(attachment)
+        if attachment.host_link:
+            wiring.unwire(attachment)
         self.ipam.release(attachment.key)
 
     def _check(self, key: AttachmentKey) -> Attachment:
         attachment = self.ipam.get(key)
         if attachment is None:
             raise NetworkError(f"{key_text(key)} is not attached")
-        with rtnetlink.connect() as node:
-            wrong = wiring.host_differences(attachment, node)
-        wrong += wiring.pod_differences(attachment)
+        wrong: list[str] = []
+        if attachment.host_link:
+            with rtnetlink.connect() as node:
+                wrong = wiring.host_differences(attachment, node)
+            wrong += wiring.pod_differences(attachment)
         wrong += [] if self.masquerade.intact() else ["the pod rules in nftables were changed"]
         if wrong:
             raise NetworkError(f"{key_text(key)}: {'; '.join(wrong)}")
@@ -148,7 +193,7 @@ class PodNetwork:
         if names:
             log.info("orphan links removed", count=len(names))
         for attachment in self.ipam.attachments.values():
-            if attachment.host_link not in links:
+            if attachment.host_link and attachment.host_link not in links:
                 log.info("attachment without link released", attachment=key_text(attachment.key))
                 self._unwire(attachment)
 
@@ -157,5 +202,5 @@ class PodNetwork:
         return [a.key for a in settled if not is_netns(a.netns)]
 
     def _repair(self) -> Sequence[str]:
-        settled = [a for a in self.ipam.attachments.values() if a.key not in self._wiring]
-        return wiring.repair(settled, self.ipam.cidrs)
+        settled = [a for a in self.ipam.attachments.values() if a.host_link and a.key not in self._wiring]
+        return wiring.repair(settled, () if self.ipam.lends else self.ipam.cidrs)

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moorings_core.ports.errors import MooringsError
-from moorings_core.ports.network import AttachmentKey, PodRequest, PortMapping
+from moorings_core.ports.network import AttachmentKey, PodRequest
+
+from . import wishes
+from .errors import BAD_ENVIRONMENT, DECODE_FAILURE, INCOMPATIBLE, INVALID_CONFIG, CniError
 
 SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST = SUPPORTED[-1]
@@ -26,22 +28,6 @@ NEEDS = {
 }
 SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-INCOMPATIBLE, UNSUPPORTED_FIELD, UNKNOWN_CONTAINER, BAD_ENVIRONMENT, IO_FAILURE, DECODE_FAILURE, INVALID_CONFIG = range(1, 8)
-INVALID_NETNS, TRY_AGAIN, UNAVAILABLE, DEGRADED, FAILED, CHECK_FAILED = 8, 11, 50, 51, 100, 101
-
-
-class CniError(MooringsError):
-    """An error as the runtime is to read it. Codes from 100 are this plugin's own."""
-
-    def __init__(self, code: int, message: str, details: str = "") -> None:
-        super().__init__(message)
-        self.code, self.message, self.details = code, message, details
-
-    def to_json(self, version: str) -> str:
-        """Return the error object for stdout."""
-        body: dict[str, Any] = {"cniVersion": version, "code": self.code, "msg": self.message}
-        return json.dumps(body | ({"details": self.details} if self.details else {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +46,7 @@ class Call:
 
     def request(self) -> PodRequest:
         """Return what ADD asks for."""
-        args = arguments(self.environment.get("CNI_ARGS", ""))
-        pod = "/".join(filter(None, (args.get("K8S_POD_NAMESPACE", ""), args.get("K8S_POD_NAME", ""))))
-        ports = port_mappings(self.config)
-        return PodRequest(self.key, self.environment["CNI_NETNS"], pod, args.get("K8S_POD_UID", ""), ports)
+        return wishes.request(self.key, self.environment, self.config)
 
     def valid(self) -> set[AttachmentKey]:
         """Return the attachments that GC is told to keep."""
@@ -117,34 +100,6 @@ def _check_names(verb: str, environment: Mapping[str, str], config: Mapping[str,
     interface = environment["CNI_IFNAME"]
     if len(interface.encode()) > 15 or interface in (".", "..") or re.search(r"[/:\s]", interface):
         raise CniError(BAD_ENVIRONMENT, f"CNI_IFNAME: {interface!r} is not an interface name")
-
-
-def arguments(text: str) -> dict[str, str]:
-    """Return CNI_ARGS ("A=1;B=2") by name; what is no pair is ignored."""
-    return dict(part.split("=", 1) for part in text.split(";") if "=" in part)
-
-
-def port_mappings(config: Mapping[str, Any]) -> tuple[PortMapping, ...]:
-    """Return runtimeConfig.portMappings. Raises CniError for values that are no ports."""
-    mappings = (config.get("runtimeConfig") or {}).get("portMappings") or []
-    found: list[PortMapping] = []
-    for item in mappings:
-        try:
-            port = PortMapping(
-                int(item["hostPort"]), int(item["containerPort"]), str(item.get("protocol") or "tcp").lower(),
-                str(item.get("hostIP") or ""),
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise CniError(INVALID_CONFIG, f"runtimeConfig.portMappings: {error!r}") from None
-        if port.protocol not in ("tcp", "udp", "sctp") or not 0 <= port.host_port < 65536 or not 0 < port.container_port < 65536:
-            raise CniError(INVALID_CONFIG, f"runtimeConfig.portMappings: {item!r} is not a mapping")
-        if port.host_port:
-            found.append(PortMapping(port.host_port, port.container_port, port.protocol, _any(port.host_ip)))
-    return tuple(found)
-
-
-def _any(host_ip: str) -> str:
-    return "" if host_ip in ("0.0.0.0", "::") else host_ip
 
 
 def version_answer(asked: str) -> str:

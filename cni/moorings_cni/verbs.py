@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 from moorings_core.kernel import rtnetlink
 from moorings_core.kernel.namespaces import call_in, is_netns
@@ -11,11 +14,13 @@ from moorings_core.kernel.rtnetlink import RtnetlinkError
 from moorings_core.log import get_logger
 from moorings_core.ports.network import Degraded, Network, NetworkError, NotReady
 
-from . import protocol, results
-from .protocol import Call, CniError
+from . import delegate, errors, protocol, results, wishes
+from .errors import CniError
+from .protocol import Call
 
 log = get_logger(__name__)
-LOOPBACK = "loopback"
+LOOPBACK, PLUGIN, IPAM = "loopback", "moorings-cni", "moorings-ipam"
+"""Names under which the executable is installed; the configuration says which is meant."""
 
 
 async def answer(network: Network, environment: Mapping[str, str], stdin: bytes) -> tuple[int, str]:
@@ -38,12 +43,12 @@ async def answer(network: Network, environment: Mapping[str, str], stdin: bytes)
 def _code(verb: str, error: Exception) -> CniError:
     words = str(error)
     if isinstance(error, Degraded):
-        return CniError(protocol.DEGRADED, words)
+        return CniError(errors.DEGRADED, words)
     if isinstance(error, NotReady):
-        return CniError(protocol.UNAVAILABLE if verb == "STATUS" else protocol.TRY_AGAIN, words)
+        return CniError(errors.UNAVAILABLE if verb == "STATUS" else errors.TRY_AGAIN, words)
     if verb == "CHECK":
-        return CniError(protocol.CHECK_FAILED, words)
-    return CniError(protocol.FAILED, words)
+        return CniError(errors.CHECK_FAILED, words)
+    return CniError(errors.FAILED, words)
 
 
 async def _do(network: Network, call: Call) -> str:
@@ -53,7 +58,7 @@ async def _do(network: Network, call: Call) -> str:
         return await asyncio.to_thread(_loopback, call)
     if call.verb == "ADD":
         _check_netns(call)
-        return results.result(await network.attach(call.request()), call.version)
+        return await _add(network, call)
     if call.verb == "DEL":
         await network.detach(call.key)
     elif call.verb == "CHECK":
@@ -62,13 +67,46 @@ async def _do(network: Network, call: Call) -> str:
         await network.collect(call.valid())
     else:
         await network.status()
+    if _is_delegated(call):
+        await delegate.call(call.verb, call.config, call.environment)
     return ""
+
+
+async def _add(network: Network, call: Call) -> str:
+    """Wire a sandbox, or only give it addresses, or only see to what another plugin has wired."""
+    request, previous, dns = call.request(), call.config.get("prevResult"), wishes.dns(call.config)
+    if _ipam(call) == IPAM and call.config.get("type") != PLUGIN:
+        return results.addresses_result(await network.attach(replace(request, wire=False)), network.ranges, call.version, dns)
+    wired = results.wired_before(previous, call.key.interface)
+    if wired:
+        await network.attach(replace(request, addresses=wired, foreign=True, wire=False))
+        return json.dumps(results.down(previous or {}, call.version))
+    if not _is_delegated(call):
+        return results.result(await network.attach(request), call.version, dns, previous)
+    given = await delegate.call("ADD", call.config, call.environment)
+    try:
+        attachment = await network.attach(replace(request, addresses=delegate.addresses(given), foreign=True))
+    except BaseException:
+        with suppress(CniError):
+            await delegate.call("DEL", call.config, call.environment)
+        raise
+    return results.result(attachment, call.version, dns or given.get("dns") or {}, previous)
+
+
+def _ipam(call: Call) -> str:
+    found = call.config.get("ipam") or {}
+    return str(found.get("type") or "") if isinstance(found, dict) else ""
+
+
+def _is_delegated(call: Call) -> bool:
+    """Whether another plugin gives the addresses."""
+    return _ipam(call) not in ("", IPAM)
 
 
 def _check_netns(call: Call) -> None:
     netns = call.environment["CNI_NETNS"]
     if not is_netns(netns):
-        raise CniError(protocol.INVALID_NETNS, f"CNI_NETNS: {netns} is not a network namespace")
+        raise CniError(errors.INVALID_NETNS, f"CNI_NETNS: {netns} is not a network namespace")
 
 
 def _loopback(call: Call) -> str:

@@ -20,6 +20,8 @@ from moorings_core.kernel.rtnetlink.messages import VethEnd
 from moorings_core.kernel.rtnetlink.objects import SCOPE_LINK, UNREACHABLE
 from moorings_core.ports.network import Attachment, AttachmentKey, NetworkError, PodRequest
 
+from . import shaping
+
 PREFIX = "mo"
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 GATEWAY4, GATEWAY6 = "169.254.1.1", "fe80::1"
@@ -34,10 +36,10 @@ def plan(request: PodRequest, slot: int, addresses: Sequence[str], mtu: int) -> 
     digest = hashlib.sha256("/".join(request.key).encode()).digest()
     gateways = tuple(GATEWAY6 if ":" in address else GATEWAY4 for address in addresses)
     # The MAC follows the address, not the pod: a neighbour entry that outlived its pod is still right.
-    mac = (b"\x0a\x58" + ip_address(addresses[0]).packed[-4:]).hex(":")
+    mac = request.mac or (b"\x0a\x58" + ip_address(addresses[0]).packed[-4:]).hex(":")
     return Attachment(
         request.key, request.netns, tuple(addresses), gateways, mac, mtu, PREFIX + digest.hex()[:12], HOST_MAC,
-        FIRST_INDEX + slot, slot, request.pod, request.pod_uid, request.ports,
+        FIRST_INDEX + slot, slot, request.pod, request.pod_uid, request.ports, request.bandwidth,
     )  # fmt: skip
 
 
@@ -66,6 +68,7 @@ def host_side(attachment: Attachment) -> list[Request]:
     """Return what makes the node's end right, whatever it is now; the link has to exist."""
     requests = [rtnetlink.set_link(attachment.index, up=True, mtu=attachment.mtu, alias=attachment.pod[:255])]
     requests += [rtnetlink.put_neighbour(neighbour) for neighbour in host_neighbours(attachment)]
+    requests += shaping.requests(attachment, ingress=True)
     return requests + [rtnetlink.put_route(route) for route in host_routes(attachment)]
 
 
@@ -114,6 +117,7 @@ def _inside(attachment: Attachment) -> None:
     requests += [rtnetlink.add_address(attachment.index, ip_interface(address)) for address in attachment.addresses]
     requests += [rtnetlink.put_neighbour(neighbour) for neighbour in pod_neighbours(attachment)]
     requests += [rtnetlink.put_route(route) for route in pod_routes(attachment)]
+    requests += shaping.requests(attachment, ingress=False)
     with rtnetlink.connect() as pod:
         pod.apply(requests)
 
@@ -136,6 +140,7 @@ def host_differences(attachment: Attachment, node: rtnetlink.Connection) -> list
         return [f"host interface {attachment.host_link} is missing"]
     found = [] if link.up else [f"host interface {link.name} is down"]
     found += [] if link.mtu == attachment.mtu else [f"host interface {link.name} has mtu {link.mtu}, not {attachment.mtu}"]
+    found += shaping.differences(attachment, node, link.index, ingress=True)
     for family, _ in _families(attachment):
         found += _lacking(node, family, attachment.index, "host", host_routes(attachment), host_neighbours(attachment))
     return found
@@ -153,6 +158,7 @@ def pod_differences(attachment: Attachment) -> list[str]:
         found += [] if link.mac == attachment.mac else [f"interface {link.name} has MAC {link.mac}, not {attachment.mac}"]
         have = {str(address.address.ip) for address in pod.addresses() if address.link == link.index}
         found += [f"address {address} is missing" for address in attachment.addresses if address not in have]
+        found += shaping.differences(attachment, pod, link.index, ingress=False)
         for family, _ in _families(attachment):
             found += _lacking(pod, family, link.index, "pod", pod_routes(attachment), pod_neighbours(attachment))
         return found

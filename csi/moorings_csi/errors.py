@@ -39,3 +39,11 @@ class Busy(StorageError):
 
 class StaleToken(StorageError):
     """A listing cannot be continued (ABORTED): start again."""
+
+
+class NoSuchSnapshot(StorageError):
+    """The snapshot is unknown to this driver (NOT_FOUND)."""
+
+
+class AttachLimit(StorageError):
+    """The node has as many volumes as it may (RESOURCE_EXHAUSTED)."""

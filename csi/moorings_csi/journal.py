@@ -9,64 +9,78 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
-
-State = Literal["creating", "ready", "deleting"]
-FormatState = Literal["raw", "formatting", "formatted"]
+from typing import Any, Generic, Protocol, TypeVar
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeRecord:
-    """A volume: size in bytes; digest stands for the request that made it; data is its file's name in the pool."""
+class HasId(Protocol):
+    """A dataclass that is kept under its id."""
 
-    id: str
-    name: str
-    size: int
-    fs_type: str
-    thin: bool
-    digest: str
-    data: str
-    state: State = "creating"
-    format: FormatState = "raw"
+    @property
+    def id(self) -> str:
+        """The name of the record's file."""
 
 
-class Journal:
-    """The records of one pool, in memory and on disk."""
+RecordType = TypeVar("RecordType", bound=HasId)
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+
+class Journal(Generic[RecordType]):
+    """The records of one kind. `owned`: no other process writes them, so they are kept in memory, too."""
+
+    def __init__(self, directory: Path, kind: type[RecordType], *, owned: bool = True) -> None:
+        self._directory, self._kind = directory, kind
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for leftover in directory.glob("*.tmp"):
-            leftover.unlink()
-        self._records = {path.stem: _read(path) for path in directory.glob("*.json")}
+        self._records: dict[str, RecordType] | None = None
+        if owned:
+            for leftover in directory.glob("*.tmp"):
+                leftover.unlink()
+            self._records = dict(self._stored())
 
-    def __iter__(self) -> Iterator[VolumeRecord]:
-        return iter(list(self._records.values()))
+    def __iter__(self) -> Iterator[RecordType]:
+        records = dict(self._stored()) if self._records is None else self._records
+        return iter(list(records.values()))
 
-    def get(self, volume_id: str) -> VolumeRecord | None:
+    def get(self, record_id: str) -> RecordType | None:
         """Return a record, or None."""
-        return self._records.get(volume_id)
+        if self._records is not None:
+            return self._records.get(record_id)
+        path = self._path(record_id)
+        return self._read(path) if path.exists() else None
 
-    def put(self, record: VolumeRecord) -> VolumeRecord:
+    def put(self, record: RecordType) -> RecordType:
         """Make a record durable and return it."""
-        path = self._directory / f"{record.id}.json"
+        path = self._path(record.id)
         temporary = path.with_suffix(".tmp")
+        fields: Any = record
         with temporary.open("w") as file:
-            json.dump(asdict(record), file)
+            json.dump(asdict(fields), file)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
         sync_directory(self._directory)
-        self._records[record.id] = record
+        if self._records is not None:
+            self._records[record.id] = record
         return record
 
-    def drop(self, volume_id: str) -> None:
+    def drop(self, record_id: str) -> None:
         """Forget a record durably."""
-        (self._directory / f"{volume_id}.json").unlink(missing_ok=True)
-        sync_directory(self._directory)
-        self._records.pop(volume_id, None)
+        path = self._path(record_id)
+        if path.exists():
+            path.unlink()
+            sync_directory(self._directory)
+        if self._records is not None:
+            self._records.pop(record_id, None)
+
+    def _path(self, record_id: str) -> Path:
+        return self._directory / f"{record_id}.json"
+
+    def _stored(self) -> Iterator[tuple[str, RecordType]]:
+        for path in self._directory.glob("*.json"):
+            yield path.stem, self._read(path)
+
+    def _read(self, path: Path) -> RecordType:
+        return self._kind(**json.loads(path.read_text()))
 
 
 def sync_directory(directory: Path) -> None:
@@ -76,7 +90,3 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _read(path: Path) -> VolumeRecord:
-    return VolumeRecord(**json.loads(path.read_text()))

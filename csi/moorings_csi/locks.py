@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .errors import Busy
 
 
 class Locks:
-    """The volumes that a call is working on."""
+    """The volumes and snapshots that calls are working on: by one call alone, or by several that only read."""
 
     def __init__(self) -> None:
         self._held: set[str] = set()
+        self._shared: Counter[str] = Counter()
 
     @contextmanager
-    def holding(self, name: str) -> Iterator[None]:
-        """Hold a volume (by name or id) for the body. Raises Busy while another call holds it."""
-        if name in self._held:
-            raise Busy(f"another operation on {name} is under way")
-        self._held.add(name)
+    def holding(self, *names: str, shared: Sequence[str] = ()) -> Iterator[None]:
+        """Hold ids for the body. Raises Busy while another call holds one of them."""
+        for name in (*names, *shared):
+            if name in self._held or (name in names and self._shared[name]):
+                raise Busy(f"another operation on {name} is under way")
+        self._held.update(names)
+        self._shared.update(shared)
         try:
             yield
         finally:
-            self._held.discard(name)
+            self._held.difference_update(names)
+            self._shared -= Counter(shared)

@@ -7,37 +7,49 @@ entered again after a crash at any point.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 from pathlib import Path
 
 from moorings_core.kernel import mounts
 from moorings_core.log import get_logger
 from moorings_core.protos import csi_pb2 as csi
 
-from . import capabilities
+from . import capabilities, targets
+from .controller import Place, require
+from .ephemeral import Ephemeral
 from .errors import InvalidRequest, NameTaken, NoSuchVolume, WrongState
 from .faults import point
-from .journal import VolumeRecord
+from .ledger import Ledger
 from .locks import Locks
-from .pool import Features, Pool
+from .staging import Staging
+from .volumes import Volumes
 
 log = get_logger(__name__)
 Rpc = csi.NodeServiceCapability.RPC
-OFFERED = (Rpc.STAGE_UNSTAGE_VOLUME, Rpc.GET_VOLUME_STATS, Rpc.SINGLE_NODE_MULTI_WRITER)
+OFFERED = (
+    Rpc.STAGE_UNSTAGE_VOLUME,
+    Rpc.GET_VOLUME_STATS,
+    Rpc.EXPAND_VOLUME,
+    Rpc.VOLUME_CONDITION,
+    Rpc.SINGLE_NODE_MULTI_WRITER,
+    Rpc.VOLUME_MOUNT_GROUP,
+)
 ONE_WRITER = capabilities.Mode.SINGLE_NODE_SINGLE_WRITER
+READERS = (capabilities.Mode.SINGLE_NODE_READER_ONLY, capabilities.Mode.MULTI_NODE_READER_ONLY)
 
 
 class Node:
     """Mounts the volumes of one pool on this node."""
 
-    def __init__(self, pool: Pool, features: Features, locks: Locks, node_id: str, topology: csi.Topology) -> None:
-        self._pool, self._features, self._locks = pool, features, locks
-        self._node_id, self._topology = node_id, topology
+    def __init__(self, ledger: Ledger, volumes: Volumes, locks: Locks, place: Place, attach_limit: int = 0) -> None:
+        self._volumes, self._locks, self._place, self._attach_limit = volumes, locks, place, attach_limit
+        self._pool = ledger.pool
+        self._staging = Staging(ledger, place.features)
+        self._ephemeral = Ephemeral(volumes, self._staging)
 
     async def NodeGetInfo(self, _: csi.NodeGetInfoRequest) -> csi.NodeGetInfoResponse:
-        """Return the node's id and where its volumes are reachable."""
-        return csi.NodeGetInfoResponse(node_id=self._node_id, accessible_topology=self._topology)
+        """Return the node's id, where its volumes are reachable, and how many it takes."""
+        place = self._place
+        return csi.NodeGetInfoResponse(node_id=place.node, accessible_topology=place.topology, max_volumes_per_node=self._attach_limit)
 
     async def NodeGetCapabilities(self, _: csi.NodeGetCapabilitiesRequest) -> csi.NodeGetCapabilitiesResponse:
         """Return what this service offers."""
@@ -46,25 +58,29 @@ class Node:
 
     async def NodeStageVolume(self, request: csi.NodeStageVolumeRequest) -> csi.NodeStageVolumeResponse:
         """Attach the device and mount its file system at the staging path, making the file system the first time."""
-        _require(request, "volume_id", "staging_target_path")
+        require(request, "volume_id", "staging_target_path")
         self._check(request.volume_capability)
-        self._pool.get(request.volume_id)
+        self._volumes.get(request.volume_id)
         with self._locks.holding(request.volume_id):
             await asyncio.to_thread(self._stage, request)
         return csi.NodeStageVolumeResponse()
 
     async def NodeUnstageVolume(self, request: csi.NodeUnstageVolumeRequest) -> csi.NodeUnstageVolumeResponse:
         """Unmount and give the device back; whatever is not there any more is done already."""
-        _require(request, "volume_id", "staging_target_path")
+        require(request, "volume_id", "staging_target_path")
         with self._locks.holding(request.volume_id):
-            await asyncio.to_thread(self._unstage, request.volume_id, request.staging_target_path)
+            await asyncio.to_thread(self._staging.unstage, request.volume_id, Path(request.staging_target_path))
         return csi.NodeUnstageVolumeResponse()
 
     async def NodePublishVolume(self, request: csi.NodePublishVolumeRequest) -> csi.NodePublishVolumeResponse:
-        """Bind the staged volume, or its device, to the target path."""
-        _require(request, "volume_id", "target_path")
+        """Bind the staged volume, or its device, to the target path; an inline volume is made first."""
+        require(request, "volume_id", "target_path")
         self._check(request.volume_capability)
-        self._pool.get(request.volume_id)
+        if Ephemeral.is_asked_for(request):
+            with self._locks.holding(request.volume_id):
+                await asyncio.to_thread(self._ephemeral.publish, request)
+            return csi.NodePublishVolumeResponse()
+        self._volumes.get(request.volume_id)
         if not request.staging_target_path:
             raise WrongState("staging_target_path is missing: the volume must be staged first")
         with self._locks.holding(request.volume_id):
@@ -73,157 +89,71 @@ class Node:
 
     async def NodeUnpublishVolume(self, request: csi.NodeUnpublishVolumeRequest) -> csi.NodeUnpublishVolumeResponse:
         """Undo publish. Files found under an unmounted target are the user's: then nothing is removed."""
-        _require(request, "volume_id", "target_path")
+        require(request, "volume_id", "target_path")
         with self._locks.holding(request.volume_id):
-            await asyncio.to_thread(self._unpublish, Path(request.target_path))
+            await asyncio.to_thread(self._unpublish, request.volume_id, Path(request.target_path))
         return csi.NodeUnpublishVolumeResponse()
 
+    async def NodeExpandVolume(self, request: csi.NodeExpandVolumeRequest) -> csi.NodeExpandVolumeResponse:
+        """Let the file system fill what the controller has made of the volume."""
+        require(request, "volume_id", "volume_path")
+        record = self._volumes.get(request.volume_id)
+        path = Path(request.volume_path)
+        if not path.exists():
+            raise NoSuchVolume(f"{path} does not exist")
+        with self._locks.holding(request.volume_id):
+            await asyncio.to_thread(self._staging.grow, record, path)
+        return csi.NodeExpandVolumeResponse(capacity_bytes=record.size)
+
     async def NodeGetVolumeStats(self, request: csi.NodeGetVolumeStatsRequest) -> csi.NodeGetVolumeStatsResponse:
-        """Return bytes and inodes of the mounted file system, or the size of the device."""
-        _require(request, "volume_id", "volume_path")
-        record = self._pool.get(request.volume_id)
+        """Return bytes and inodes of the mounted file system, or the size of the device; and whether all is well."""
+        require(request, "volume_id", "volume_path")
+        record = self._volumes.get(request.volume_id)
         path = Path(request.volume_path)
         if not path.exists():
             raise NoSuchVolume(f"{path} does not exist")
         if path.is_dir() and mounts.mount_at(path) is None:
             raise NoSuchVolume(f"{path} is not a mount of {request.volume_id}")
-        return csi.NodeGetVolumeStatsResponse(usage=await asyncio.to_thread(_usage, path, record))
+        usage = await asyncio.to_thread(targets.usage, self._pool, record, path)
+        wrong = await asyncio.to_thread(self._volumes.condition, record) or targets.damage(path)
+        condition = csi.VolumeCondition(abnormal=bool(wrong), message=wrong or "as it should be")
+        return csi.NodeGetVolumeStatsResponse(usage=usage, volume_condition=condition)
 
     def _check(self, capability: csi.VolumeCapability) -> None:
         capabilities.check([capability] if capability.ByteSize() else [])
-        reason = capabilities.unsupported([capability], self._features)
+        reason = capabilities.unsupported([capability], self._place.features)
         if reason:
             raise WrongState(reason)
 
     def _stage(self, request: csi.NodeStageVolumeRequest) -> None:
-        device = self._pool.attach(request.volume_id)
-        point("stage.attached")
-        if request.volume_capability.HasField("block"):
-            return
-        record = self._pool.format(request.volume_id, device)
-        wanted = request.volume_capability.mount.fs_type
-        if wanted and wanted != record.fs_type:
-            raise NameTaken(f"{record.id} holds {record.fs_type}, not {wanted}")
-        target = Path(request.staging_target_path)
-        target.mkdir(parents=True, exist_ok=True, mode=0o750)
-        present = mounts.mount_at(target)
-        if present is not None:
-            if present.device != _device_number(device):
-                raise WrongState(f"something else is mounted at {target}: {present.source}")
-            return
-        options = [*request.volume_capability.mount.mount_flags, *(["nouuid"] if record.fs_type == "xfs" else [])]
-        _mount(device, target, record, options)
-        point("stage.mounted")
-
-    def _unstage(self, volume_id: str, staging: str) -> None:
-        mounts.unmount_all(staging)
-        point("unstage.unmounted")
-        _remove_empty(Path(staging))
-        if not self._pool.detach(volume_id):
-            log.warning("loop device still held", volume=volume_id)
+        record, block = self._volumes.get(request.volume_id), request.volume_capability.HasField("block")
+        if record.block != block:
+            raise InvalidRequest(f"{record.id} is a {'block' if record.block else 'file system'} volume")
+        self._staging.stage(record, Path(request.staging_target_path), request.volume_capability.mount)
 
     def _publish(self, request: csi.NodePublishVolumeRequest) -> None:
-        target, block = Path(request.target_path), request.volume_capability.HasField("block")
-        device = self._pool.attach(request.volume_id)
-        if not block and mounts.mount_at(request.staging_target_path) is None:
-            raise WrongState(f"{request.volume_id} is not staged at {request.staging_target_path}")
-        if _published(target, device, block):
-            if not block and _is_read_only(target) != request.readonly:
+        target, staging = Path(request.target_path), Path(request.staging_target_path)
+        record, mode = self._volumes.get(request.volume_id), request.volume_capability.access_mode.mode
+        if record.block:
+            source = self._pool.attach(record)
+        elif mounts.mount_at(staging) is None:
+            raise WrongState(f"{request.volume_id} is not staged at {staging}")
+        else:
+            source = staging
+        read_only = request.readonly or mode in READERS
+        if targets.is_published(target, source):
+            if not record.block and targets.is_read_only(target) != read_only:
                 raise NameTaken(f"{target} is published with other options")
             return
-        if request.volume_capability.access_mode.mode == ONE_WRITER:
-            _refuse_second_target(target, request.staging_target_path, device)
-        _make_target(target, block)
+        if mode == ONE_WRITER:
+            targets.refuse_second(target, source, staging)
+        targets.make(target, block=record.block)
         point("publish.target")
-        source = device if block else request.staging_target_path
-        mounts.bind(source, target, read_only=request.readonly)
+        mounts.bind(source, target, read_only=read_only)
         point("publish.bound")
 
-    def _unpublish(self, target: Path) -> None:
+    def _unpublish(self, volume_id: str, target: Path) -> None:
         mounts.unmount_all(target)
         point("unpublish.unbound")
-        _remove_empty(target)
-
-
-def _require(request: object, *fields: str) -> None:
-    for field in fields:
-        if not getattr(request, field):
-            raise InvalidRequest(f"{field} is missing")
-
-
-def _device_number(device: Path) -> str:
-    number = os.stat(device).st_rdev
-    return f"{os.major(number)}:{os.minor(number)}"
-
-
-def _mount(device: Path, target: Path, record: VolumeRecord, options: list[str]) -> None:
-    try:
-        mounts.mount(device, target, record.fs_type, options)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EUCLEAN, errno.EBADMSG, errno.EIO):
-            reason = f"{record.id} does not mount as {record.fs_type} ({error.strerror}); it was not touched"
-            raise WrongState(f"{reason}: check it with the file system's own tool") from error
-        raise
-
-
-def _published(target: Path, device: Path, block: bool) -> bool:
-    present = mounts.mount_at(target) if target.exists() else None
-    if present is None:
-        return False
-    if block:
-        return os.stat(target).st_rdev == os.stat(device).st_rdev
-    return present.device == _device_number(device)
-
-
-def _is_read_only(target: Path) -> bool:
-    present = mounts.mount_at(target)
-    return present is not None and present.read_only
-
-
-def _refuse_second_target(target: Path, staging: str, device: Path) -> None:
-    number, allowed = _device_number(device), {str(target), os.path.realpath(staging)}
-    for mount in mounts.mount_table():
-        if mount.device == number and mount.path not in allowed:
-            raise WrongState(f"the volume is for one writer and is published at {mount.path} already")
-
-
-def _make_target(target: Path, block: bool) -> None:
-    if block:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        target.touch(mode=0o660)
-    else:
-        target.mkdir(parents=True, exist_ok=True, mode=0o750)
-
-
-def _remove_empty(target: Path) -> None:
-    """Remove an empty directory or file; what holds data stays, for it is no mount point of ours."""
-    try:
-        if target.is_dir():
-            target.rmdir()
-        elif target.exists() and target.stat().st_size == 0:
-            target.unlink()
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
-            raise
-        raise WrongState(f"{target} is not a mount and not empty; its files were kept") from error
-
-
-def _usage(path: Path, record: VolumeRecord) -> list[csi.VolumeUsage]:
-    if not path.is_dir():
-        return [csi.VolumeUsage(total=record.size, unit=csi.VolumeUsage.BYTES)]
-    found = os.statvfs(path)
-    unit = found.f_frsize
-    return [
-        csi.VolumeUsage(
-            available=found.f_bavail * unit,
-            total=found.f_blocks * unit,
-            used=(found.f_blocks - found.f_bfree) * unit,
-            unit=csi.VolumeUsage.BYTES,
-        ),
-        csi.VolumeUsage(
-            available=found.f_favail,
-            total=found.f_files,
-            used=found.f_files - found.f_ffree,
-            unit=csi.VolumeUsage.INODES,
-        ),
-    ]
+        targets.remove_empty(target)
+        self._ephemeral.end(volume_id)

@@ -26,6 +26,8 @@ CODES: Mapping[type[errors.StorageError], grpc.StatusCode] = {
     errors.WrongState: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Busy: grpc.StatusCode.ABORTED,
     errors.StaleToken: grpc.StatusCode.ABORTED,
+    errors.NoSuchSnapshot: grpc.StatusCode.NOT_FOUND,
+    errors.AttachLimit: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 STOP_GRACE = 5
 Service = tuple[tuple[str, Mapping[str, Method]], object]

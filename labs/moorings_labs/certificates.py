@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from moorings_core.pki.authority import Authority, write_private
+from moorings_core import durable
+from moorings_core.pki.authority import Authority
 from moorings_core.pki.credentials import NodeCredentials
 from moorings_core.pki.kubeconfig import kubeconfig
 from moorings_core.ports.cluster import ClusterConfig
@@ -25,7 +26,7 @@ def make(layout: Layout, state: State, config: ClusterConfig) -> None:
             _server(layout, authority, name, address, config)
     if not layout.kubeconfig.exists():
         admin = authority.issue("admin", organizations=["system:masters"])
-        write_private(layout.kubeconfig, kubeconfig(state.name, url, authority.cert_pem, "admin", admin))
+        durable.write(layout.kubeconfig, kubeconfig(state.name, url, authority.cert_pem, "admin", admin))
 
 
 def _server(layout: Layout, authority: Authority, name: str, address: str, config: ClusterConfig) -> None:
@@ -35,6 +36,6 @@ def _server(layout: Layout, authority: Authority, name: str, address: str, confi
     first = str(ipaddress.ip_network(config.services.cidrs[0])[1])
     names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{config.services.dns.domain}"]
     pki.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_private(pki / "ca.crt", authority.cert_pem)
+    durable.write(pki / "ca.crt", authority.cert_pem)
     authority.issue("kube-apiserver", hosts=[address, "127.0.0.1", "localhost", first, name, *names]).write(pki, "server")
     authority.issue("kube-apiserver-kubelet-client", organizations=["system:masters"]).write(pki, "agent-client")

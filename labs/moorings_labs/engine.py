@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -18,7 +19,7 @@ from pathlib import Path
 from moorings_core.client.http import HttpClient
 from moorings_core.client.resources import NODES, PODS
 from moorings_core.config import load_text, with_lab
-from moorings_core.kernel import loops
+from moorings_core.kernel import loops, mounts
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import ApiError, MooringsError
 from moorings_core.ports.objects import Object
@@ -31,6 +32,7 @@ from .pools import with_pools
 from .progress import step
 
 POLL_SECONDS = 0.05
+XFS_MAGIC = b"XFSB"
 IMPORT_SECONDS, STATUS_SECONDS = 60.0, 5.0
 
 
@@ -281,6 +283,24 @@ def _release_loops(directory: Path) -> None:
     """Give back the loop devices of the lab's volumes; their mounts went with the nodes."""
     for file in directory.glob("nodes/*/agent/volumes/*/volumes/*"):
         loops.detach(loops.identity(file))
+    for image in directory.glob("nodes/*/agent/volumes/*.img"):
+        pool = loops.find(loops.identity(image))
+        if pool is not None:
+            _release_pool(pool)
+
+
+def _release_pool(pool: loops.Loop) -> None:
+    """Give back the loops of files on a pool's own file system: they hold it, and only a mount of it tells which they are."""
+    with tempfile.TemporaryDirectory(prefix="moorings-") as place:
+        with open(pool.path, "rb") as device:
+            fs_type = "xfs" if device.read(4) == XFS_MAGIC else "btrfs"
+        mounts.mount(pool.path, place, fs_type)
+        try:
+            for file in Path(place).glob("volumes/*"):
+                loops.detach(loops.identity(file))
+        finally:
+            mounts.unmount(place)
+    loops.detach(pool.backing)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from moorings_core.pki.authority import write_private
+from moorings_core import durable
 from moorings_core.ports.cluster import LabNode
 from moorings_core.ports.errors import MooringsError
 
@@ -112,7 +112,7 @@ class State:
 
     def save(self, layout: Layout) -> None:
         """Make the intent durable."""
-        write_private(layout.root / "state.json", json.dumps(asdict(self)).encode())
+        durable.write(layout.root / "state.json", json.dumps(asdict(self)).encode())
 
 
 def load(name: str) -> State | None:

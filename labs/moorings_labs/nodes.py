@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from moorings_core.pki.authority import write_private
+from moorings_core import durable
 from moorings_core.ports.cluster import LabNode
 from moorings_core.ports.errors import MooringsError
 
@@ -71,8 +71,8 @@ def write_files(plan: NodePlan) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     if plan.is_node:
         text = golden.configuration(plan.root / "containerd", plan.run, plan.root / "agent")
-        write_private(plan.root / "containerd.toml", text.encode())
-        write_private(plan.root / "resolv.conf", b"")
+        durable.write(plan.root / "containerd.toml", text.encode())
+        durable.write(plan.root / "resolv.conf", b"")
     config = {
         "hostname": plan.node.name,
         "tmpfs": PRIVATE,
@@ -80,7 +80,7 @@ def write_files(plan: NodePlan) -> None:
         "sysctls": {"/proc/sys/net/ipv4/ip_forward": "1"},
         "children": _children(plan),
     }
-    write_private(plan.root / "init.json", json.dumps(config).encode())
+    durable.write(plan.root / "init.json", json.dumps(config).encode())
 
 
 def start(plan: NodePlan) -> int:
@@ -98,7 +98,7 @@ def start(plan: NodePlan) -> int:
     command = ["nsenter", f"--net={namespace}", "unshare", *flags, sys.executable, "-I", "-S", str(INIT), str(plan.root / "init.json")]
     process = subprocess.Popen(cgroups.joined(groups, command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     log.close()
-    write_private(_pid_file(plan.layout, plan.node.name), f"{process.pid} {_start_time(process.pid)}".encode())
+    durable.write(_pid_file(plan.layout, plan.node.name), f"{process.pid} {_start_time(process.pid)}".encode())
     return process.pid
 
 

@@ -24,6 +24,10 @@ MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
 counter = itertools.count()
 DEFAULT = """
 cloud: {backend: metal}
+storage:
+- {name: local, backend: image, default: true, parameters: {fsType: xfs}}
+- {name: subvolumes, backend: btrfs, parameters: {poolSize: 3Gi}}
+- {name: everywhere, backend: hostpath, parameters: {shared: true, attach: true, root: ../../../shared}}
 lab:
   profile: fast
   nodes:

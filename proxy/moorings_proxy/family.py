@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from itertools import islice
 
 from moorings_core.kernel.nftables import Batch, BatchError, Connection, NftablesError, run_sync
+from moorings_core.kernel.nftables.changes import Changes, difference
 from moorings_core.log import get_logger
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import ProxyError, ProxySettings, ServiceEntry
 
 from .layout import CHAINS, RAW_CHAINS, TABLE, Layout
 from .render import Items, Rendered, render
-from .shadow import Changes, Shadow, difference
+from .shadow import Shadow
 
 log = get_logger(__name__)
 CHUNK = 16_000

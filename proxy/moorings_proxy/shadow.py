@@ -6,47 +6,12 @@ and when that one goes the other gets it. So the state depends on the services a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
+from moorings_core.kernel.nftables.changes import Changes, Element
 from moorings_core.ports.objects import Key
 
 from .render import Items
-
-Element = tuple[str, bytes]
-
-
-@dataclass(slots=True)
-class Changes:
-    """Elements to add and to delete, by map; one that changes its data is in both."""
-
-    add: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-    delete: dict[str, list[bytes]] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.add or self.delete)
-
-    @property
-    def count(self) -> int:
-        """How many operations on elements."""
-        return sum(map(len, self.add.values())) + sum(map(len, self.delete.values()))
-
-    def skip(self, elements: Iterable[Element]) -> None:
-        """Leave elements as they are."""
-        for name, key in elements:
-            self.add.get(name, {}).pop(key, None)
-            if key in self.delete.get(name, ()):
-                self.delete[name].remove(key)
-
-    def replace(self, element: Element, before: bytes | None, after: bytes | None) -> None:
-        """Note that an element goes from before to after; None: absent."""
-        if before == after:
-            return
-        name, key = element
-        if before is not None:
-            self.delete.setdefault(name, []).append(key)
-        if after is not None:
-            self.add.setdefault(name, {})[key] = after
 
 
 class Shadow:
@@ -128,19 +93,3 @@ class Shadow:
     def _award(self, element: Element, claims: Mapping[Key, bytes]) -> None:
         first = min(claims)
         self._elements[element] = (claims[first], first)
-
-
-def difference(desired: Mapping[str, Mapping[bytes, bytes]], actual: Mapping[str, Mapping[bytes, bytes]]) -> Changes:
-    """Return what makes the actual elements the desired ones."""
-    changes = Changes()
-    for name in desired.keys() | actual.keys():
-        want, have = desired.get(name, {}), actual.get(name, {})
-        if not have:
-            changes.add[name] = dict(want)
-            continue
-        for key in have.keys() - want.keys():
-            changes.replace((name, key), have[key], None)
-        for key, data in want.items():
-            if have.get(key) != data:
-                changes.replace((name, key), have.get(key), data)
-    return changes

@@ -1,7 +1,8 @@
 """`make conformance`: upstream's own conformance specs against a lab.
 
 Without arguments it runs the specs that passing.txt lists, all of which must pass; with `--landing` those of landing.txt, quick ones of
-that list, which run on every landing. `--focus REGEX` runs others and says which pass; `--record` adds those to the list.
+that list, which run on every landing. `--focus REGEX` runs others and says which pass; `--record` adds those to the list. `--more` is
+about upstream's specs that are not part of conformance (network policy, for one), and passing-more.txt.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from . import suite
 from .suite import NOT_RUN, Outcome
 
 FOLDER = Path(__file__).parent
-PASSING, LANDING = FOLDER / "passing.txt", FOLDER / "landing.txt"
+PASSING, LANDING, MORE = (FOLDER / name for name in ("passing.txt", "landing.txt", "passing-more.txt"))
 LAB = FOLDER.parents[1] / "labs" / "topologies" / "demo.yaml"
 MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
 
@@ -28,16 +29,17 @@ MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
 def main() -> None:
     """Run the specs and report; exit code 1 when a listed one did not pass."""
     options = _options()
-    listed = LANDING if options.landing else PASSING
-    wanted = chosen(suite.names(), options.focus, lines(listed))
+    passing = MORE if options.more else PASSING
+    listed = LANDING if options.landing else passing
+    wanted = chosen(suite.names(more=options.more), options.focus, lines(listed))
     if not wanted:
-        sys.exit(f"no conformance spec matches {options.focus!r}" if options.focus else f"{listed} lists no spec")
+        sys.exit(f"no spec matches {options.focus!r}" if options.focus else f"{listed} lists no spec")
     ended = _run(wanted, options)
     print("\n".join(told(ended, slowest=options.slowest)))
     if options.record:
-        record({name for name, outcome in ended.items() if outcome.passed})
+        record(passing, {name for name, outcome in ended.items() if outcome.passed})
     failed = {name for name, outcome in ended.items() if not outcome.passed}
-    sys.exit(1 if failed & lines(PASSING) else 0)
+    sys.exit(1 if failed & lines(passing) else 0)
 
 
 def _options() -> argparse.Namespace:
@@ -45,7 +47,8 @@ def _options() -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--focus", "--try", metavar="REGEX", default="", help="run the conformance specs whose names match")
     which.add_argument("--landing", action="store_true", help="run the quick ones that landing.txt lists")
-    parser.add_argument("--record", action="store_true", help="add the specs that pass to passing.txt")
+    parser.add_argument("--more", action="store_true", help="the specs that are not part of conformance, and passing-more.txt")
+    parser.add_argument("--record", action="store_true", help="add the specs that pass to the list")
     parser.add_argument("--procs", type=int, default=4, help="specs at once")
     parser.add_argument("--minutes", type=int, default=60, help="the bound of the run")
     parser.add_argument("--lab", default="", help="run on this lab, which is up, and leave it up")
@@ -79,9 +82,9 @@ def told(ended: Mapping[str, Outcome], *, slowest: int = 0) -> list[str]:
     ]
 
 
-def record(passed: Collection[str]) -> None:
-    """Add specs to passing.txt; it is read again, for others may have listed specs meanwhile."""
-    PASSING.write_text("".join(f"{name}\n" for name in sorted({*PASSING.read_text().splitlines(), *passed})))
+def record(listed: Path, passed: Collection[str]) -> None:
+    """Add specs to a list; it is read again, for others may have listed specs meanwhile."""
+    listed.write_text("".join(f"{name}\n" for name in sorted({*listed.read_text().splitlines(), *passed})))
 
 
 def _run(wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcome]:

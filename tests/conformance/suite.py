@@ -34,8 +34,16 @@ class Outcome:
         return self.state == "passed"
 
 
-def names() -> list[str]:
-    """Return the names of all conformance specs."""
+def names(*, more: bool = False) -> list[str]:
+    """Return the names of all conformance specs, or (more) of all others."""
+    conformance = _conformance_names()
+    if not more:
+        return conformance
+    listed = run([str(UPSTREAM / "e2e.test"), "-list-tests"], timeout=120).stdout
+    return sorted(set(re.findall(r"^\s+\S+\.go:\d+: (.+)$", listed, re.MULTILINE)) - set(conformance))
+
+
+def _conformance_names() -> list[str]:
     listed = run([str(UPSTREAM / "e2e.test"), "--list-conformance-tests"], timeout=120).stdout
     found = re.findall(r"^\s+codename: ('(?:[^']|'')*'|.+(?:\n\s{4}\S.*)*)", listed, re.MULTILINE)
     return [re.sub(r"\s*\n\s*", " ", text).strip("'").replace("''", "'") for text in found]

@@ -24,8 +24,11 @@ from moorings_core.ports.node import NodeContext
 from moorings_core.ports.runtime import Runtime, RuntimeFailure
 from moorings_core.supervise import Run, run_all, supervise
 
+from .callers import Callers
+from .cgroups import NodeCgroup
 from .csi.plugins import PluginWatcher
-from .csi.provisioner import Provisioner
+from .csi.reach import Reach
+from .csi.sidecars import Sidecars
 from .csi.volumes import CsiVolumes
 from .network import NetworkExchange
 from .node import NodeFacts, NodeStatus
@@ -33,6 +36,7 @@ from .pod_state import PodSettings
 from .pods import PodManager
 from .resolv import ClusterDns, read_resolv_conf
 from .server import AgentServer
+from .usage import Usage
 from .volumes.manager import VolumeManager
 
 log = get_logger(__name__)
@@ -93,7 +97,8 @@ class Agent:
         self._network_problem = "the pod network has not started"
         self._events = EventRecorder(client, "kubelet", options.node_name)
         self._plugins = PluginWatcher(client, options.node_name, options.root / "plugins_registry")
-        csi = CsiVolumes(client, self._plugins, options.root)
+        self._reach = Reach(client, self._plugins, options.node_name)
+        self._csi = CsiVolumes(client, self._plugins, self._reach, options.root, options.node_name)
         self._facts = NodeFacts(options.node_name, options.addresses, options.labels, options.root, options.cpu, options.memory, PORT)
         settings = PodSettings(
             options.node_name,
@@ -105,27 +110,29 @@ class Agent:
             self._facts.capacity(),
             options.cgroup,
         )
-        self._pods = PodManager(client, runtime, VolumeManager(options.root, csi), settings, self._events)
+        self._pods = PodManager(client, runtime, VolumeManager(options.root, self._csi), settings, self._events)
         self._status = NodeStatus(client, self._facts, runtime, config.timing, lambda: self._network_problem)
 
     async def run(self) -> None:
         """Register the node and run everything until cancelled."""
         await self._register()
-        server = AgentServer(self._pods, self._runtime)
+        name, cgroup = self._options.node_name, NodeCgroup(self._options.cgroup)
+        usage = Usage(self._runtime, cgroup, lambda: self._pods.pods.items.values(), name)
+        server = AgentServer(self._pods, self._runtime, Callers(self._client, name), usage)
         await server.http.start(None, PORT, self._tls())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(supervise("network", NetworkExchange(self._context).run, self._network_state))
             tasks.create_task(run_all(self._components()))
 
     def _components(self) -> dict[str, Run]:
-        provisioner = Provisioner(self._client, self._plugins, self._options.node_name, self._events)
+        sidecars = Sidecars(self._client, self._plugins, self._reach, self._csi, self._options.node_name, self._events)
         found: dict[str, Run] = {
             "events": self._events.run,
             "node status": self._status.run,
             "memory": _release_memory,
             "pods": self._pods.run,
             "plugins": self._plugins.run,
-            "provisioner": provisioner.run,
+            "volumes": sidecars.run,
         }
         services, context = self._config.services, self._context
         found["proxy"] = load("proxy", services.backend)(context, services.parameters).run

@@ -10,6 +10,7 @@ from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import AlreadyExists
 from moorings_core.ports.objects import Object, Resource
 
+from . import snapshots
 from .flowcontrol import born as flows
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -30,8 +31,11 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
     made += flows.objects()
     for storage in config.storage:
         resource = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", False)
-        made.append((resource, _storage_class(storage.name, storage.backend, storage.default, dict(storage.parameters))))
-    return made
+        parameters = dict(storage.parameters)
+        driver = str(parameters.get("driver") or f"{storage.backend}.csi.moorings.dev")
+        made.append((resource, _storage_class(storage.name, driver, storage.default, parameters)))
+        made.append((Resource("storage.k8s.io", "v1", "csidrivers", "CSIDriver", False), _csi_driver(driver, parameters)))
+    return [*made, *snapshots.objects()]
 
 
 def token_tracking(day: date) -> tuple[Resource, Object]:
@@ -73,16 +77,32 @@ def _kubernetes_service(config: ClusterConfig, address: str, port: int) -> list[
     ]
 
 
-def _storage_class(name: str, backend: str, default: bool, parameters: Object) -> Object:
+def _storage_class(name: str, driver: str, default: bool, parameters: Object) -> Object:
     made = _object("storage.k8s.io/v1", "StorageClass", name)
     if default:
         made["metadata"]["annotations"] = {DEFAULT_CLASS: "true"}
-    given = {k: str(v) for k, v in parameters.items() if k in ("fsType", "thin")}
+    given = {k: str(v) for k, v in (parameters.get("class") or parameters).items() if "class" in parameters or k in ("fsType", "thin")}
     return made | {
-        "provisioner": f"{backend}.csi.moorings.dev",
+        "provisioner": driver,
         "parameters": given,
+        "allowVolumeExpansion": bool(parameters.get("allowVolumeExpansion", True)),
         "reclaimPolicy": str(parameters.get("reclaimPolicy", "Delete")),
         "volumeBindingMode": str(parameters.get("volumeBindingMode", "WaitForFirstConsumer")),
+    }
+
+
+def _csi_driver(driver: str, parameters: Object) -> Object:
+    """Return what is declared of a driver: its volumes are on one node each and need no attaching, unless `attach` says so."""
+    made = _object("storage.k8s.io/v1", "CSIDriver", driver)
+    own = "driver" not in parameters
+    return made | {
+        "spec": {
+            "attachRequired": bool(parameters.get("attach", not own)),
+            "podInfoOnMount": True,
+            "storageCapacity": bool(parameters.get("storageCapacity", own)),
+            "volumeLifecycleModes": ["Persistent", "Ephemeral"] if own else ["Persistent"],
+            "fsGroupPolicy": "File",
+        }
     }
 
 

@@ -121,7 +121,6 @@ class Cache:
         self._collections: dict[tuple[str, str], Collection] = {}
         self.revision = self._started = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._going: dict[asyncio.Future[None], str] = {}
         self._asking: asyncio.Future[int] | None = None
 
     def collection(self, group: str, plural: str) -> Collection:
@@ -200,22 +199,6 @@ class Cache:
         async with asyncio.timeout(timeout):
             await future
 
-    async def wait_gone(self, key: str, timeout: float = 10) -> None:
-        """Return once nothing is seen under a store's key. Raises TimeoutError."""
-        if not self._has(key):
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._going[future] = key
-        try:
-            async with asyncio.timeout(timeout):
-                await future
-        finally:
-            self._going.pop(future, None)
-
-    def _has(self, name: str) -> bool:
-        group, plural, key = parse_key(name)
-        return self.collection(group, plural).get(key) is not None
-
     def _take_in(self, event: StoreEvent) -> None:
         if not event.key:
             self.revision = max(self.revision, event.revision)
@@ -237,8 +220,7 @@ class Cache:
     def _wake(self) -> None:
         due = [f for r, f in self._waiting if r <= self.revision]
         self._waiting = [(r, f) for r, f in self._waiting if r > self.revision]
-        gone = [future for future, key in self._going.items() if not self._has(key)]
-        for future in (*due, *gone):
+        for future in due:
             if not future.done():
                 future.set_result(None)
 

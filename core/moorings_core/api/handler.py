@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -93,7 +94,7 @@ class Handler:
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
         context, seat = Context(), Seat()
-        done = self._metrics.started()
+        start = time.perf_counter()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
         trail: Trail | None = None
@@ -137,7 +138,7 @@ class Handler:
             trail.made, trail.annotations = context.made, context.annotations
             trail.answered(response)
         response.warnings = tuple(context.warnings)
-        done(action, target, response.status)
+        self._metrics.answered(start, action, target, response.status)
         return response
 
     def _check_upgrade(self, asked: Attributes) -> None:

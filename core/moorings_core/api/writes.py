@@ -6,6 +6,7 @@ write starts over and a conditional one answers Conflict.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import random
 import time
@@ -250,7 +251,8 @@ class Writer:
             else:
                 revision = await self._quotas.commit(pending.charge, operation)
         except PreconditionFailed as error:
-            raise await self._lost(pending, error) from error
+            await self._seen(max(error.have, self._store.revision))
+            raise _lost(pending, error) from error
         except StoreUnavailable as error:
             raise ApiError(f"the write was not stored: {error}") from error
         except TimeoutError as error:
@@ -259,16 +261,10 @@ class Writer:
             self.settled(pending)
         return self.settled_object(pending, revision)
 
-    async def _lost(self, pending: Pending, error: PreconditionFailed) -> ApiError:
-        """Return what a write is told that lost to another one, once that is to be seen: what is said to be gone can't be read after it."""
-        resource, name = pending.resource, pending.result["metadata"]["name"]
-        try:
-            await (self._cache.wait_for(error.have) if error.have else self._cache.wait_gone(error.key))
-        except TimeoutError:  # the other one may come to nothing yet
-            return problems.conflict(resource, name)
-        if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
-            return problems.already_exists(resource, name)
-        return problems.conflict(resource, name) if error.have else problems.not_found(resource, name)
+    async def _seen(self, revision: int) -> None:
+        """Wait until reads show what a write lost to, within bounds."""
+        with contextlib.suppress(TimeoutError):
+            await self._cache.wait_for(revision)
 
     async def _converted(self, pending: Pending, operation: Operation) -> Operation:
         """Return the operation with the object as the conversion webhook wants it stored; nearly all have none."""
@@ -484,6 +480,13 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
         raise Invalid(f"the server rejected our request due to an error in our request: {error}", details={}) from error
     except PatchError as error:
         raise BadRequest(str(error)) from error
+
+
+def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
+    name = pending.result["metadata"]["name"]
+    if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
+        return problems.already_exists(pending.resource, name)
+    return problems.not_found(pending.resource, name) if error.have == 0 else problems.conflict(pending.resource, name)
 
 
 def _match_name(metadata: Object, key: Key) -> None:

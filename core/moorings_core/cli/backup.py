@@ -22,14 +22,14 @@ def command(file: Path, data: Path, config_file: Path | None) -> None:
 
 
 async def _back_up(file: Path, data: Path, config_file: Path | None) -> tuple[int, int]:
-    from moorings_core.config import load_text
+    from moorings_core.config import load_file
     from moorings_core.config.backends import load
     from moorings_core.ports.store import StoreError
     from moorings_core.store import archive, choice
 
     if not data.is_dir():
         raise StoreError(f"there is no server's data in {data}")
-    config = load_text(config_file.read_text() if config_file else "", str(config_file or "cluster.yaml")).server.store
+    config = load_file(config_file).server.store
     chosen = choice.load(data, config)
     store = await load("store", chosen.backend)(data / chosen.directory, chosen.parameters)
     try:

@@ -22,16 +22,16 @@ def command(file: Path, data: Path, config_file: Path | None) -> None:
 
 
 async def _restore(file: Path, data: Path, config_file: Path | None) -> tuple[int, int]:
-    from moorings_core.config import load_text
+    from moorings_core import durable
+    from moorings_core.config import load_file
     from moorings_core.config.backends import load
-    from moorings_core.pki.authority import write_private
     from moorings_core.store import archive, choice
 
     with file.open("rb") as source:
         about, objects, keys = await asyncio.to_thread(archive.read, source)
     if data.exists() and any(data.iterdir()):
         raise archive.NotEmpty(f"{data} is not empty: restore into a new directory, or move what is there")
-    config = load_text(config_file.read_text() if config_file else "", str(config_file or "cluster.yaml")).server.store
+    config = load_file(config_file).server.store
     store = await load("store", config.backend)(data / choice.FIRST, config.parameters)
     try:
         await archive.restore(about, objects, store)
@@ -40,5 +40,5 @@ async def _restore(file: Path, data: Path, config_file: Path | None) -> tuple[in
     (data / "pki").mkdir(mode=0o700, parents=True)
     for name, content in keys.items():
         (data / "pki" / name).parent.mkdir(mode=0o700, exist_ok=True)
-        write_private(data / "pki" / name, content)
+        durable.write(data / "pki" / name, content)
     return len(objects), about["revision"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from moorings_core import durable
 from moorings_core.api.audit import policy as audit_policy
 from moorings_core.api.audit.log import AuditLog, LogFile
 from moorings_core.api.cache import store_key
@@ -28,7 +29,7 @@ from moorings_core.client.election import Elector
 from moorings_core.config import load_text
 from moorings_core.config.backends import load
 from moorings_core.log import get_logger, setup_logging
-from moorings_core.pki.authority import Authority, write_private
+from moorings_core.pki.authority import Authority
 from moorings_core.pki.keyring import BadKeyring, Keyring
 from moorings_core.pki.kubeconfig import kubeconfig
 from moorings_core.pki.tokens import TokenSigner
@@ -218,10 +219,10 @@ def components(server: ApiServer, config: ClusterConfig, authority: str, turn: T
     found: dict[str, Run] = {}
     if "controllers" in config.server.run:
         from moorings_core.controllers.manager import Manager
-        from moorings_core.controllers.volumes.controller import VolumeBinder
+        from moorings_core.controllers.volumes import volume_controllers
 
         client = server.client("system:kube-controller-manager")
-        manager = Manager(client, config, ca=authority, extra=[VolumeBinder()])
+        manager = Manager(client, config, ca=authority, extra=volume_controllers())
         found["controllers"] = turn.of(client, "kube-controller-manager", manager.run)
         cloud = load("cloud", config.cloud.backend)
         controller = cloud.controller(server.client("system:cloud-controller-manager"), config)
@@ -246,7 +247,7 @@ def prepare_pki(pki: Path, config: ClusterConfig, advertise: str) -> None:
     client.write(pki, "agent-client")
     admin = authority.issue("admin", organizations=["system:masters"])
     url = f"https://{advertise}:{config.server.port}"
-    write_private(pki / "admin.kubeconfig", kubeconfig(config.name, url, authority.cert_pem, "admin", admin))
+    durable.write(pki / "admin.kubeconfig", kubeconfig(config.name, url, authority.cert_pem, "admin", admin))
 
 
 def static_tokens(pki: Path) -> dict[str, User]:

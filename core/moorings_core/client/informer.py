@@ -19,6 +19,8 @@ Handler = Callable[[Object | None, Object | None], None]
 """Called as handler(old, new): (None, new) for an addition, (old, new) for a change, (old, None) for a removal."""
 
 IndexFunction = Callable[[Object], Iterable[str]]
+Transform = Callable[[Object], Object]
+"""Returns what is kept of an object; name, namespace and resourceVersion have to stay where they are."""
 
 log = get_logger(__name__)
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0
@@ -27,8 +29,18 @@ RETRY_FIRST, RETRY_MOST = 0.1, 5.0
 class Informer:
     """The newest known state of a collection. Objects are shared: never change one."""
 
-    def __init__(self, client: Client, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = "") -> None:
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        transform: Transform | None = None,
+    ) -> None:
         self.resource = resource
+        self._transform = transform or (lambda obj: obj)
         self._client, self._namespace, self._labels, self._fields = client, namespace, labels, fields
         self._items: dict[Key, Object] = {}
         self._handlers: list[Handler] = []
@@ -95,7 +107,7 @@ class Informer:
         for key, obj in fresh.items():
             known = self._items.get(key)
             if known is None or _version(known) != _version(obj):
-                self._apply(key, obj)
+                self._apply(key, self._transform(obj))
         self._synced.set()
         return page.version
 
@@ -105,7 +117,7 @@ class Informer:
                 version = _version(event.object)
                 if event.type == "BOOKMARK":
                     continue
-                self._apply(key_of(event.object), None if event.type == "DELETED" else event.object)
+                self._apply(key_of(event.object), None if event.type == "DELETED" else self._transform(event.object))
             await asyncio.sleep(0)  # a server that closes at once must not starve the loop
 
     def _apply(self, key: Key, new: Object | None) -> None:

@@ -65,9 +65,9 @@ class LabGroup(NamedTuple):
     copies: int
 
 
-def load_file(path: Path) -> ClusterConfig:
-    """Read a cluster file. Raises ConfigError, UnknownBackend and OSError."""
-    return load_text(path.read_text(), str(path))
+def load_file(path: Path | None) -> ClusterConfig:
+    """Read a cluster file; without one it is the default cluster. Raises ConfigError, UnknownBackend and OSError."""
+    return load_text(path.read_text(), str(path)) if path else load_text("")
 
 
 def load_text(document: str, source: str = "cluster.yaml") -> ClusterConfig:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOOP_SET_CAPACITY, LOOP_CLR_FD, LOOP_GET_STATUS64, LOOP_CONFIGURE = 0x4C07, 0x4C01, 0x4C05, 0x4C0A
-LOOP_CTL_GET_FREE = 0x4C82
+LOOP_CTL_GET_FREE, LOOP_SET_STATUS64 = 0x4C82, 0x4C04
 READ_ONLY, AUTOCLEAR, DIRECT_IO = 1, 4, 16
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")
 _CONFIG_HEAD, _CONFIG_TAIL = struct.Struct("=II"), bytes(64)
+_FLAGS_FIELD = 8
 MAJOR = 7
+SECTOR = 512
 ATTACH_TRIES = 64
 """How many free numbers may be taken from under us before we give up; each lost race is somebody else's success."""
 
@@ -53,11 +55,12 @@ def attached() -> Iterator[Loop]:
             yield found
 
 
-def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True) -> Loop:
+def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True, block_size: int = 0) -> Loop:
     """Return the device of a file, attaching one where there is none yet.
 
-    Direct I/O avoids caching everything twice; where the file system refuses it the device is buffered. Callers serialise
-    per file.
+    block_size is the device's sector in bytes; 0 leaves it to the kernel, which makes it 4096 for a file that shares blocks on XFS
+    and 512 for the same file before: a file system would fit one and not the other. Direct I/O avoids caching everything twice; where
+    the file system refuses it the device is buffered. Callers serialise per file.
     """
     backing = identity(file)
     known = find(backing)
@@ -68,7 +71,7 @@ def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True)
         flags = (READ_ONLY if read_only else 0) | (DIRECT_IO if direct_io else 0)
         for _ in range(ATTACH_TRIES):
             path = f"/dev/loop{_free_number()}"
-            if _configure(path, descriptor, flags):
+            if _configure(path, descriptor, flags, block_size):
                 return Loop(path, backing)
     finally:
         os.close(descriptor)
@@ -95,6 +98,41 @@ def refresh_capacity(path: str) -> None:
         fcntl.ioctl(device, LOOP_SET_CAPACITY, 0)
 
 
+def size(path: str) -> int:
+    """Return the bytes that a device offers."""
+    return int(_attribute(path, "size").read_text()) * SECTOR
+
+
+def is_direct(path: str) -> bool:
+    """Whether a device bypasses the page cache of the file system below."""
+    return _attribute(path, "loop/dio").read_text().strip() == "1"
+
+
+def set_read_ahead(path: str, kibibytes: int) -> None:
+    """Set how far ahead of a sequential reader the kernel reads."""
+    _attribute(path, "queue/read_ahead_kb").write_text(str(kibibytes))
+
+
+def refuse_discard(path: str) -> None:
+    """Let a device say that it cannot discard: a discard would punch holes into a file whose blocks were reserved."""
+    attribute = _attribute(path, "queue/discard_max_bytes")
+    if attribute.read_text().strip() != "0":
+        attribute.write_text("0")
+
+
+def set_autoclear(path: str) -> None:
+    """Let an attached device go with its last user: a mount that ends, also with its namespace, leaves nothing behind."""
+    with _opened(path) as device:
+        raw = bytearray(fcntl.ioctl(device, LOOP_GET_STATUS64, bytes(_INFO.size)))
+        fields = list(_INFO.unpack(raw))
+        fields[_FLAGS_FIELD] |= AUTOCLEAR
+        fcntl.ioctl(device, LOOP_SET_STATUS64, _INFO.pack(*fields))
+
+
+def _attribute(path: str, name: str) -> Path:
+    return Path("/sys/block") / Path(path).name / name
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -113,10 +151,10 @@ def _free_number() -> int:
     return number
 
 
-def _configure(path: str, descriptor: int, flags: int) -> bool:
+def _configure(path: str, descriptor: int, flags: int, block_size: int) -> bool:
     """Attach; return False when somebody else took the number first."""
     info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
-    argument = _CONFIG_HEAD.pack(descriptor, 0) + info + _CONFIG_TAIL
+    argument = _CONFIG_HEAD.pack(descriptor, block_size) + info + _CONFIG_TAIL
     with _opened(path) as device:
         try:
             fcntl.ioctl(device, LOOP_CONFIGURE, argument)
@@ -124,7 +162,7 @@ def _configure(path: str, descriptor: int, flags: int) -> bool:
             if error.errno == errno.EBUSY:
                 return False
             if error.errno == errno.EINVAL and flags & DIRECT_IO:
-                return _configure(path, descriptor, flags & ~DIRECT_IO)
+                return _configure(path, descriptor, flags & ~DIRECT_IO, block_size)
             raise
     return True
 

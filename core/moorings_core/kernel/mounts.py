@@ -104,6 +104,12 @@ def bind(source: str | Path, target: str | Path, *, read_only: bool = False, rec
         raise
 
 
+def remount_bind(target: str | Path, options: Sequence[str]) -> None:
+    """Give a bind mount options of its own: ro, nosuid, nodev, noexec, noatime. Raises OSError."""
+    flags, _ = split_options(options)
+    _mount("", str(target), "", MountFlag.BIND | MountFlag.REMOUNT | flags, "")
+
+
 def set_propagation(target: str | Path, flags: MountFlag) -> None:
     """Set how mounts below target are shared: SHARED, SLAVE or PRIVATE, with RECURSIVE for the whole tree."""
     _mount("", str(target), "", flags, "")

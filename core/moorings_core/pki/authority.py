@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from moorings_core import durable
 
 CA_DAYS, LEAF_DAYS = 3650, 365
 CLOCK_SKEW = datetime.timedelta(minutes=5)
@@ -31,8 +32,8 @@ class Certificate:
     def write(self, directory: Path, name: str) -> tuple[Path, Path]:
         """Write NAME.crt and NAME.key (0600) and return their paths."""
         cert, key = directory / f"{name}.crt", directory / f"{name}.key"
-        write_private(cert, self.cert_pem)
-        write_private(key, self.key_pem)
+        durable.write(cert, self.cert_pem)
+        durable.write(key, self.key_pem)
         return cert, key
 
 
@@ -98,18 +99,6 @@ class Authority:
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(h) for h in hosts]), critical=False)
         return Certificate(_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, atomically: readers see the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:

@@ -43,10 +43,11 @@ class NodeCredentials:
 
     def issue(self, authority: Authority, cluster: str, url: str, node: str, addresses: Sequence[str]) -> None:
         """Make and write them. url: of the API; addresses: at which the API server calls the agent."""
-        from .authority import write_private
+        from moorings_core import durable
+
         from .kubeconfig import kubeconfig
 
         certificate = authority.issue(f"system:node:{node}", organizations=["system:nodes"], hosts=[node, *addresses, "127.0.0.1"])
         certificate.write(self.directory, "node")
-        write_private(self.authority, authority.cert_pem)
-        write_private(self.kubeconfig, kubeconfig(cluster, url, authority.cert_pem, node, certificate))
+        durable.write(self.authority, authority.cert_pem)
+        durable.write(self.kubeconfig, kubeconfig(cluster, url, authority.cert_pem, node, certificate))

@@ -16,9 +16,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from moorings_core import durable
 from moorings_core.ports.errors import MooringsError
-
-from .authority import write_private
 
 KEY_BYTES, ID_BYTES = 32, 4
 ID_LETTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.")
@@ -106,4 +105,4 @@ def _read(path: Path) -> Sequence[SealingKey]:
 def _write(path: Path, keys: Sequence[SealingKey]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     entries = [{"id": key.id, "key": base64.b64encode(key.secret).decode()} for key in keys]
-    write_private(path, json.dumps({"keys": entries}, indent=1).encode() + b"\n")
+    durable.write(path, json.dumps({"keys": entries}, indent=1).encode() + b"\n")

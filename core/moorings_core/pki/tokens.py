@@ -16,9 +16,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from moorings_core import durable
 from moorings_core.ports.errors import MooringsError
-
-from .authority import write_private
 
 ALGORITHM = "ES256"
 Claims = Mapping[str, Any]
@@ -50,7 +49,7 @@ class TokenSigner:
         if not path.exists():
             key = ec.generate_private_key(ec.SECP256R1())
             encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-            write_private(path, key.private_bytes(encoding, form, serialization.NoEncryption()))
+            durable.write(path, key.private_bytes(encoding, form, serialization.NoEncryption()))
         return cls(path.read_bytes(), issuer)
 
     def sign(self, claims: Claims) -> str:

@@ -54,19 +54,45 @@ class PortMapping:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Limits of traffic to (ingress) and from (egress) a pod: bits a second, and bits at once; 0: none."""
+
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
+
+
+UNLIMITED = Bandwidth()
+
+
+@dataclass(frozen=True, slots=True)
 class PodRequest:
-    """A sandbox that is to be wired. netns is the path of its network namespace; pod is "namespace/name" where known."""
+    """A sandbox that is to be wired. netns is the path of its network namespace; pod is "namespace/name" where known.
+
+    addresses: what it must have; ranges: where its addresses have to be; mac: what its interface must have. Empty: any.
+    foreign: another plugin gave the addresses. wire False: another plugin wires it.
+    """
 
     key: AttachmentKey
     netns: str
     pod: str = ""
     pod_uid: str = ""
     ports: tuple[PortMapping, ...] = ()
+    bandwidth: Bandwidth = UNLIMITED
+    addresses: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    mac: str = ""
+    foreign: bool = False
+    wire: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A wired sandbox. addresses are host addresses ("10.64.1.5"), IPv4 first; gateways in the same order."""
+    """A wired sandbox. addresses are host addresses ("10.64.1.5"), IPv4 first; gateways in the same order.
+
+    host_link "": it has addresses only, another plugin wires it. foreign: another plugin gave the addresses.
+    """
 
     key: AttachmentKey
     netns: str
@@ -81,10 +107,16 @@ class Attachment:
     pod: str = ""
     pod_uid: str = ""
     ports: tuple[PortMapping, ...] = ()
+    bandwidth: Bandwidth = UNLIMITED
+    foreign: bool = False
 
 
 class Network(Protocol):
     """What the CNI verbs need: DESIGN section 4. Safe for concurrent calls with different keys."""
+
+    @property
+    def ranges(self) -> Sequence[str]:
+        """The ranges that addresses are given from."""
 
     async def status(self) -> None:
         """Return when `attach` can be served. Raises NotReady (no range, no address left) or Degraded."""

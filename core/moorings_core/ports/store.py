@@ -102,6 +102,10 @@ class Store(Protocol):
         """Whether other servers write to it, too."""
 
     @property
+    def durable(self) -> bool:
+        """Whether what was acknowledged outlives this process."""
+
+    @property
     def most(self) -> int:
         """Operations in one commit at most."""
 

@@ -33,6 +33,15 @@ CONTROLLER = (
         "ListVolumes",
         "GetCapacity",
         "ControllerGetCapabilities",
+        "ControllerPublishVolume",
+        "ControllerUnpublishVolume",
+        "ControllerGetVolume",
+        "ControllerModifyVolume",
+        "ControllerExpandVolume",
+        "CreateSnapshot",
+        "DeleteSnapshot",
+        "ListSnapshots",
+        "GetSnapshot",
     ),
 )
 NODE = (
@@ -44,8 +53,19 @@ NODE = (
         "NodePublishVolume",
         "NodeUnpublishVolume",
         "NodeGetVolumeStats",
+        "NodeExpandVolume",
         "NodeGetCapabilities",
         "NodeGetInfo",
+    ),
+)
+GROUP_CONTROLLER = (
+    "csi.v1.GroupController",
+    _methods(
+        csi,
+        "GroupControllerGetCapabilities",
+        "CreateVolumeGroupSnapshot",
+        "DeleteVolumeGroupSnapshot",
+        "GetVolumeGroupSnapshot",
     ),
 )
 REGISTRATION = (

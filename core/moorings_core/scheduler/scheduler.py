@@ -15,6 +15,8 @@ from random import Random
 from moorings_core.client.events import EventRecorder
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import (
+    CSI_DRIVERS,
+    CSI_STORAGE_CAPACITIES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -65,16 +67,26 @@ class Scheduler:
         self._claims = Informer(client, PERSISTENT_VOLUME_CLAIMS)
         self._volumes = Informer(client, PERSISTENT_VOLUMES)
         self._storage_classes = Informer(client, STORAGE_CLASSES)
+        self._csi_drivers = Informer(client, CSI_DRIVERS)
+        self._pods.add_index("claim", volumes.claims_in_use)
+        self._capacities = Informer(client, CSI_STORAGE_CAPACITIES)
         self._view = volumes.VolumeView(
-            self._claims.get, self._volumes.get, lambda: list(self._volumes.items.values()), self._storage_classes.get
+            self._claims.get,
+            self._volumes.get,
+            lambda: list(self._volumes.items.values()),
+            self._storage_classes.get,
+            self._csi_drivers.get,
+            lambda: list(self._capacities.items.values()),
+            lambda namespace, claim: self._pods.by_index("claim", f"{namespace}/{claim}"),
         )
 
     async def run(self) -> None:
         """Schedule until cancelled."""
-        informers = [self._nodes, self._claims, self._volumes, self._storage_classes, self._pods]
+        of_volumes = [self._claims, self._volumes, self._storage_classes, self._csi_drivers, self._capacities]
+        informers = [self._nodes, *of_volumes, self._pods]
         self._nodes.on_change(self._node_changed)
         self._pods.on_change(self._pod_changed)
-        for informer in informers[1:4]:
+        for informer in of_volumes:
             informer.on_change(self._volume_changed)
         async with asyncio.TaskGroup() as tasks:
             for informer in informers:

@@ -6,10 +6,13 @@ volumes made by hand) answers by binding it, and only then is the pod bound. Sou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moorings_core.ports.objects import Object
+from moorings_core.registry.quantity import parse
+from moorings_core.registry.selectors import from_label_selector
 
 from .filters import matches_node_selector
 
@@ -19,6 +22,10 @@ NOT_AFFINE = "node(s) didn't match PersistentVolume's node affinity"
 NOT_TOPOLOGY = "node(s) didn't match the StorageClass's allowed topologies"
 NO_VOLUME = "node(s) didn't find available persistent volumes to bind"
 UNBOUND_IMMEDIATE = "pod has unbound immediate PersistentVolumeClaims"
+NOT_SOURCE = "node(s) can't reach the source of a PersistentVolumeClaim"
+NO_ROOM = "node(s) did not have enough free storage"
+SOURCE_TOPOLOGY = "storage.moorings.dev/source-topology"
+IN_USE = "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
@@ -34,6 +41,10 @@ class VolumeView:
     volume: Callable[[str], Object | None]
     volumes: Callable[[], Sequence[Object]]
     storage_class: Callable[[str], Object | None]
+    driver: Callable[[str], Object | None] = lambda name: None
+    capacities: Callable[[], Sequence[Object]] = lambda: ()
+    users: Callable[[str, str], Sequence[Object]] = lambda namespace, claim: ()
+    """(namespace, claim) to the pods on nodes that use it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,8 @@ def claims_of(pod: Object, view: VolumeView) -> Claims:
             raise Unschedulable(f'persistentvolumeclaim "{name}" not found')
         if claim["metadata"].get("deletionTimestamp"):
             raise Unschedulable(f'persistentvolumeclaim "{name}" is being deleted')
+        if claim["spec"].get("accessModes") == ["ReadWriteOncePod"] and _others(pod, view.users(namespace, name)):
+            raise Unschedulable(IN_USE)
         if is_bound(claim):
             bound.append(_volume_of(claim, view))
             continue
@@ -73,6 +86,17 @@ def claim_names(pod: Object) -> list[str]:
         elif "ephemeral" in volume:
             names.append(f"{pod['metadata']['name']}-{volume['name']}")
     return names
+
+
+def claims_in_use(pod: Object) -> list[str]:
+    """Return "namespace/name" of the claims that a pod has on a node until it has finished."""
+    if not pod["spec"].get("nodeName") or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return []
+    return [f"{pod['metadata']['namespace']}/{name}" for name in claim_names(pod)]
+
+
+def _others(pod: Object, users: Sequence[Object]) -> bool:
+    return any(user["metadata"]["uid"] != pod["metadata"]["uid"] for user in users)
 
 
 def is_bound(claim: Object) -> bool:
@@ -106,14 +130,39 @@ def _reason_against_waiting(claim: Object, storage_class: Object, node: Object, 
         return NOT_AFFINE
     if storage_class["provisioner"] == NO_PROVISIONER:
         return "" if any(_could_bind(claim, volume, node) for volume in view.volumes()) else NO_VOLUME
-    topologies = storage_class.get("allowedTopologies")
-    if not topologies:
-        return ""
     labels = node["metadata"].get("labels", {})
-    for term in topologies:
-        if all(labels.get(e["key"]) in e["values"] for e in term.get("matchLabelExpressions", ())):
-            return ""
-    return NOT_TOPOLOGY
+    if not _admits(storage_class.get("allowedTopologies") or (), labels):
+        return NOT_TOPOLOGY
+    source = claim["metadata"].get("annotations", {}).get(SOURCE_TOPOLOGY)
+    if source and any(labels.get(k) != v for k, v in json.loads(source).items()):
+        return NOT_SOURCE
+    return "" if _has_room(claim, storage_class, labels, view) else NO_ROOM
+
+
+def _admits(topologies: Sequence[Object], labels: Mapping[str, str]) -> bool:
+    if not topologies:
+        return True
+    return any(all(labels.get(e["key"]) in e["values"] for e in term.get("matchLabelExpressions", ())) for term in topologies)
+
+
+def _has_room(claim: Object, storage_class: Object, labels: Mapping[str, str], view: VolumeView) -> bool:
+    """Whether a driver that tells its room has enough of it where the node is; the greatest volume counts before the room."""
+    declared = view.driver(storage_class["provisioner"])
+    if declared is None or not declared["spec"].get("storageCapacity"):
+        return True
+    wanted = parse(str(claim["spec"].get("resources", {}).get("requests", {}).get("storage", "0")))
+    name = storage_class["metadata"]["name"]
+    for capacity in view.capacities():
+        if capacity["storageClassName"] != name or not _is_in(capacity.get("nodeTopology"), labels):
+            continue
+        if wanted <= parse(str(capacity.get("maximumVolumeSize") or capacity.get("capacity") or "0")):
+            return True
+    return False
+
+
+def _is_in(topology: Object | None, labels: Mapping[str, str]) -> bool:
+    """Whether labels are of a place; a capacity without one is of no place."""
+    return topology is not None and from_label_selector(topology).matches(labels)
 
 
 def _could_bind(claim: Object, volume: Object, node: Object) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import struct
 import tarfile
 import time
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 import orjson
 
+from moorings_core import durable
 from moorings_core.ports.store import Page, Record, Store, StoreError, StoreEvent
 
 FORMAT, KEYS = "moorings-backup/1", "pki"
@@ -41,12 +41,8 @@ class NotEmpty(StoreError):
 
 def save(page: Page, keys: Path, path: Path) -> None:
     """Write a backup durably to path, which is whole or as before, and readable by its owner only. See `write`."""
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with durable.replacing(path) as file:
         write(page, keys, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
 
 
 def write(page: Page, keys: Path, file: IO[bytes]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from moorings_core import durable
 from moorings_core.ports.cluster import StoreConfig
 from moorings_core.ports.store import StoreError
 
@@ -48,15 +48,4 @@ def load(data: Path, config: StoreConfig) -> Choice:
 
 def note(data: Path, choice: Choice) -> None:
     """Note a choice durably: after a crash the server finds either the old one or this."""
-    path = data / FILE
-    beside = path.with_suffix(".new")
-    with beside.open("wb") as file:
-        file.write(orjson.dumps(asdict(choice), option=orjson.OPT_INDENT_2))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
-    directory = os.open(data, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    durable.write(data / FILE, orjson.dumps(asdict(choice), option=orjson.OPT_INDENT_2))

@@ -53,6 +53,11 @@ class ExchangeableStore:
         return self._current.shared
 
     @property
+    def durable(self) -> bool:
+        """Whether what was acknowledged outlives this process."""
+        return self._current.durable
+
+    @property
     def most(self) -> int:
         """Operations in one commit at most."""
         return self._current.most

@@ -74,6 +74,9 @@ class StoreKeeper:
         try:
             await self._alone()
             target = await self._open(choice.backend, self._data / choice.directory, choice.parameters)
+            if self._store.durable and not target.durable:
+                await target.close()
+                raise ExchangeRefused(f"the store {choice.backend} forgets everything when the server ends; choose one that keeps it")
 
             async def chosen() -> None:
                 await asyncio.to_thread(choices.note, self._data, choice)

@@ -25,7 +25,7 @@ class Logged(NamedTuple):
 class MemoryStore:
     """All records and their whole history in memory."""
 
-    shared, most = False, 1_000_000
+    shared, durable, most = False, False, 1_000_000
 
     def __init__(self) -> None:
         self._revision = 0

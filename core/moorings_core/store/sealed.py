@@ -43,6 +43,11 @@ class SealedStore:
         return self.inner.shared
 
     @property
+    def durable(self) -> bool:
+        """Whether what was acknowledged outlives this process."""
+        return self.inner.durable
+
+    @property
     def most(self) -> int:
         """Operations in one commit at most."""
         return self.inner.most

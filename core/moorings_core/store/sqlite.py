@@ -25,6 +25,7 @@ from moorings_core.ports.store import (
     Compacted,
     Operation,
     Page,
+    PreconditionFailed,
     PutRecord,
     Record,
     StoreError,
@@ -77,7 +78,7 @@ class Job(NamedTuple):
 class SqliteStore:
     """A store in one file."""
 
-    shared, most = False, 100_000
+    shared, durable, most = False, True, 100_000
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -86,7 +87,7 @@ class SqliteStore:
         self._followers = Followers()
         self._revisions: dict[str, int] = {}
         self._committed = self._reserved = self._oldest = self._era = 0
-        self._failed = ""
+        self._newest: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._write_loop, name="sqlite writer", daemon=True)
 
     @classmethod
@@ -120,7 +121,7 @@ class SqliteStore:
         """Write all or nothing, durably. Raises PreconditionFailed, StoreUnavailable."""
         if not self._thread.is_alive():
             raise StoreUnavailable("the store is closed")
-        revisions = reserve(operations, self._revisions, self._reserved)
+        revisions = await self._reserve(operations)
         if not any(revisions):
             return revisions
         previous = [self._revisions.get(o.key, 0) for o in operations]
@@ -130,10 +131,23 @@ class SqliteStore:
             elif revision:
                 self._revisions.pop(operation.key, None)
         self._reserved = max(self._reserved, *revisions)
-        done = self._loop.create_future()
+        self._newest = done = self._loop.create_future()
         self._jobs.put(Job(operations, revisions, previous, done, self._era))
         await asyncio.shield(done)
         return revisions
+
+    async def _reserve(self, operations: Sequence[Operation]) -> builtins.list[int]:
+        """Decide preconditions. A refusal may rest on writes under way: it is told when they are durable, and not if they fail."""
+        while True:
+            era, newest = self._era, self._newest
+            try:
+                return reserve(operations, self._revisions, self._reserved)
+            except PreconditionFailed:
+                if newest is None or newest.done():
+                    raise
+                await asyncio.wait([newest])
+                if era == self._era:
+                    raise
 
     async def watch(self, prefix: str, after: int) -> Batches:
         """Yield changes after a revision. Raises Compacted."""

@@ -1,74 +1,103 @@
-"""What every pool promises (moorings_csi.pool.Pool), on real files and loop devices."""
+"""What every pool promises (moorings_csi.pool.Pool), through Volumes and Snapshots, on real file systems and loop devices."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from moorings_core.kernel import loops
-from moorings_csi.errors import NameTaken, NoSuchVolume, PoolFull, SizeOutOfRange, StorageError, WrongState
+from moorings_core.kernel import loops, mounts
+from moorings_csi.driver import DriverOptions, open_ledger
+from moorings_csi.errors import NameTaken, NoSuchSnapshot, NoSuchVolume, PoolFull, SizeOutOfRange, StorageError, WrongState
+from moorings_csi.files import Files
+from moorings_csi.formats import Formats
 from moorings_csi.image_pool import ImagePool
+from moorings_csi.ledger import Ledger
 from moorings_csi.pool import VolumeRequest
+from moorings_csi.snapshots import Snapshots
+from moorings_csi.volumes import Volumes
 
 MIB = 1 << 20
+PARAMETERS = {
+    "image": {"fsType": "ext4"},
+    "image-xfs": {"fsType": "ext4", "poolFsType": "xfs", "poolSize": 1024 * MIB},
+    "btrfs": {"poolSize": 1024 * MIB},
+    "hostpath": {},
+}
 
 
-@pytest.fixture(params=["image"])
-def pool(request, tmp_path):
-    pool = {"image": lambda: ImagePool(tmp_path / "pool", capacity=256 * MIB)}[request.param]()
-    yield pool
-    for record in pool.list():
-        pool.detach(record.id)
-    pool.close()
+@pytest.fixture(params=sorted(PARAMETERS))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def pool(kind, tmp_path):
+    parameters = {**PARAMETERS[kind], "capacity": 256 * MIB}
+    options = DriverOptions(kind.partition("-")[0], "node-a", tmp_path / "pool", tmp_path / "sock", parameters=parameters)
+    ledger = open_ledger(options)
+    features = ledger.pool.probe()
+    volumes = Volumes(ledger, features)
+    yield SimpleNamespace(
+        volumes=volumes, snapshots=Snapshots(ledger), ledger=ledger, pool=ledger.pool, features=features, root=tmp_path / "pool"
+    )
+    for record in volumes.list():
+        ledger.pool.detach(record)
+    ledger.close()
+    mounts.unmount_all(tmp_path / "pool")
 
 
 def request(name="a", required=64 * MIB, limit=0, **more):
     return VolumeRequest(name, required, limit, **more)
 
 
-def test_probe_names_what_works(pool):
-    features = pool.probe()
-    assert "ext4" in features.fs_types
-    assert features.block
+def has_devices(pool):
+    if not pool.features.block:
+        pytest.skip("the pool has no devices")
+
+
+def has_snapshots(pool):
+    if not pool.features.snapshots:
+        pytest.skip("the file system below the pool shares no blocks, and the driver offers no snapshots")
 
 
 def test_create_is_idempotent_and_the_size_is_kept(pool):
-    first = pool.create(request())
-    assert pool.create(request()) == first
-    assert pool.get(first.id).size == 64 * MIB
-    assert [r.id for r in pool.list()] == [first.id]
+    first = pool.volumes.create(request())
+    assert pool.volumes.create(request()) == first
+    assert pool.volumes.get(first.id).size == 64 * MIB
+    assert [r.id for r in pool.volumes.list()] == [first.id]
 
 
 def test_a_name_stands_for_one_request(pool):
-    pool.create(request())
+    pool.volumes.create(request())
     with pytest.raises(NameTaken):
-        pool.create(request(required=128 * MIB))
+        pool.volumes.create(request(required=128 * MIB))
 
 
 @pytest.mark.parametrize(
     ("required", "limit"),
-    [pytest.param(64 * MIB, 32 * MIB, id="required over limit"), pytest.param(0, MIB, id="limit below the smallest")],
+    [pytest.param(64 * MIB, 32 * MIB, id="required over limit"), pytest.param(0, MIB // 2, id="limit below the smallest")],
 )
 def test_an_impossible_size_is_refused(pool, required, limit):
     with pytest.raises(SizeOutOfRange):
-        pool.create(request(required=required, limit=limit))
-    assert pool.list() == []
+        pool.volumes.create(request(required=required, limit=limit))
+    assert pool.volumes.list() == []
 
 
 def test_capacity_is_what_create_goes_by(pool):
-    before = pool.available()
-    pool.create(request(required=64 * MIB))
-    assert pool.available() == before - 64 * MIB
+    before = pool.volumes.available()
+    pool.volumes.create(request(required=64 * MIB))
+    assert pool.volumes.available() == before - 64 * MIB
     with pytest.raises(PoolFull):
-        pool.create(request("b", required=before))
-    pool.create(request("c", required=pool.available()))
-    assert pool.available() == 0
+        pool.volumes.create(request("b", required=before))
+    pool.volumes.create(request("c", required=pool.volumes.available()))
+    assert pool.volumes.available() == 0
 
 
 def test_many_at_once_never_promise_more_than_there_is(pool):
     def attempt(number):
         try:
-            return pool.create(request(f"v{number}", required=64 * MIB)).size
+            return pool.volumes.create(request(f"v{number}", required=64 * MIB)).size
         except PoolFull:
             return 0
 
@@ -77,69 +106,212 @@ def test_many_at_once_never_promise_more_than_there_is(pool):
     assert sum(sizes) == 256 * MIB
 
 
-def test_thick_means_reserved(pool, tmp_path):
-    pool.create(request())
-    (file,) = (tmp_path / "pool" / "volumes").iterdir()
-    assert file.stat().st_blocks * 512 >= 64 * MIB
-
-
 def test_delete_frees_and_is_idempotent(pool):
-    before = pool.available()
-    record = pool.create(request())
-    pool.delete(record.id)
-    pool.delete(record.id)
-    assert pool.available() == before
+    before = pool.volumes.available()
+    record = pool.volumes.create(request())
+    pool.volumes.delete(record.id)
+    pool.volumes.delete(record.id)
+    assert pool.volumes.available() == before
+    assert list(pool.pool.stored()) == []
     with pytest.raises(NoSuchVolume):
-        pool.get(record.id)
+        pool.volumes.get(record.id)
 
 
 def test_attach_is_idempotent_and_detach_gives_the_device_back(pool):
-    record = pool.create(request())
-    device = pool.attach(record.id)
-    assert pool.attach(record.id) == device
-    assert pool.detach(record.id)
-    assert pool.detach(record.id)
+    record = pool.volumes.create(request())
+    device = pool.pool.attach(record)
+    assert pool.pool.attach(record) == device
+    assert pool.pool.detach(record)
+    assert pool.pool.detach(record)
 
 
-def test_a_volume_in_use_is_not_deleted(pool):
-    record = pool.create(request())
-    with pool.attach(record.id).open("rb"):
-        with pytest.raises(WrongState):
-            pool.delete(record.id)
-        assert pool.get(record.id) == record
-    pool.delete(record.id)
+def test_a_volume_grows_and_never_shrinks(pool):
+    record = pool.volumes.create(request(block=pool.features.block))
+    grown = pool.volumes.expand(record.id, 100 * MIB, 0)
+    assert grown.size == 100 * MIB
+    assert pool.volumes.expand(record.id, 64 * MIB, 0) == grown
+    with pytest.raises(PoolFull):
+        pool.volumes.expand(record.id, 1024 * MIB, 0)
+    with pytest.raises(SizeOutOfRange):
+        pool.volumes.expand(record.id, 128 * MIB, 120 * MIB)
+    assert pool.volumes.get(record.id) == grown
+    if pool.features.block:
+        assert loops.size(str(pool.pool.attach(grown))) == 100 * MIB
 
 
-def test_a_volume_is_formatted_once(pool):
-    record = pool.create(request(fs_type="ext4"))
-    device = pool.attach(record.id)
-    assert pool.format(record.id, device).format == "formatted"
-    superblock = device.read_bytes()[1024:2048]
-    assert superblock[56:58] == b"\x53\xef", "the magic number of ext4"
-    pool.format(record.id, device)
-    assert device.read_bytes()[1024:2048] == superblock
+def test_a_device_grows_under_its_user(pool):
+    has_devices(pool)
+    record = pool.volumes.create(request(block=True))
+    with pool.pool.attach(record).open("rb") as device:
+        grown = pool.volumes.expand(record.id, 100 * MIB, 0)
+        pool.pool.attach(grown)
+        assert device.seek(0, os.SEEK_END) == 100 * MIB
 
 
-def test_foreign_data_is_never_overwritten(pool):
-    record = pool.create(request(fs_type="ext4"))
-    device = pool.attach(record.id)
-    device.write_bytes(b"precious")
-    with pytest.raises(WrongState, match="refusing to overwrite"):
-        pool.format(record.id, device)
-    with device.open("rb") as file:
-        assert file.read(8) == b"precious"
+def written(pool, record, content):
+    """Write into a volume, a device or a directory."""
+    place = pool.pool.attach(record)
+    with (place / "file" if place.is_dir() else place).open("r+b" if not place.is_dir() else "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-class TestImagePool:
-    def test_a_second_process_is_kept_out(self, pool, tmp_path):
-        with pytest.raises(StorageError, match="in use"):
-            ImagePool(tmp_path / "pool")
+def read(pool, record, size):
+    place = pool.pool.attach(record)
+    with (place / "file" if place.is_dir() else place).open("rb") as file:
+        return file.read(size)
 
-    def test_a_file_of_no_volume_is_put_aside_not_deleted(self, pool, tmp_path):
-        stray = tmp_path / "pool" / "volumes" / "stray"
-        stray.write_bytes(b"somebody's")
-        pool.recover()
-        assert (tmp_path / "pool" / "lost+found" / "stray").read_bytes() == b"somebody's"
+
+@pytest.mark.parametrize("block", [False, True])
+def test_a_snapshot_is_what_was_and_outlives_its_volume(pool, block):
+    has_snapshots(pool)
+    if block:
+        has_devices(pool)
+    old, new = os.urandom(MIB), os.urandom(MIB)
+    volume = pool.volumes.create(request(block=block or pool.features.fs_types == ("ext4",)))
+    written(pool, volume, old)
+    snapshot = pool.snapshots.create("s", volume.id)
+    assert pool.snapshots.create("s", volume.id) == snapshot
+    written(pool, volume, new)
+    assert read(pool, volume, MIB) == new
+    assert pool.pool.detach(volume)
+    pool.volumes.delete(volume.id)
+    restored = pool.volumes.create(request("b", block=volume.block, source=f"snapshot:{snapshot.id}"))
+    assert read(pool, restored, MIB) == old
+    pool.snapshots.delete(snapshot.id)
+    pool.snapshots.delete(snapshot.id)
+    assert read(pool, restored, MIB) == old
+
+
+def test_a_clone_is_a_volume_of_its_own(pool):
+    has_snapshots(pool)
+    old, new = os.urandom(MIB), os.urandom(MIB)
+    volume = pool.volumes.create(request(block=pool.features.block))
+    written(pool, volume, old)
+    clone = pool.volumes.create(request("b", required=80 * MIB, block=volume.block, source=f"volume:{volume.id}"))
+    assert clone.size == 80 * MIB
+    written(pool, volume, new)
+    assert read(pool, clone, MIB) == old
+    with pytest.raises(SizeOutOfRange):
+        pool.volumes.create(request("c", required=16 * MIB, block=volume.block, source=f"volume:{volume.id}"))
+
+
+def test_a_source_that_is_not_there_is_named(pool):
+    has_snapshots(pool)
+    with pytest.raises(NoSuchSnapshot, match="snap-x"):
+        pool.volumes.create(request(source="snapshot:snap-x"))
+    with pytest.raises(NoSuchVolume, match="vol-x"):
+        pool.volumes.create(request(source="volume:vol-x"))
+    with pytest.raises(NoSuchVolume, match="vol-x"):
+        pool.snapshots.create("s", "vol-x")
+
+
+def test_a_snapshot_counts_for_what_it_may_come_to_hold(pool):
+    has_snapshots(pool)
+    volume = pool.volumes.create(request(required=100 * MIB))
+    before = pool.volumes.available()
+    snapshot = pool.snapshots.create("s", volume.id)
+    assert pool.volumes.available() <= before - 100 * MIB
+    with pytest.raises(PoolFull):
+        pool.snapshots.create("t", volume.id)
+    pool.snapshots.delete(snapshot.id)
+    assert pool.volumes.available() == before
+
+
+def test_a_group_is_made_and_removed_as_one(pool):
+    has_snapshots(pool)
+    volumes = [pool.volumes.create(request(name, required=32 * MIB)) for name in "ab"]
+    group = pool.snapshots.create_group("g", [v.id for v in volumes])
+    assert pool.snapshots.create_group("g", [v.id for v in volumes]) == group
+    members = pool.snapshots.members(group)
+    assert {m.volume for m in members} == {v.id for v in volumes}
+    assert len({m.created for m in members}) == 1
+    with pytest.raises(StorageError, match="part of"):
+        pool.snapshots.delete(members[0].id)
+    pool.snapshots.delete_group(group.id, [m.id for m in members])
+    assert pool.snapshots.list() == []
+    assert len(pool.pool.stored()) == 2
+
+
+def test_a_group_with_a_volume_that_is_not_there_leaves_nothing(pool):
+    has_snapshots(pool)
+    volume = pool.volumes.create(request())
+    with pytest.raises(NoSuchVolume):
+        pool.snapshots.create_group("g", [volume.id, "vol-x"])
+    assert pool.snapshots.list() == []
+    assert len(pool.pool.stored()) == 1
+
+
+def test_data_of_no_record_is_put_aside_not_deleted(pool):
+    record = pool.volumes.create(request(block=pool.features.block))
+    written(pool, record, b"somebody's")
+    assert pool.pool.detach(record)
+    pool.ledger.volumes.drop(record.id)
+    pool.volumes.put_strays_aside()
+    assert list(pool.pool.stored()) == []
+    kept = pool.root / "lost+found" / record.data
+    with (kept / "file" if kept.is_dir() else kept).open("rb") as file:
+        assert file.read(10) == b"somebody's"
+
+
+def test_data_that_is_missing_is_told(pool):
+    record = pool.volumes.create(request())
+    assert pool.volumes.condition(record) == ""
+    pool.pool.remove(record)
+    assert "missing" in pool.volumes.condition(record)
+
+
+def test_a_second_process_is_kept_out(pool):
+    with pytest.raises(StorageError, match="in use"):
+        Ledger(pool.root, pool.pool)
+
+
+class TestDevices:
+    @pytest.fixture(params=["image", "btrfs"])
+    def kind(self, request):
+        return request.param
+
+    def test_thick_means_reserved(self, pool):
+        pool.volumes.create(request(block=True))
+        (file,) = (pool.root / "volumes").iterdir()
+        assert file.stat().st_blocks * 512 >= 64 * MIB
+
+    def test_a_volume_in_use_is_not_deleted(self, pool):
+        record = pool.volumes.create(request(block=True))
+        with pool.pool.attach(record).open("rb"):
+            with pytest.raises(WrongState):
+                pool.volumes.delete(record.id)
+            assert pool.volumes.get(record.id) == record
+        pool.volumes.delete(record.id)
+
+    def test_a_volume_is_formatted_once(self, pool):
+        record, formats = pool.volumes.create(request(block=True, fs_type="ext4")), Formats(pool.ledger.formats)
+        device = pool.pool.attach(record)
+        assert formats.prepare(record, device).state == "formatted"
+        superblock = device.read_bytes()[1024:2048]
+        assert superblock[56:58] == b"\x53\xef", "the magic number of ext4"
+        formats.prepare(record, device)
+        assert device.read_bytes()[1024:2048] == superblock
+
+    def test_foreign_data_is_never_overwritten(self, pool):
+        record, formats = pool.volumes.create(request(block=True, fs_type="ext4")), Formats(pool.ledger.formats)
+        device = pool.pool.attach(record)
+        device.write_bytes(b"precious")
+        with pytest.raises(WrongState, match="refusing to overwrite"):
+            formats.prepare(record, device)
+        with device.open("rb") as file:
+            assert file.read(8) == b"precious"
+
+    def test_a_prepared_file_system_is_what_mkfs_makes(self, tmp_path):
+        pool = ImagePool(tmp_path, "ext4")
+        files = Files(tmp_path / "volumes")
+        ledger = Ledger(tmp_path, pool)
+        record = Volumes(ledger, pool.probe()).create(request(fs_type="ext4"))
+        ledger.close()
+        image = files.path(record).read_bytes()
+        assert image[1024 + 56 : 1024 + 58] == b"\x53\xef"
+        assert len(image) == 64 * MIB
 
     def test_a_device_is_known_by_inode_not_by_name(self, tmp_path):
         file = tmp_path / "file"

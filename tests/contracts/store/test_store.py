@@ -103,6 +103,21 @@ async def test_preconditions_hold_for_the_whole_commit(store):
         await store.commit([DeleteRecord("a", expect=revision)])
 
 
+async def test_what_a_write_was_refused_for_is_there_when_the_refusal_is_told(store):
+    async def make(*more):
+        try:
+            await store.commit([PutRecord("a", b"1", expect=0), *more])
+        except PreconditionFailed as refusal:
+            return refusal.have, await store.get("a")
+        return "made"
+
+    slow = [PutRecord(f"b/{n}", b"x" * 1000) for n in range(50)]
+    outcomes = await asyncio.gather(make(*slow), make())
+    outcomes.remove("made")
+    ((have, found),) = outcomes
+    assert found is not None and found.revision == have
+
+
 async def test_deleting_what_is_not_there_is_no_operation(store):
     before = store.revision
     assert list(await store.commit([DeleteRecord("nothing")])) == [0]

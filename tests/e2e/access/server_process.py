@@ -48,6 +48,10 @@ class Server:
         """Start it and wait for nothing."""
         config = {"server": {"port": self.port, "run": ["api"], **server}, **self.more}
         (self.root / "cluster.yaml").write_text(yaml.safe_dump(config))
+        self.launch_again()
+
+    def launch_again(self) -> None:
+        """Start it with the cluster file that it had, and wait for nothing."""
         command = [sys.executable, "-m", "moorings_core.cli", "server", "--config", self.root / "cluster.yaml", "--data", self.data]
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -1,71 +1,14 @@
 """The image driver over its socket, with real loop devices, file systems and mounts."""
 
-import asyncio
 import errno
 import os
-import shutil
 import stat
-import subprocess
 
 import grpc
 import pytest
 
-from moorings_core.kernel import mounts
-from moorings_core.protos import csi_pb2 as csi
-from moorings_csi.faults import POINTS
-
-from .driver_process import DriverProcess, Mode, block_capability, mount_capability
-
-MIB = 1 << 20
-
-
-class Volume:
-    """A volume's way through the driver."""
-
-    def __init__(self, driver: DriverProcess, name: str = "data", size: int = 64 * MIB, capability=None) -> None:
-        self.driver, self.name, self.size = driver, name, size
-        self.capability = capability or mount_capability("ext4")
-        self.id = ""
-        self.staging, self.target = driver.root / f"{name}-stage", driver.root / f"{name}-target"
-
-    async def create(self):
-        size = csi.CapacityRange(required_bytes=self.size)
-        fields = {"name": self.name, "capacity_range": size, "volume_capabilities": [self.capability]}
-        volume = (await self.driver.call("CreateVolume", **fields)).volume
-        self.id = volume.volume_id
-        return volume
-
-    async def stage(self):
-        self.staging.mkdir(exist_ok=True)
-        await self._node("NodeStageVolume", staging_target_path=str(self.staging), volume_capability=self.capability)
-
-    async def publish(self, target=None, **more):
-        target = target or self.target
-        fields = {"target_path": str(target), "volume_capability": self.capability, **more}
-        await self._node("NodePublishVolume", staging_target_path=str(self.staging), **fields)
-        return target
-
-    async def unpublish(self, target=None):
-        await self._node("NodeUnpublishVolume", target_path=str(target or self.target))
-
-    async def unstage(self):
-        await self._node("NodeUnstageVolume", staging_target_path=str(self.staging))
-
-    async def delete(self):
-        await self.driver.call("DeleteVolume", volume_id=self.id)
-
-    async def up(self):
-        await self.create()
-        await self.stage()
-        return await self.publish()
-
-    async def down(self):
-        await self.unpublish()
-        await self.unstage()
-        await self.delete()
-
-    async def _node(self, method, **fields):
-        await self.driver.call(method, volume_id=self.id, **fields)
+from .driver_process import Mode, block_capability, mount_capability
+from .volume import MIB, Volume
 
 
 def fill(path) -> int:
@@ -194,34 +137,3 @@ async def test_a_damaged_file_system_is_reported_and_not_touched(driver):
     assert file.read_bytes()[:65536] == b"\xff" * 65536
     await volume.unstage()
     await volume.delete()
-
-
-@pytest.mark.parametrize("crash_at", POINTS)
-async def test_killed_at_any_step_the_same_calls_finish_the_work(driver, crash_at):
-    volume = Volume(driver)
-    await driver.start(crash_at)
-    crashed = False
-    for step in (volume.create, volume.stage, volume.publish, volume.unpublish, volume.unstage, volume.delete):
-        try:
-            await step()
-        except grpc.aio.AioRpcError as error:
-            crashed = (error.code(), driver.exit_code) == (grpc.StatusCode.UNAVAILABLE, -9)
-            await driver.stop()
-            await driver.start()
-            await step()
-        if step == volume.publish:
-            assert mounts.mount_at(volume.target) is not None
-    assert crashed, f"nothing dies at {crash_at}: the point is not reached"
-    assert driver.leftovers() == []
-    assert list((driver.root / "pool" / "volumes").iterdir()) == []
-    assert list((driver.root / "pool" / "meta").iterdir()) == []
-
-
-@pytest.mark.skipif(not shutil.which("csi-sanity"), reason="csi-sanity is not on PATH: go install it to run upstream's suite")
-async def test_upstream_s_csi_sanity(driver):
-    await driver.start()
-    command = ["csi-sanity", "-csi.endpoint", f"unix://{driver.socket}", "-csi.testvolumesize", str(64 * MIB)]
-    paths = ["-csi.mountdir", str(driver.root / "mount"), "-csi.stagingdir", str(driver.root / "staging")]
-    done = await asyncio.to_thread(subprocess.run, [*command, *paths], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert driver.leftovers() == []

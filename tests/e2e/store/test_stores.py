@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,25 +13,8 @@ from moorings_core.client.http import HttpClient
 from moorings_core.client.resources import CONFIG_MAPS
 from moorings_core.ports.errors import ApiError
 from tests.e2e.access.server_process import Server
-from tests.etcd_process import Etcd
 
-FAST = {"lab": {"profile": "fast"}}
-
-
-@pytest.fixture
-def etcd(tmp_path):
-    etcd = Etcd(tmp_path)
-    etcd.start()
-    yield etcd
-    etcd.stop()
-
-
-@pytest.fixture
-def server(tmp_path):
-    (tmp_path / "one").mkdir()
-    server = Server(tmp_path / "one", FAST)
-    yield server
-    server.stop()
+from .conftest import FAST, config_map
 
 
 def moorings(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -40,10 +22,6 @@ def moorings(*words: object, check: bool = True) -> subprocess.CompletedProcess[
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 or not check, done.stderr
     return done
-
-
-def config_map(name: str, value: str = "") -> dict:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": {"value": value}}
 
 
 class Load:
@@ -121,32 +99,12 @@ def test_what_cannot_be_exchanged_says_why_and_the_server_goes_on(server, etcd):
     assert "the choice was taken back" in refused.stderr
     assert moorings(*swap, "etcd", "-p", "endpoint=x", check=False).stderr.startswith("moorings: server.store.parameters.endpoint: ")
     assert moorings(*swap, "oracle", check=False).returncode == 2
+    assert "forgets everything when the server ends" in moorings(*swap, "memory", check=False).stderr
     server.apply(config_map("goes-on"))
     found = server.get("configmap", "moorings", "-n", "kube-system")
     assert "etcd" not in found["data"]["cluster.yaml"]
     moorings(*swap, "etcd", "-p", f"endpoints={etcd.endpoint}")
     assert server.get("configmap", "goes-on")
-
-
-@pytest.fixture
-def pair(tmp_path, etcd):
-    """Two servers of one cluster: the second has the keys of the first."""
-    servers: list[Server] = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir(exist_ok=True)
-        servers.append(Server(tmp_path / name, FAST, f"127.0.0.{len(servers) + 1}"))
-    one, two = servers
-    two.port = one.port
-    how = {"run": ["api", "controllers", "scheduler"], "store": {"backend": "etcd", "parameters": {"endpoints": [etcd.endpoint]}}}
-    try:
-        one.start(**how)
-        own = shutil.ignore_patterns("server.crt", "server.key", "admin.kubeconfig")
-        shutil.copytree(one.data / "pki", two.data / "pki", ignore=own)
-        two.start(**how)
-        yield one, two
-    finally:
-        for server in servers:
-            server.stop()
 
 
 def test_two_servers_on_one_etcd_are_one_cluster(pair):

@@ -38,6 +38,12 @@ class MemoryClient:
         self._history: list[tuple[int, str, WatchEvent]] = []
         self._version = 0
         self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self.stalled: set[str] = set()
+        """Plural names of what watches do not tell of for the time being."""
+
+    def versions(self, resource: Resource) -> dict[Key, str]:
+        with self._lock:
+            return {key: o["metadata"]["resourceVersion"] for (p, key), o in self._objects.items() if p == resource.plural}
 
     def put(self, resource: Resource, obj: Object) -> Object:
         with self._lock:
@@ -49,10 +55,10 @@ class MemoryClient:
             self._objects[key] = obj
             return obj
 
-    def remove(self, resource: Resource, name: str) -> None:
+    def remove(self, resource: Resource, name: str, namespace: str = "") -> None:
         with self._lock:
             self._version += 1
-            obj = self._objects.pop((resource.plural, Key("", name)))
+            obj = self._objects.pop((resource.plural, Key(namespace, name)))
             obj = json.loads(json.dumps(obj))
             obj["metadata"]["resourceVersion"] = str(self._version)
             self._record(resource, "DELETED", obj)
@@ -69,7 +75,14 @@ class MemoryClient:
 
     async def list(self, resource: Resource, namespace: str = "", **_: Any) -> ObjectList:
         with self._lock:
-            return ObjectList([o for (p, _), o in self._objects.items() if p == resource.plural], str(self._version))
+            mine = [o for (p, key), o in self._objects.items() if p == resource.plural and namespace in ("", key.namespace)]
+            return ObjectList(mine, str(self._version))
+
+    async def get(self, resource: Resource, name: str, namespace: str = "", **_: Any) -> Object:
+        try:
+            return self.read(resource, name, namespace)
+        except KeyError:
+            raise NotFound(name) from None
 
     async def watch(self, resource: Resource, namespace: str = "", *, since: str, **_: Any) -> Any:
         me = (asyncio.get_running_loop(), asyncio.Event())
@@ -80,7 +93,8 @@ class MemoryClient:
             while True:
                 me[1].clear()
                 with self._lock:
-                    news = [(v, e) for v, plural, e in self._history if v > seen and plural == resource.plural]
+                    quiet = resource.plural in self.stalled
+                    news = [(v, e) for v, plural, e in self._history if v > seen and plural == resource.plural and not quiet]
                 for version, event in news:
                     seen = version
                     yield event

@@ -86,3 +86,46 @@ def test_the_journal_is_compacted(tmp_path):
         ipam.release(KEYS[0])
     assert journal.lines < 1100
     assert take(ipam, KEYS[1]) and Ipam(Journal(tmp_path / "j"), "1").get(KEYS[1])
+
+
+def test_an_address_is_given_on_request_or_from_a_range_and_refused_when_it_is_taken_or_nowhere(tmp_path):
+    ipam = Ipam(Journal(tmp_path / "j"), "1")
+    ipam.use(RANGES)
+    assert ipam.reserve(KEYS[0], addresses=["10.64.1.9"])[1] == ("10.64.1.9", "fd00::9")
+    assert ipam.reserve(KEYS[1], ranges=["10.64.1.12/30"])[1][0] == "10.64.1.12"
+    for asked in (["10.64.1.9"], ["10.64.2.1"], ["10.64.1.3", "fd00::4"], ["10.64.1.0"], ["10.64.1.15"]):
+        with pytest.raises(NetworkError):
+            ipam.reserve(KEYS[2], addresses=asked)
+    with pytest.raises(NotReady):
+        ipam.reserve(KEYS[2], ranges=["10.99.0.0/16"])
+
+
+def test_sticky_addresses_come_back_by_name_also_after_a_crash_and_are_given_to_others_last(tmp_path):
+    def named(ipam, key, pod):
+        slot, addresses = ipam.reserve(key, pod=pod)
+        ipam.sync(ipam.record(wiring.plan(PodRequest(key, "/n", pod), slot, addresses, 1450)))
+        return addresses[0]
+
+    ipam = Ipam(Journal(tmp_path / "j"), "1", sticky=True)
+    ipam.use(RANGES)
+    first = named(ipam, KEYS[0], "ns/db-0")
+    ipam.release(KEYS[0])
+    others = {named(ipam, key, f"ns/{key.container_id}") for key in KEYS[1:13]}
+    assert first not in others
+    ipam = Ipam(Journal(tmp_path / "j"), "1", sticky=True)
+    assert named(ipam, KEYS[15], "ns/db-0") == first
+    ipam.release(KEYS[15])
+    taken = [named(ipam, key, "ns/late") for key in KEYS[16:18]]
+    assert first in taken, "rather than none"
+
+
+def test_who_only_lends_addresses_keeps_the_first_for_a_gateway(tmp_path):
+    ipam = Ipam(Journal(tmp_path / "j"), "1")
+    ipam.use(RANGES)
+    ipam.keep_gateway()
+    assert ipam.reserve(KEYS[0])[0] == 2
+    other = Ipam(Journal(tmp_path / "k"), "1")
+    other.use(RANGES)
+    other.reserve(KEYS[0])
+    with pytest.raises(NetworkError):
+        other.keep_gateway()

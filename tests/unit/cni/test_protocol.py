@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorings_cni import install, results, server
-from moorings_cni.protocol import SUPPORTED, CniError, arguments, parse, port_mappings, version_answer
+from moorings_cni import install, results, server, wishes
+from moorings_cni.errors import CniError
+from moorings_cni.protocol import SUPPORTED, parse, version_answer
+from moorings_cni.wishes import arguments, port_mappings
 from moorings_core.ports.network import Attachment, AttachmentKey, PortMapping
 
 ENVIRONMENT = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "abc", "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0"}
@@ -60,13 +62,13 @@ NO_MAPPINGS = [{}, {"hostPort": "x", "containerPort": 1}, {"hostPort": 1, "conta
 @pytest.mark.parametrize("item", NO_MAPPINGS)
 def test_port_mappings_that_are_none(item):
     with pytest.raises(CniError) as raised:
-        port_mappings({"runtimeConfig": {"portMappings": [item]}})
+        port_mappings({"portMappings": [item]})
     assert raised.value.code == 7
 
 
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_a_result_has_only_the_fields_of_its_version(version):
-    result = json.loads(results.result(ATTACHMENT, version))
+    result = json.loads(results.result(ATTACHMENT, version, {}))
     assert result["cniVersion"] == version
     assert [("version" in ip) for ip in result["ips"]] == [version.startswith("0.")] * 2
     assert [("mtu" in link) for link in result["interfaces"]] == [version == "1.1.0"] * 2
@@ -92,4 +94,39 @@ def test_the_executable_is_whole(tmp_path):
     compile(text, "client", "exec")
     install.executables(tmp_path / "bin", tmp_path / "cni.sock", tmp_path / "spool")
     install.executables(tmp_path / "bin", tmp_path / "cni.sock", tmp_path / "spool")
-    assert sorted(p.name for p in (tmp_path / "bin").iterdir()) == ["loopback", "moorings-cni"]
+    assert sorted(p.name for p in (tmp_path / "bin").iterdir()) == ["loopback", "moorings-cni", "moorings-ipam"]
+
+
+def test_an_earlier_result_is_kept_and_written_in_the_version_asked_for():
+    before = {
+        "interfaces": [{"name": "br0", "mtu": 1500}],
+        "ips": [{"address": "10.1.0.2/24", "interface": 0}],
+        "routes": [{"dst": "10.0.0.0/8", "table": 5}],
+    }
+    result = json.loads(results.result(ATTACHMENT, "0.4.0", {"nameservers": ["10.96.0.10"]}, before))
+    assert result["interfaces"][0]["name"] == "br0" and "mtu" not in result["interfaces"][0]
+    assert result["ips"][0] == {"address": "10.1.0.2/24", "interface": 0, "version": "4"}
+    assert {ip["interface"] for ip in result["ips"][1:]} == {2}
+    assert result["routes"][0] == {"dst": "10.0.0.0/8"} and result["dns"] == {"nameservers": ["10.96.0.10"]}
+
+
+def test_what_a_runtime_asks_for_is_read_from_capabilities_then_args_then_cni_args():
+    config = {
+        "runtimeConfig": {"mac": "02:00:00:00:00:01", "bandwidth": {"ingressRate": 8000}},
+        "args": {"cni": {"ips": ["10.64.1.9/24"], "mac": "no"}},
+    }
+    found = wishes.request(AttachmentKey("c", "eth0"), ENVIRONMENT | {"CNI_ARGS": "IP=10.64.1.7;MAC=02:00:00:00:00:02"}, config)
+    assert (found.mac, found.addresses, found.bandwidth.ingress_rate) == ("02:00:00:00:00:01", ("10.64.1.9",), 8000)
+    assert wishes.request(AttachmentKey("c", "eth0"), ENVIRONMENT | {"CNI_ARGS": "IP=10.64.1.7"}, {}).addresses == ("10.64.1.7",)
+    assert wishes.dns({"dns": {"domain": "x"}}) == {"domain": "x"}
+    assert wishes.dns({"dns": {"domain": "x"}, "runtimeConfig": {"dns": {"servers": ["10.0.0.1"]}}}) == {"nameservers": ["10.0.0.1"]}
+
+
+@pytest.mark.parametrize(
+    "asked", [{"mac": "zz"}, {"ips": ["x"]}, {"bandwidth": {"ingressRate": -1}}, {"ipRanges": [[{}]]}, {"bandwidth": 3}]
+)
+def test_wishes_that_make_no_sense_are_told_with_their_field(asked):
+    with pytest.raises(CniError) as raised:
+        wishes.request(AttachmentKey("c", "eth0"), ENVIRONMENT, {"runtimeConfig": asked})
+    assert raised.value.code == 7
+    assert next(iter(asked)) in raised.value.message

@@ -10,10 +10,12 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from moorings_core.ports.errors import MooringsError
-from moorings_core.protos.services import CONTROLLER, IDENTITY, NODE, REGISTRATION, Method
+from moorings_core.protos.services import CONTROLLER, GROUP_CONTROLLER, IDENTITY, NODE, REGISTRATION, Method
 
 _METHODS: dict[str, tuple[str, Method]] = {
-    name: (service, method) for service, methods in (IDENTITY, CONTROLLER, NODE, REGISTRATION) for name, method in methods.items()
+    name: (service, method)
+    for service, methods in (IDENTITY, CONTROLLER, GROUP_CONTROLLER, NODE, REGISTRATION)
+    for name, method in methods.items()
 }
 CALL_TIMEOUT = 60.0
 

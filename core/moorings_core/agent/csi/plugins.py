@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from .client import CsiClient, CsiError
 log = get_logger(__name__)
 SCAN_SECONDS = 0.25
 CSI_PLUGIN = "CSIPlugin"
+NODE_TYPES = csi.NodeServiceCapability.RPC.Type.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,23 @@ class Driver:
     node_id: str
     topology: Mapping[str, str]
     volume_limit: int
-    stages: bool
-    provisions: bool
+    controller: frozenset[str] = frozenset()
+    on_node: frozenset[str] = frozenset()
+
+    @property
+    def stages(self) -> bool:
+        """Whether volumes are mounted once for the node before they are given to pods."""
+        return "STAGE_UNSTAGE_VOLUME" in self.on_node
+
+    @property
+    def provisions(self) -> bool:
+        """Whether the socket makes volumes, too."""
+        return "CREATE_DELETE_VOLUME" in self.controller
+
+    @property
+    def many_writers(self) -> bool:
+        """Whether the driver tells one writing pod from several on one node."""
+        return "SINGLE_NODE_MULTI_WRITER" in self.on_node
 
 
 class PluginWatcher:
@@ -45,6 +61,8 @@ class PluginWatcher:
         self._client, self._node, self._directory = client, node, directory
         self._by_socket: dict[Path, tuple[int, Driver]] = {}
         self._changed = asyncio.Condition()
+        self.on_registered: list[Callable[[], None]] = []
+        """Called whenever a driver has come: what was passed over for want of it is looked at again."""
 
     @property
     def drivers(self) -> dict[str, Driver]:
@@ -88,6 +106,8 @@ class PluginWatcher:
             log.info("driver registered", driver=driver.name, topology=dict(driver.topology))
             async with self._changed:
                 self._changed.notify_all()
+            for call in self.on_registered:
+                call()
         except (CsiError, ApiError, OSError) as error:
             log.warning("registration failed", socket=path.name, error=str(error))
         finally:
@@ -121,14 +141,27 @@ async def _ask(name: str, client: CsiClient) -> Driver:
     info = await client.call("NodeGetInfo", timeout=10)
     node = await client.call("NodeGetCapabilities", timeout=10)
     plugin = await client.call("GetPluginCapabilities", timeout=10)
-    rpcs = {c.rpc.type for c in node.capabilities}
-    services = {c.service.type for c in plugin.capabilities}
+    controller: frozenset[str] = frozenset()
+    if csi.PluginCapability.Service.CONTROLLER_SERVICE in {c.service.type for c in plugin.capabilities}:
+        controller = await _offered(client)
     return Driver(
         name,
         client,
         info.node_id,
         dict(info.accessible_topology.segments),
         info.max_volumes_per_node,
-        stages=csi.NodeServiceCapability.RPC.STAGE_UNSTAGE_VOLUME in rpcs,
-        provisions=csi.PluginCapability.Service.CONTROLLER_SERVICE in services,
+        controller,
+        frozenset(csi.NodeServiceCapability.RPC.Type.Name(c.rpc.type) for c in node.capabilities if c.rpc.type in NODE_TYPES),
     )
+
+
+async def _offered(client: CsiClient) -> frozenset[str]:
+    """Return what the controller service offers; a driver's node part may tell of one that is elsewhere."""
+    try:
+        answer = await client.call("ControllerGetCapabilities", timeout=10)
+    except CsiError as error:
+        if error.code == "UNIMPLEMENTED":
+            return frozenset()
+        raise
+    types = csi.ControllerServiceCapability.RPC.Type
+    return frozenset(types.Name(c.rpc.type) for c in answer.capabilities if c.rpc.type in types.values())

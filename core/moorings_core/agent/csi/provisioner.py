@@ -8,24 +8,27 @@ Source: CSI CreateVolume/DeleteVolume; external-provisioner's annotations and fi
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from moorings_core.client.events import EventRecorder
 from moorings_core.client.informer import Informer
 from moorings_core.client.keyed import KeyedWorker
-from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES, VOLUME_ATTRIBUTES_CLASSES
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
 from moorings_core.ports.errors import AlreadyExists, Conflict, NotFound
-from moorings_core.ports.objects import Key, Object, Resource, key_of
+from moorings_core.ports.objects import Key, Object, key_of
 from moorings_core.protos import csi_pb2 as csi
-from moorings_core.registry.quantity import canonical, to_int
+from moorings_core.registry.quantity import to_int
 
 from .capability import volume_capability
 from .client import CsiError
-from .plugins import Driver, PluginWatcher
+from .finalizers import has, set_finalizers
+from .plugins import Driver
+from .quantities import quantity
+from .reach import Reach
+from .sources import SourceNotReady, Sources, chosen_node
 
 log = get_logger(__name__)
 INTENT = "provisioning.moorings.dev/volume"
@@ -34,29 +37,33 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PREFIX = "csi.storage.k8s.io/"
 DRIVER_WAIT = 1.0
+SOURCE_WAIT = 1.0
+EXTRA_METADATA = f"{PREFIX}extra-create-metadata"
 
 
 class Provisioner:
     """Makes and deletes the volumes of the drivers registered on this node."""
 
-    def __init__(self, client: Client, plugins: PluginWatcher, node: str, events: EventRecorder) -> None:
-        self._client, self._plugins, self._node, self._events = client, plugins, node, events
+    def __init__(self, client: Client, reach: Reach, sources: Sources, node: str, events: EventRecorder) -> None:
+        self._client, self._reach, self._sources, self._node, self._events = client, reach, sources, node, events
         self.claims = Informer(client, PERSISTENT_VOLUME_CLAIMS)
         self.volumes = Informer(client, PERSISTENT_VOLUMES)
         self.classes = Informer(client, STORAGE_CLASSES)
         self._claim_work: KeyedWorker[Key] = KeyedWorker("provision", self._claim)
         self._volume_work: KeyedWorker[str] = KeyedWorker("delete volume", self._volume)
+        self.work = (self._claim_work, self._volume_work)
 
-    async def run(self) -> None:
-        """Provision and delete until cancelled."""
+    def listen(self) -> None:
+        """Work on what changes."""
         self.claims.on_change(lambda _, new: self._claim_work.add(key_of(new)) if new else None)
         self.volumes.on_change(lambda _, new: self._volume_work.add(new["metadata"]["name"]) if new else None)
-        async with asyncio.TaskGroup() as tasks:
-            for informer in (self.claims, self.volumes, self.classes):
-                tasks.create_task(informer.run())
-            await self.classes.synced()
-            tasks.create_task(self._claim_work.run())
-            tasks.create_task(self._volume_work.run())
+
+    def look_again(self) -> None:
+        """Work on everything that is there."""
+        for claim in self.claims.items:
+            self._claim_work.add(claim)
+        for volume in self.volumes.items:
+            self._volume_work.add(volume.name)
 
     async def _claim(self, key: Key) -> float | None:
         try:
@@ -71,42 +78,61 @@ class Provisioner:
         storage_class = self.classes.get(claim["spec"].get("storageClassName") or "")
         if storage_class is None or claim["metadata"].get("annotations", {}).get(SELECTED_NODE) not in (None, self._node):
             return None
-        driver = self._plugins.drivers.get(storage_class["provisioner"])
+        driver = self._reach.driver(storage_class["provisioner"])
         if driver is None or not driver.provisions:
             return DRIVER_WAIT if self._is_mine(claim) else None
-        if _has(claim, INTENT) and ("deletionTimestamp" in claim["metadata"] or claim["spec"].get("volumeName")):
+        if has(claim, INTENT) and ("deletionTimestamp" in claim["metadata"] or claim["spec"].get("volumeName")):
             await self._settle(claim, driver)
         elif not claim["spec"].get("volumeName") and "deletionTimestamp" not in claim["metadata"]:
-            await self._provision(claim, storage_class, driver)
+            return await self._provision(claim, storage_class, driver)
         return None
 
     def _is_mine(self, claim: Object) -> bool:
         chosen = claim["metadata"].get("annotations", {}).get(SELECTED_NODE)
         return bool(chosen == self._node and not claim["spec"].get("volumeName"))
 
-    async def _provision(self, claim: Object, storage_class: Object, driver: Driver) -> None:
+    async def _provision(self, claim: Object, storage_class: Object, driver: Driver) -> float | None:
         if not self._is_mine(claim):
             if storage_class.get("volumeBindingMode", "Immediate") == "Immediate":
-                await self._take(claim)
-            return
+                if self._reach.leads(driver) and await self._sources.is_here(claim, driver):
+                    await self._take(claim)
+            elif not chosen_node(claim):
+                await self._sources.say_where(claim, driver)
+            return None
         if self.volumes.get(f"pvc-{claim['metadata']['uid']}") is not None:
-            return  # the binder has the next word
-        if not _has(claim, INTENT):
-            claim = await _set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, [*claim["metadata"].get("finalizers", ()), INTENT])
+            return None  # the binder has the next word
+        if not has(claim, INTENT):
+            claim = await set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, [*claim["metadata"].get("finalizers", ()), INTENT])
         try:
-            answer = await driver.client.call("CreateVolume", **_request(claim, storage_class, driver))
+            answer = await driver.client.call("CreateVolume", **await self._request(claim, storage_class, driver))
+        except SourceNotReady as error:
+            self._events.event(claim, "Warning", "ProvisioningFailed", str(error))
+            return SOURCE_WAIT
         except CsiError as error:
             self._events.event(claim, "Warning", "ProvisioningFailed", f"failed to provision volume: {error}")
-            if error.final:
+            if error.final or (error.code == "NOT_FOUND" and claim["spec"].get("dataSource")):
                 await self._give_back(claim)
-                return
+                return None
             raise
         volume = _persistent_volume(claim, storage_class, driver, answer.volume)
         try:
             await self._client.create(PERSISTENT_VOLUMES, volume)
         except AlreadyExists:
-            return
+            return None
         self._events.event(claim, "Normal", "ProvisioningSucceeded", f"provisioned volume {volume['metadata']['name']}")
+        return None
+
+    async def _request(self, claim: Object, storage_class: Object, driver: Driver) -> dict[str, Any]:
+        """Return the fields of CreateVolume. Raises SourceNotReady, ApiError."""
+        fields = _request(claim, storage_class, driver)
+        source = await self._sources.content(claim, driver)
+        if source is not None:
+            fields["volume_content_source"] = source
+        attributes = claim["spec"].get("volumeAttributesClassName")
+        if attributes and "MODIFY_VOLUME" in driver.controller:
+            found = await self._client.get(VOLUME_ATTRIBUTES_CLASSES, attributes)
+            fields["mutable_parameters"] = found.get("parameters") or {}
+        return fields
 
     async def _take(self, claim: Object) -> None:
         """Choose this node for a claim that waits for none; of several nodes that try, the API lets one win."""
@@ -128,10 +154,21 @@ class Provisioner:
         if "deletionTimestamp" in claim["metadata"] and not await self._exists(name):
             storage_class = self.classes.get(claim["spec"].get("storageClassName") or "")
             assert storage_class is not None
-            made = await driver.client.call("CreateVolume", **_request(claim, storage_class, driver))
-            await driver.client.call("DeleteVolume", volume_id=made.volume.volume_id)
+            await self._unmake(claim, storage_class, driver)
         rest = [f for f in claim["metadata"].get("finalizers", ()) if f != INTENT]
-        await _set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, rest)
+        await set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, rest)
+
+    async def _unmake(self, claim: Object, storage_class: Object, driver: Driver) -> None:
+        """Delete what was or was not made for a claim: the same call again tells its id. What cannot be made was not made."""
+        try:
+            made = await driver.client.call("CreateVolume", **await self._request(claim, storage_class, driver))
+        except (SourceNotReady, NotFound):
+            return
+        except CsiError as error:
+            if error.final or error.code == "NOT_FOUND":
+                return
+            raise
+        await driver.client.call("DeleteVolume", volume_id=made.volume.volume_id)
 
     async def _exists(self, volume: str) -> bool:
         try:
@@ -142,10 +179,10 @@ class Provisioner:
 
     async def _volume(self, name: str) -> float | None:
         volume = self.volumes.get(name)
-        if volume is None or not _has(volume, VOLUME_FINALIZER):
+        if volume is None or not has(volume, VOLUME_FINALIZER):
             return None
-        driver = self._plugins.drivers.get(volume["spec"].get("csi", {}).get("driver", ""))
-        if driver is None or not _reachable(volume, driver):
+        driver = self._reach.answers_for(volume)
+        if driver is None or any(f.startswith("external-attacher/") for f in volume["metadata"]["finalizers"]):
             return None
         phase, policy = volume.get("status", {}).get("phase"), volume["spec"].get("persistentVolumeReclaimPolicy")
         going = "deletionTimestamp" in volume["metadata"]
@@ -153,7 +190,7 @@ class Provisioner:
             return None
         await driver.client.call("DeleteVolume", volume_id=volume["spec"]["csi"]["volumeHandle"])
         rest = [f for f in volume["metadata"]["finalizers"] if f != VOLUME_FINALIZER]
-        await _set_finalizers(self._client, PERSISTENT_VOLUMES, volume, rest)
+        await set_finalizers(self._client, PERSISTENT_VOLUMES, volume, rest)
         if not going:
             await self._client.delete(PERSISTENT_VOLUMES, name, uid=volume["metadata"]["uid"])
         return None
@@ -161,15 +198,6 @@ class Provisioner:
 
 def _name(obj: Object) -> tuple[str, str]:
     return obj["metadata"]["name"], obj["metadata"].get("namespace", "")
-
-
-def _has(obj: Object, finalizer: str) -> bool:
-    return finalizer in obj["metadata"].get("finalizers", ())
-
-
-async def _set_finalizers(client: Client, resource: Resource, obj: Object, finalizers: Sequence[str]) -> Object:
-    metadata = {"finalizers": list(finalizers), "resourceVersion": obj["metadata"]["resourceVersion"]}
-    return await client.patch(resource, *_name(obj), {"metadata": metadata})
 
 
 def _request(claim: Object, storage_class: Object, driver: Driver) -> dict[str, Any]:
@@ -183,15 +211,22 @@ def _request(claim: Object, storage_class: Object, driver: Driver) -> dict[str, 
         spec["accessModes"],
         block=spec.get("volumeMode") == "Block",
         fs_type=parameters.get(f"{PREFIX}fstype", ""),
-        mount_options=storage_class.get("mountOptions", ()),
+        mount_options=storage_class.get("mountOptions") or (),
+        many_writers="SINGLE_NODE_MULTI_WRITER" in driver.controller,
     )
     here = csi.Topology(segments=driver.topology)
+    told = {k: v for k, v in parameters.items() if not k.startswith(PREFIX)}
+    if parameters.get(EXTRA_METADATA) == "true":
+        metadata = claim["metadata"]
+        told |= {f"{PREFIX}pvc/name": metadata["name"], f"{PREFIX}pvc/namespace": metadata["namespace"]}
+        told[f"{PREFIX}pv/name"] = f"pvc-{metadata['uid']}"
+    placed = {"requisite": [here], "preferred": [here]} if driver.topology else {}
     return {
         "name": f"pvc-{claim['metadata']['uid']}",
         "capacity_range": size,
         "volume_capabilities": [capability],
-        "parameters": {k: v for k, v in parameters.items() if not k.startswith(PREFIX)},
-        "accessibility_requirements": csi.TopologyRequirement(requisite=[here], preferred=[here]),
+        "parameters": told,
+        "accessibility_requirements": csi.TopologyRequirement(**placed),
     }
 
 
@@ -201,12 +236,18 @@ def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, vol
     fs_type = storage_class.get("parameters", {}).get(f"{PREFIX}fstype")
     if fs_type and spec.get("volumeMode") != "Block":
         source["fsType"] = fs_type
+    for kind in ("controller-expand", "node-stage", "node-publish", "node-expand"):
+        words = [w.capitalize() for w in kind.split("-")]
+        name = storage_class.get("parameters", {}).get(f"{PREFIX}{kind}-secret-name")
+        if name:
+            namespace = storage_class["parameters"].get(f"{PREFIX}{kind}-secret-namespace", metadata["namespace"])
+            source[f"{words[0].lower()}{words[1]}SecretRef"] = {"name": name, "namespace": namespace}
     if volume.volume_context:
         source["volumeAttributes"] = dict(volume.volume_context)
     claim_ref = {"kind": "PersistentVolumeClaim", "apiVersion": "v1"}
     claim_ref |= {k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion")}
     body: Object = {
-        "capacity": {"storage": _size(volume.capacity_bytes)},
+        "capacity": {"storage": quantity(volume.capacity_bytes)},
         "accessModes": spec["accessModes"],
         "volumeMode": spec.get("volumeMode", "Filesystem"),
         "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy", "Delete"),
@@ -215,6 +256,8 @@ def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, vol
         "csi": source,
         "claimRef": claim_ref,
     }
+    if spec.get("volumeAttributesClassName"):
+        body["volumeAttributesClassName"] = spec["volumeAttributesClassName"]
     terms = [_term(topology.segments) for topology in volume.accessible_topology if topology.segments]
     if terms:
         body["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
@@ -230,17 +273,5 @@ def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, vol
     }
 
 
-def _size(size: int) -> str:
-    """Return bytes as a quantity of the kind that users write."""
-    return canonical(f"{size // 1024}Ki") if size % 1024 == 0 else str(size)
-
-
 def _term(segments: Mapping[str, str]) -> Object:
     return {"matchExpressions": [{"key": k, "operator": "In", "values": [v]} for k, v in sorted(segments.items())]}
-
-
-def _reachable(volume: Object, driver: Driver) -> bool:
-    terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms")
-    if not terms:
-        return True
-    return any(all(driver.topology.get(e["key"]) in e.get("values", ()) for e in term.get("matchExpressions", ())) for term in terms)

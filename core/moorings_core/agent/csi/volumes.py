@@ -11,28 +11,30 @@ learns from which volumes it must still take down.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
+from moorings_core.kernel import mounts
 from moorings_core.ports.client import Client
-from moorings_core.ports.errors import MooringsError
-from moorings_core.ports.objects import Object
+from moorings_core.ports.objects import Key, Object
+from moorings_core.protos import csi_pb2 as csi
 
+from .attachments import Attachments
 from .capability import volume_capability
+from .errors import VolumeNotReady
 from .plugins import Driver, PluginWatcher
+from .reach import Reach
 
 DRIVER_TIMEOUT = 30.0
 DATA_FILE = "vol_data.json"
-
-
-class VolumeNotReady(MooringsError):
-    """The claim or its volume is not what a pod can mount yet; the text goes into the pod's event."""
+PREFIX = "csi.storage.k8s.io/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,21 @@ class Published:
     block: bool
     target: str
     staging: str
+    inline: bool = False
+    attached: bool = False
 
 
 class CsiVolumes:
-    """Sets up and takes down the CSI volumes of this node's pods."""
+    """Stages and publishes the volumes of this node's pods.
 
-    def __init__(self, client: Client, plugins: PluginWatcher, root: Path) -> None:
-        self._client, self._plugins, self._root = client, plugins, root
+    on_mounted is told the key of every claim whose volume has been mounted: an expansion may have waited for that.
+    """
+
+    def __init__(self, client: Client, plugins: PluginWatcher, reach: Reach, root: Path, node: str) -> None:
+        self._client, self._plugins, self._reach, self._root = client, plugins, reach, root
+        self._attachments = Attachments(client, node)
         self._locks: dict[str, asyncio.Lock] = {}
+        self.on_mounted: Callable[[Key], None] = lambda claim: None
 
     async def claimed(self, pod: Object, claim_name: str) -> Object:
         """Return the PersistentVolume of a claim that a pod may mount, of whatever kind. Raises VolumeNotReady, ApiError."""
@@ -67,27 +76,100 @@ class CsiVolumes:
         return volume
 
     async def setup(self, pod: Object, volume: Object, *, read_only: bool) -> Published:
-        """Make a CSI volume available to a pod and return where. Raises CsiError, TimeoutError, OSError."""
+        """Make a CSI volume available to a pod and return where. Raises CsiError, TimeoutError, OSError, VolumeNotReady."""
         spec, source = volume["spec"], volume["spec"]["csi"]
         block = spec.get("volumeMode") == "Block"
         published = self._paths(source["driver"], source["volumeHandle"], volume["metadata"]["name"], pod, block)
-        capability = volume_capability(
-            spec["accessModes"], block=block, fs_type=source.get("fsType", ""), mount_options=spec.get("mountOptions", ())
-        )
-        context = source.get("volumeAttributes", {})
+        if list(spec["accessModes"]) == ["ReadWriteOncePod"]:
+            self._refuse_second(published)
+        declared = self._reach.spec(published.driver)
+        attached = declared.get("attachRequired", True)
+        if attached:
+            published = replace(published, attached=True)
         async with self._locks.setdefault(published.handle, asyncio.Lock()):
             driver = await self._plugins.wait_for(published.driver, DRIVER_TIMEOUT)
             await asyncio.to_thread(_remember, published)
-            common: dict[str, Any] = {"volume_id": published.handle, "volume_capability": capability, "volume_context": context}
-            await self._stage(driver, published, common)
+            common: dict[str, Any] = {
+                "volume_id": published.handle,
+                "volume_capability": _capability(volume, driver, mount_group(pod, driver)),
+                "volume_context": dict(source.get("volumeAttributes") or {}),
+            }
+            if attached:
+                await self._attachments.use(self.published())
+                common["publish_context"] = await self._attachments.wait(published.driver, published.handle)
+            await self._stage(driver, published, common, source)
+            common["volume_context"] |= about(pod, declared, inline=False)
             await driver.client.call(
                 "NodePublishVolume",
                 staging_target_path=published.staging if driver.stages else "",
                 target_path=published.target,
                 readonly=read_only or bool(source.get("readOnly")),
+                secrets=await self._secrets(source.get("nodePublishSecretRef")),
                 **common,
             )
+        reference = spec.get("claimRef") or {}
+        self.on_mounted(Key(reference.get("namespace", ""), reference.get("name", "")))
         return published
+
+    def leaves_group_to_node(self, volume: Object) -> bool:
+        """Whether the files of a volume are given to the pod's fsGroup by the agent: not where the driver does it or forbids it."""
+        spec, source = volume["spec"], volume["spec"]["csi"]
+        driver = self._plugins.drivers.get(source["driver"])
+        if driver is not None and "VOLUME_MOUNT_GROUP" in driver.on_node:
+            return False
+        policy = self._reach.spec(source["driver"]).get("fsGroupPolicy", "ReadWriteOnceWithFSType")
+        if policy == "ReadWriteOnceWithFSType":
+            return bool(source.get("fsType")) and "ReadWriteOnce" in spec["accessModes"]
+        return bool(policy == "File")
+
+    async def setup_inline(self, pod: Object, name: str, source: Object) -> Published:
+        """Make the volume that a pod's spec describes and return where it is. Raises CsiError, TimeoutError, OSError."""
+        handle = "csi-" + hashlib.sha256(f"{pod['metadata']['uid']}{name}".encode()).hexdigest()
+        published = replace(self._paths(source["driver"], handle, name, pod, False), inline=True)
+        declared = self._reach.spec(published.driver)
+        if declared and "Ephemeral" not in (declared.get("volumeLifecycleModes") or ["Persistent"]):
+            raise VolumeNotReady(f"the CSIDriver {published.driver!r} does not declare volumeLifecycleMode Ephemeral")
+        async with self._locks.setdefault(handle, asyncio.Lock()):
+            driver = await self._plugins.wait_for(published.driver, DRIVER_TIMEOUT)
+            await asyncio.to_thread(_remember, published)
+            capability = volume_capability(
+                ["ReadWriteOnce"], block=False, fs_type=source.get("fsType") or "", group=mount_group(pod, driver)
+            )
+            secret = source.get("nodePublishSecretRef")
+            reference = {"namespace": pod["metadata"]["namespace"], "name": secret["name"]} if secret else None
+            await driver.client.call(
+                "NodePublishVolume",
+                volume_id=handle,
+                volume_capability=capability,
+                volume_context=dict(source.get("volumeAttributes") or {}) | about(pod, declared, inline=True),
+                target_path=published.target,
+                readonly=bool(source.get("readOnly")),
+                secrets=await self._secrets(reference),
+            )
+        return published
+
+    async def expand(self, published: Published, driver: Driver, capability: csi.VolumeCapability, size: int) -> None:
+        """Let the file system of a mounted volume fill what the driver has made of it. Raises CsiError."""
+        async with self._locks.setdefault(published.handle, asyncio.Lock()):
+            await driver.client.call(
+                "NodeExpandVolume",
+                volume_id=published.handle,
+                volume_path=published.target,
+                staging_target_path=published.staging if driver.stages else "",
+                capacity_range=csi.CapacityRange(required_bytes=size),
+                volume_capability=capability,
+            )
+
+    async def stats(self, published: Published) -> csi.NodeGetVolumeStatsResponse | None:
+        """Return how full a volume is and whether it is well; None where the driver does not tell. Raises CsiError."""
+        driver = self._plugins.drivers.get(published.driver)
+        if driver is None or "GET_VOLUME_STATS" not in driver.on_node:
+            return None
+        staging = published.staging if driver.stages else ""
+        answer: csi.NodeGetVolumeStatsResponse = await driver.client.call(
+            "NodeGetVolumeStats", volume_id=published.handle, volume_path=published.target, staging_target_path=staging
+        )
+        return answer
 
     async def teardown(self, published: Published) -> None:
         """Undo setup; what was never done, or undone before, is no error."""
@@ -95,10 +177,17 @@ class CsiVolumes:
             driver = await self._plugins.wait_for(published.driver, DRIVER_TIMEOUT)
             await driver.client.call("NodeUnpublishVolume", volume_id=published.handle, target_path=published.target)
             others = [p for p in self.published() if p.handle == published.handle and p.target != published.target]
-            if driver.stages and not others:
+            if driver.stages and not others and not published.inline:
                 staging = published.staging
                 await driver.client.call("NodeUnstageVolume", volume_id=published.handle, staging_target_path=staging)
             await asyncio.to_thread(_forget, published)
+            if published.attached:
+                await self._attachments.use(self.published())
+
+    @staticmethod
+    def is_mounted(published: Published) -> bool:
+        """Whether the driver has done its part: a file system is mounted, or a device is there."""
+        return mounts.mount_at(published.target) is not None
 
     def published(self) -> Iterator[Published]:
         """Yield every volume that a pod on this node has or that was left half set up, from disk."""
@@ -109,19 +198,60 @@ class CsiVolumes:
                 if file.exists():
                     yield Published(**json.loads(file.read_text()))
 
-    async def _stage(self, driver: Driver, published: Published, common: dict[str, Any]) -> None:
+    async def _stage(self, driver: Driver, published: Published, common: dict[str, Any], source: Object) -> None:
         if driver.stages:
             Path(published.staging).mkdir(parents=True, exist_ok=True, mode=0o750)
-            await driver.client.call("NodeStageVolume", staging_target_path=published.staging, **common)
+            secrets = await self._secrets(source.get("nodeStageSecretRef"))
+            await driver.client.call("NodeStageVolume", staging_target_path=published.staging, secrets=secrets, **common)
+
+    async def _secrets(self, reference: Object | None) -> dict[str, str]:
+        """Return what a driver is to be told in confidence. Raises ApiError."""
+        if not reference or not reference.get("name"):
+            return {}
+        secret = await self._client.get(SECRETS, reference["name"], reference["namespace"])
+        return {k: base64.b64decode(v).decode() for k, v in (secret.get("data") or {}).items()}
+
+    def _refuse_second(self, published: Published) -> None:
+        others = {p.pod_uid for p in self.published() if p.handle == published.handle} - {published.pod_uid}
+        if others:
+            raise VolumeNotReady(f"volume {published.pv!r} uses the ReadWriteOncePod access mode and is already in use by another pod")
 
     def _paths(self, driver: str, handle: str, pv: str, pod: Object, block: bool) -> Published:
-        uid, csi = pod["metadata"]["uid"], self._root / "plugins/kubernetes.io/csi"
-        staging = csi / driver / hashlib.sha256(handle.encode()).hexdigest() / "globalmount"
+        uid, place = pod["metadata"]["uid"], self._root / "plugins/kubernetes.io/csi"
+        staging = place / driver / hashlib.sha256(handle.encode()).hexdigest() / "globalmount"
         if block:
-            target = csi / "volumeDevices/publish" / pv / uid
+            target = place / "volumeDevices/publish" / pv / uid
         else:
             target = self._root / "pods" / uid / "volumes/kubernetes.io~csi" / pv / "mount"
         return Published(driver, handle, pv, uid, block, str(target), str(staging))
+
+
+def mount_group(pod: Object, driver: Driver) -> str:
+    """Return the group that the driver itself is to give a file system to, or ""."""
+    group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return str(group) if group is not None and "VOLUME_MOUNT_GROUP" in driver.on_node else ""
+
+
+def about(pod: Object, declared: Object, *, inline: bool) -> dict[str, str]:
+    """Return what a driver is told of the pod, if it has asked for that in its CSIDriver."""
+    told = {f"{PREFIX}ephemeral": str(inline).lower()} if inline or declared.get("podInfoOnMount") else {}
+    if declared.get("podInfoOnMount"):
+        metadata = pod["metadata"]
+        told |= {f"{PREFIX}pod.name": metadata["name"], f"{PREFIX}pod.namespace": metadata["namespace"]}
+        told |= {f"{PREFIX}pod.uid": metadata["uid"], f"{PREFIX}serviceAccount.name": pod["spec"].get("serviceAccountName", "default")}
+    return told
+
+
+def _capability(volume: Object, driver: Driver, group: str) -> csi.VolumeCapability:
+    spec = volume["spec"]
+    return volume_capability(
+        spec["accessModes"],
+        block=spec.get("volumeMode") == "Block",
+        fs_type=spec["csi"].get("fsType", ""),
+        mount_options=spec.get("mountOptions") or (),
+        group=group,
+        many_writers=driver.many_writers,
+    )
 
 
 def _data_file(published: Published) -> Path:

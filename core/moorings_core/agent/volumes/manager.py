@@ -96,6 +96,9 @@ class VolumeManager:
             claim = volume.get("persistentVolumeClaim") or {}
             name = claim.get("claimName") or f"{pod['metadata']['name']}-{volume['name']}"
             return await self._persistent(await self._csi.claimed(pod, name), pod, read_only=bool(claim.get("readOnly")))
+        if kind == "csi":
+            published = await self._csi.setup_inline(pod, volume["name"], volume["csi"])
+            return published.target
         raise VolumeError(f"volume {volume['name']!r} of type {kind!r} is not supported on this node")
 
     async def _persistent(self, volume: Object, pod: Object, *, read_only: bool) -> str:
@@ -103,7 +106,7 @@ class VolumeManager:
         spec = volume["spec"]
         if "csi" in spec:
             published = await self._csi.setup(pod, volume, read_only=read_only)
-            if not published.block:
+            if not published.block and self._csi.leaves_group_to_node(volume):
                 await asyncio.to_thread(_set_group, Path(published.target), _fs_group(pod))
             return published.target
         if "hostPath" in spec:

@@ -31,10 +31,17 @@ OURS: Object = {
         NODE_ROLE: {
             "rules": [
                 "get,list,watch||nodes",  # the network: every node's addresses and pod range
+                "list,watch||namespaces,pods",  # network policies: whom a policy's selectors mean
+                "list,watch|networking.k8s.io|networkpolicies",
                 "list,watch|discovery.k8s.io|endpointslices",  # proxy, DNS, the cloud's speaker
-                "list,watch|storage.k8s.io|storageclasses",  # the provisioner of the node's own driver, as the next two
-                "get,list,watch,patch||persistentvolumeclaims",
+                "get,list,watch|storage.k8s.io|storageclasses,volumeattributesclasses,csidrivers,csinodes",  # drivers of the node's agent
+                "get,list,watch,patch||persistentvolumeclaims",  # to provision, as the rest
+                "patch||persistentvolumeclaims/status",
                 "get,list,watch,create,patch,delete||persistentvolumes",
+                "get,list,watch,patch|storage.k8s.io|volumeattachments",
+                "patch|storage.k8s.io|volumeattachments/status",
+                "get,list,watch,patch,create,delete|snapshot.storage.k8s.io|volumesnapshots,volumesnapshotcontents,volumesnapshotclasses",
+                "patch|snapshot.storage.k8s.io|volumesnapshots/status,volumesnapshotcontents/status",
             ]
         }
     },
@@ -45,6 +52,7 @@ OURS: Object = {
                 "get,list,watch||configmaps|moorings",  # the cluster file
                 "create||services",  # kube-dns, by whichever node is first
                 "create,update,delete|discovery.k8s.io|endpointslices",  # its endpoints, one slice a node
+                "create,patch,delete|storage.k8s.io|csistoragecapacities",  # room in the node's drivers
                 "get,list,watch,create,update|coordination.k8s.io|leases",  # who answers for an address
             ]
         }

@@ -128,10 +128,7 @@ class NodeRestriction:
         if operation != "UPDATE":
             return "may only update PVC status"
         if subresource == "status":
-            plain = [
-                _without(claim, "status", ("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"))
-                for claim in (new, old)
-            ]
+            plain = [_without(claim, "status", CLAIM_STATUS) for claim in (new, old)]
             if plain[0] == plain[1]:
                 return ""
             return f"node {quoted(self.node)} is not allowed to update fields other than status.quantity and status.conditions"
@@ -233,6 +230,13 @@ class NodeRestriction:
         return "" if spec.get("serviceAccountName") == account else f"pod {quoted(spec['podName'])} runs as another service account"
 
 
+CLAIM_STATUS = (
+    *("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"),
+    *("currentVolumeAttributesClassName", "modifyVolumeStatus"),
+)
+"""What a node may say of a claim; the last two are of the drivers that its agent drives."""
+SOURCE_TOPOLOGY = "storage.moorings.dev/source-topology"
+CLAIM_SOURCE = "snapshot.storage.kubernetes.io/pvc-as-source-protection"
 Check = Callable[[NodeRestriction, str, str, Object, Object], str]
 """operation, subresource, new and old object ({} where there is none) to why it is refused, or \"\""""
 _CHECKS: dict[tuple[str, str], Check] = {
@@ -287,6 +291,6 @@ def _without(obj: Object, part: str, fields: tuple[str, ...]) -> Object:
 def _unmarked(claim: Object) -> Object:
     """Return a claim without what its provisioner writes on it."""
     metadata = {k: v for k, v in claim["metadata"].items() if k not in SERVER_KEPT}
-    metadata["annotations"] = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != SELECTED_NODE}
-    metadata["finalizers"] = [f for f in metadata.get("finalizers") or () if f != INTENT]
+    metadata["annotations"] = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in (SELECTED_NODE, SOURCE_TOPOLOGY)}
+    metadata["finalizers"] = [f for f in metadata.get("finalizers") or () if f not in (INTENT, CLAIM_SOURCE)]
     return {**claim, "metadata": metadata}

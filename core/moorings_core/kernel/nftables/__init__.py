@@ -1,8 +1,9 @@
 """nf_tables: constant rules as text through libnftables, everything that changes often as raw nfnetlink batches.
 
 Here live the wire format (`wire`, `expressions`, `batch`: sans-I/O), the socket that commits and dumps (`connection`), the
-listener for foreign changes (`monitor`) and the ctypes binding (`library`). No table, chain or rule of any component may live
-here: callers bring them. Data: text or packed keys in, transactions out; dumps and notifications back.
+listener for foreign changes (`monitor`), the difference of two states (`changes`) and the ctypes binding (`library`). No
+table, chain or rule of any component may live here: callers bring them.
+Data: text or packed keys in, transactions out; dumps and notifications back.
 """
 
 from .batch import Batch, ChainSpec, SetSpec

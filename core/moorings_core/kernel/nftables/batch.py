@@ -19,6 +19,8 @@ class SetSpec:
     """A set or map whose elements are written raw. Concatenated keys come packed, every part padded to 4 bytes.
 
     kind: "set", "map" (data_length bytes of data) or "verdicts"; interval: keys come as start + end, both key_length long.
+    bounds: an interval set of one field, which the kernel keeps as bounds: a key is a bound and a byte more, 1 where an interval
+    ends before it (then there is no data). Such a set is written from its lowest bound up, ends before beginnings.
     """
 
     family: int
@@ -28,6 +30,7 @@ class SetSpec:
     kind: Literal["set", "map", "verdicts"] = "set"
     data_length: int = 0
     interval: bool = False
+    bounds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Batch:
 
     def delete_elements(self, spec: SetSpec, keys: Iterable[bytes]) -> None:
         """Delete elements by key. An absent one fails the transaction with ENOENT."""
-        encode = element_encoder(SetSpec(spec.family, spec.table, spec.name, spec.key_length, interval=spec.interval))
+        encode = element_encoder(SetSpec(spec.family, spec.table, spec.name, spec.key_length, interval=spec.interval, bounds=spec.bounds))
         self._elements(spec, wire.DELSETELEM, 0, "delete element", ((key, encode(key, b"")) for key in keys))
 
     def flush_elements(self, spec: SetSpec) -> None:
@@ -187,6 +190,13 @@ def element_encoder(spec: SetSpec, timeout: int = 0) -> Callable[[bytes, bytes],
             return nested(1, nested(1, attribute(1, key[:length])), upper, tail)
 
         return interval
+    if spec.bounds:
+
+        def bound(key: bytes, data: bytes) -> bytes:
+            value = nested(2, attribute(1, data)) if data else b""
+            return nested(1, nested(1, attribute(1, key[:length])), value, number(3, key[length]))
+
+        return bound
     before = nested(1, attribute(1, bytes(length)))[:-length]
     if spec.kind == "map":
         head = struct.pack("=HH", 4 + 8 + length + 8 + spec.data_length + len(tail), 1 | wire.NESTED) + before

@@ -101,12 +101,17 @@ class Connection:
                 before = len(found)
                 answers = self._ask(wire.GETSETELEM, wire.F_DUMP, spec.family, body)
                 for answer in answers:
-                    found.update(wire.elements(answer.body))
+                    found.update(wire.elements(answer.body, bounds=spec.bounds))
                 if len(answers) <= 1 or len(found) == before:
                     break
             if self.generation() == generation:
                 return found
         raise OSError(errno.EINTR, TOO_FAST)
+
+    def counters(self, spec: SetSpec) -> dict[bytes, tuple[int, int]]:
+        """Return key -> (packets, bytes) of a set whose elements count; a moment's figures. Raises OSError ENOENT."""
+        answers = self._ask(wire.GETSETELEM, wire.F_DUMP, spec.family, text(1, spec.table) + text(2, spec.name))
+        return {key: value for answer in answers for key, value in wire.counters(answer.body)}
 
     def tables(self, family: int) -> set[str]:
         """Return the names of the tables of a family."""

@@ -149,28 +149,43 @@ def string(payload: bytes) -> str:
     return payload.rstrip(b"\0").decode()
 
 
-def elements(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+def elements(body: bytes, *, bounds: bool = False) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, data) of each element in a NEWSETELEM message; data is b"" in a set, NFTA_DATA_VERDICT whole in a verdict map.
 
-    A key that is the start of an interval is followed by its end.
+    A key that is the start of an interval is followed by its end; with bounds by a byte: 1 where an interval ends before it.
     """
     for kind, start, end in attributes(body):
         if kind == 3:
             for _, first, last in attributes(body, start, end):
-                yield _element(body, first, last)
+                yield _element(body, first, last, bounds)
 
 
-def _element(body: bytes, start: int, end: int) -> tuple[bytes, bytes]:
+def counters(body: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield (key, (packets, bytes)) of each element in a NEWSETELEM message that has a counter; keys as `elements` has them."""
+    for kind, start, end in attributes(body):
+        if kind == 3:
+            for _, first, last in attributes(body, start, end):
+                expression = attribute_map(attribute_map(body[first:last]).get(7, b""))
+                if string(expression.get(1, b"")) == "counter":
+                    values = attribute_map(expression[2])
+                    count, size = (int.from_bytes(values[number], "big") for number in (2, 1))
+                    yield _element(body, first, last, False)[0], (count, size)
+
+
+def _element(body: bytes, start: int, end: int, bounds: bool) -> tuple[bytes, bytes]:
     key = upper = data = b""
+    flags = 0
     for kind, first, last in attributes(body, start, end):
         if kind == 1:
             key = body[first + 4 : last]
+        elif kind == 3 and bounds:
+            flags = body[last - 1]
         elif kind == 10:
             upper = body[first + 4 : last]
         elif kind == 2:
             is_verdict = _ATTRIBUTE.unpack_from(body, first)[1] & TYPE_MASK == 2
             data = _verdict(body[first + 4 : last]) if is_verdict else body[first + 4 : last]
-    return key + upper, data
+    return key + (bytes([flags & 1]) if bounds else upper), data
 
 
 def _verdict(payload: bytes) -> bytes:

@@ -16,9 +16,11 @@ from .messages import (
     delete_forwarding,
     delete_link,
     delete_neighbour,
+    delete_proxy,
     delete_route,
     put_forwarding,
     put_neighbour,
+    put_proxy,
     put_route,
     set_link,
 )
@@ -28,5 +30,5 @@ from .objects import Address, Forwarding, Link, Neighbour, Route
 __all__ = [
     "Address", "Busy", "Connection", "Exists", "Forwarding", "Link", "Missing", "Monitor", "Neighbour", "Request", "Route",
     "RtnetlinkError", "add_address", "add_veth", "add_vxlan", "connect", "delete_address", "delete_forwarding", "delete_link",
-    "delete_neighbour", "delete_route", "put_forwarding", "put_neighbour", "put_route", "set_link",
+    "delete_neighbour", "delete_proxy", "delete_route", "put_forwarding", "put_neighbour", "put_proxy", "put_route", "set_link",
 ]  # fmt: skip

@@ -13,8 +13,8 @@ from typing import TypeVar
 from moorings_core.kernel.namespaces import call_in
 from moorings_core.ports.errors import MooringsError
 
-from . import objects, wire
-from .messages import ABSENT, Request
+from . import objects, shaping, wire
+from .messages import ABSENT, NTF_PROXY, Request
 from .objects import Address, Forwarding, Link, Neighbour, Route
 
 T = TypeVar("T")
@@ -124,11 +124,22 @@ class Connection:
         found = self._dump(wire.GETNEIGH, wire.NEWNEIGH, body, objects.neighbour)
         return [n for n in found if n and link in (0, n.link)]
 
+    def proxies(self, family: int, link: int) -> set[wire.Ip]:
+        """Return the addresses that are answered for on a link."""
+        body = wire.NEIGH.pack(family, 0, 0, NTF_PROXY, 0)
+        found = self._dump(wire.GETNEIGH, wire.NEWNEIGH, body, objects.neighbour)
+        return {n.address for n in found if n and n.link == link}
+
     def forwarding(self, link: int) -> list[Forwarding]:
         """Return what a VXLAN device knows about MACs."""
         body = wire.NEIGH.pack(wire.AF_BRIDGE, link, 0, 0, 0)
         found = self._dump(wire.GETNEIGH, wire.NEWNEIGH, body, objects.forwarding)
         return [f for f in found if f and f.link == link]
+
+    def buckets(self) -> dict[int, int]:
+        """Return link -> bytes a second of the token buckets at the roots of links."""
+        found = self._dump(shaping.GETQDISC, shaping.NEWQDISC, shaping.TCMSG.pack(0, 0, 0, 0, 0), shaping.bucket)
+        return dict(pair for pair in found if pair)
 
     def _dump(self, ask: int, answer: int, body: bytes, parse: Callable[[bytes], T]) -> list[T]:
         """Return a consistent dump: one that a change tore is repeated. Raises RtnetlinkError EINTR after many tries."""

@@ -16,7 +16,7 @@ from .objects import Forwarding, Neighbour, Route
 from .wire import Ip, attribute, family_of, mac_bytes, nested, text, u32
 
 IFF_UP = 1
-NUD_PERMANENT, NUD_NOARP, NTF_SELF = 0x80, 0x40, 0x02
+NUD_PERMANENT, NUD_NOARP, NTF_SELF, NTF_PROXY = 0x80, 0x40, 0x02, 0x08
 RTNH_F_ONLINK = 4
 IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
 ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL})
@@ -114,6 +114,18 @@ def delete_neighbour(neighbour: Neighbour) -> Request:
     """Delete a neighbour entry."""
     body = _neigh(family_of(neighbour.address), neighbour.link, 0) + attribute(1, neighbour.address.packed)
     return Request(f"delete neighbour {neighbour.address}", wire.DELNEIGH, 0, body, ABSENT)
+
+
+def put_proxy(link: int, address: Ip) -> Request:
+    """Answer ARP or neighbour discovery on a link for an address that is behind another one."""
+    body = _neigh(family_of(address), link, 0, NTF_PROXY) + attribute(1, address.packed)
+    return Request(f"put proxy {address}", wire.NEWNEIGH, wire.F_CREATE | wire.F_REPLACE, body)
+
+
+def delete_proxy(link: int, address: Ip) -> Request:
+    """Answer for an address no more."""
+    body = _neigh(family_of(address), link, 0, NTF_PROXY) + attribute(1, address.packed)
+    return Request(f"delete proxy {address}", wire.DELNEIGH, 0, body, ABSENT)
 
 
 def put_forwarding(entry: Forwarding) -> Request:

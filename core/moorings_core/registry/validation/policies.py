@@ -15,6 +15,7 @@ from .workloads import count_or_share
 SPEC = Path("spec")
 PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 DIRECTIONS = ("Ingress", "Egress")
+PROTOCOLS = ("SCTP", "TCP", "UDP")
 IMMUTABLE = "field is immutable"
 
 
@@ -98,8 +99,30 @@ def _network_policy(obj: Object) -> list[FieldError]:
         for i, rule in enumerate(spec.get(direction) or ()):
             for j, peer in enumerate(rule.get(peers) or ()):
                 found += _peer(peer, ((SPEC / direction).at(i) / peers).at(j))
+            for j, port in enumerate(rule.get("ports") or ()):
+                found += _port(port, ((SPEC / direction).at(i) / "ports").at(j))
     types = spec.get("policyTypes") or ()
     return found + [not_supported((SPEC / "policyTypes").at(i), t, DIRECTIONS) for i, t in enumerate(types) if t not in DIRECTIONS]
+
+
+def _port(port: Object, path: Path) -> list[FieldError]:
+    protocol, number, end = port.get("protocol"), port.get("port"), port.get("endPort")
+    found = [not_supported(path / "protocol", protocol, PROTOCOLS)] if protocol not in (None, *PROTOCOLS) else []
+    if isinstance(number, int):
+        found += _number(number, path / "port")
+        if end is not None and end < number:
+            found.append(invalid(path / "endPort", end, "must be greater than or equal to `port`"))
+        return found + (_number(end, path / "endPort") if end is not None else [])
+    if end is not None:
+        what = "not specified" if number is None else "non-numeric"
+        found.append(invalid(path / "endPort", end, f"may not be specified when `port` is {what}"))
+    if number is not None and (complaint := names.port_name(number)):
+        found.append(invalid(path / "port", number, complaint))
+    return found
+
+
+def _number(port: int, path: Path) -> list[FieldError]:
+    return [] if 1 <= port <= 65535 else [invalid(path, port, "must be between 1 and 65535, inclusive")]
 
 
 def _peer(peer: Object, path: Path) -> list[FieldError]:

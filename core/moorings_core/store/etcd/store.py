@@ -32,7 +32,7 @@ COPYING = "copying"
 class EtcdStore:
     """A store on an etcd that others may use, too: under other prefixes, or as further API servers of this cluster."""
 
-    shared = True
+    shared = durable = True
 
     def __init__(self, place: Place) -> None:
         self._connection = Connection(place)

@@ -1,0 +1,407 @@
+"""VolumeSnapshots: what snapshot-controller and the external-snapshotter do, for the volumes that this agent answers for.
+
+A content object with its finalizer is written before CreateSnapshot and stays until DeleteSnapshot is done: no crash leaks a snapshot.
+
+    snapshot, its claim bound > content (driver, volume handle) > CreateSnapshot > content's status > snapshot's status
+    content made by hand with a snapshot's handle > bound to the snapshot it names
+
+Source: external-snapshotter's API v1; CSI CreateSnapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from moorings_core.client.events import EventRecorder
+from moorings_core.client.informer import Informer
+from moorings_core.client.keyed import KeyedWorker
+from moorings_core.client.resources import (
+    PERSISTENT_VOLUME_CLAIMS,
+    VOLUME_SNAPSHOT_CLASSES,
+    VOLUME_SNAPSHOT_CONTENTS,
+    VOLUME_SNAPSHOTS,
+)
+from moorings_core.log import get_logger
+from moorings_core.ports.client import Client
+from moorings_core.ports.errors import AlreadyExists, Conflict
+from moorings_core.ports.objects import Key, Object, key_of
+
+from .client import CsiError
+from .finalizers import has, set_finalizers, with_, without
+from .plugins import Driver
+from .quantities import quantity
+from .reach import Reach
+
+log = get_logger(__name__)
+SNAPSHOT_BOUND = "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection"
+SNAPSHOT_SOURCE = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection"
+CONTENT_BOUND = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection"
+CLAIM_SOURCE = "snapshot.storage.kubernetes.io/pvc-as-source-protection"
+DEFAULT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
+PLACE = "storage.moorings.dev/topology"
+"""JSON of the topology of the driver that took a snapshot: only it can delete one that is on one node."""
+PREFIX = "csi.storage.k8s.io/"
+SYNC_SECONDS, READY_SECONDS, LOOK_AGAIN = 600.0, 1.0, 2.0
+
+
+class Snapshotter:
+    """Takes, binds and deletes snapshots."""
+
+    def __init__(self, client: Client, reach: Reach, claims: Informer, volumes: Informer, events: EventRecorder) -> None:
+        self._client, self._reach, self._claims, self._volumes, self._events = client, reach, claims, volumes, events
+        self._snapshots = Informer(client, VOLUME_SNAPSHOTS)
+        self._contents = Informer(client, VOLUME_SNAPSHOT_CONTENTS)
+        self._classes = Informer(client, VOLUME_SNAPSHOT_CLASSES)
+        self._snapshot_work: KeyedWorker[Key] = KeyedWorker("snapshot", self._snapshot)
+        self._content_work: KeyedWorker[str] = KeyedWorker("snapshot content", self._content)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        self._snapshots.on_change(self._snapshot_changed)
+        self._contents.on_change(self._content_changed)
+        async with asyncio.TaskGroup() as tasks:
+            informers = (self._classes, self._contents, self._snapshots)
+            for informer in informers:
+                tasks.create_task(informer.run())
+            for informer in informers:
+                await informer.synced(SYNC_SECONDS)
+            tasks.create_task(self._snapshot_work.run())
+            tasks.create_task(self._content_work.run())
+
+    def look_again(self) -> None:
+        """Work on everything that is there."""
+        for snapshot in self._snapshots.items:
+            self._snapshot_work.add(snapshot)
+        for content in self._contents.items:
+            self._content_work.add(content.name)
+
+    def _snapshot_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            self._snapshot_work.add(key_of(new))
+        bound = ((new or old or {}).get("status") or {}).get("boundVolumeSnapshotContentName")
+        if bound:
+            self._content_work.add(bound)
+
+    def _content_changed(self, old: Object | None, new: Object | None) -> None:
+        content = new or old
+        assert content is not None
+        reference = content["spec"].get("volumeSnapshotRef") or {}
+        self._snapshot_work.add(Key(reference.get("namespace", ""), reference.get("name", "")))
+        if new is not None:
+            self._content_work.add(new["metadata"]["name"])
+
+    async def _snapshot(self, key: Key) -> float | None:
+        snapshot = self._snapshots.get(key.name, key.namespace)
+        if snapshot is None:
+            return None
+        try:
+            if "deletionTimestamp" in snapshot["metadata"]:
+                return await self._let_go(snapshot)
+            if snapshot["spec"]["source"].get("volumeSnapshotContentName"):
+                return await self._bind_made_by_hand(snapshot)
+            return await self._take(snapshot)
+        except Conflict:
+            return LOOK_AGAIN
+
+    async def _take(self, snapshot: Object) -> float | None:
+        """Bring a snapshot of a claim one step on: class, content, status."""
+        content = self._contents.get(content_name(snapshot))
+        if content is not None:
+            return await self._follow(snapshot, content)
+        claim = self._claims.get(snapshot["spec"]["source"]["persistentVolumeClaimName"], snapshot["metadata"]["namespace"])
+        volume = self._volumes.get(claim["spec"].get("volumeName") or "") if claim is not None else None
+        if claim is None or volume is None or claim.get("status", {}).get("phase") != "Bound":
+            return LOOK_AGAIN
+        driver = self._reach.answers_for(volume)
+        if driver is None or "CREATE_DELETE_SNAPSHOT" not in driver.controller:
+            return None
+        chosen = self._class_of(snapshot, driver)
+        if chosen is None:
+            name = snapshot["spec"].get("volumeSnapshotClassName")
+            reason = f"class {name!r} is not there or of another driver" if name else f"there is no default class for {driver.name}"
+            return await self._failed(snapshot, f"volume snapshot class: {reason}")
+        if not snapshot["spec"].get("volumeSnapshotClassName"):
+            patch = {"spec": {"volumeSnapshotClassName": chosen["metadata"]["name"]}}
+            snapshot = await self._patch(snapshot, patch)
+        for finalizer in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE):
+            if not has(snapshot, finalizer):
+                snapshot = await set_finalizers(self._client, VOLUME_SNAPSHOTS, snapshot, with_(snapshot, finalizer))
+        if not has(claim, CLAIM_SOURCE):
+            await set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, with_(claim, CLAIM_SOURCE))
+        try:
+            await self._client.create(VOLUME_SNAPSHOT_CONTENTS, _content_of(snapshot, volume, chosen, driver))
+        except AlreadyExists:
+            return None
+        return None
+
+    async def _follow(self, snapshot: Object, content: Object) -> float | None:
+        """Let a snapshot say what its content has come to."""
+        if self._answers_for(content) is None:
+            return None
+        found, told = content.get("status") or {}, snapshot.get("status") or {}
+        wanted: Object = {"boundVolumeSnapshotContentName": content["metadata"]["name"], "readyToUse": bool(found.get("readyToUse"))}
+        if found.get("creationTime"):
+            wanted["creationTime"] = _time(found["creationTime"])
+        if found.get("restoreSize") is not None:
+            wanted["restoreSize"] = quantity(found["restoreSize"])
+        wanted["error"] = found.get("error")
+        if any(told.get(k) != v for k, v in wanted.items()):
+            await self._patch(snapshot, {"status": wanted}, "status")
+        if found.get("readyToUse"):
+            await self._release_claim(snapshot)
+        return None
+
+    async def _release_claim(self, snapshot: Object) -> None:
+        """Let the claim go that a snapshot was taken of, once none is being taken any more."""
+        metadata, name = snapshot["metadata"], snapshot["spec"]["source"].get("persistentVolumeClaimName")
+        claim = self._claims.get(name or "", metadata["namespace"])
+        if claim is None or not has(claim, CLAIM_SOURCE):
+            return
+        waiting = [
+            s
+            for s in self._snapshots.items.values()
+            if s["metadata"]["namespace"] == metadata["namespace"]
+            and s["spec"]["source"].get("persistentVolumeClaimName") == name
+            and s["metadata"]["uid"] != metadata["uid"]
+            and not (s.get("status") or {}).get("readyToUse")
+            and "deletionTimestamp" not in s["metadata"]
+        ]
+        if not waiting:
+            await set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, without(claim, CLAIM_SOURCE))
+
+    async def _bind_made_by_hand(self, snapshot: Object) -> float | None:
+        content = self._contents.get(snapshot["spec"]["source"]["volumeSnapshotContentName"])
+        if content is None:
+            return LOOK_AGAIN
+        driver = self._answers_for(content)
+        if driver is None or not await _holds(driver, content):
+            return None
+        reference, metadata = content["spec"]["volumeSnapshotRef"], snapshot["metadata"]
+        if (reference.get("namespace"), reference.get("name")) != (metadata["namespace"], metadata["name"]):
+            return await self._failed(snapshot, f"content {content['metadata']['name']!r} names another volume snapshot")
+        if reference.get("uid") not in (None, "", metadata["uid"]):
+            return await self._failed(snapshot, f"content {content['metadata']['name']!r} is bound to another volume snapshot")
+        for finalizer in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE):
+            if not has(snapshot, finalizer):
+                snapshot = await set_finalizers(self._client, VOLUME_SNAPSHOTS, snapshot, with_(snapshot, finalizer))
+        if not reference.get("uid"):
+            bound = {"spec": {"volumeSnapshotRef": {"uid": metadata["uid"]}}, "metadata": {"annotations": {PLACE: _place(driver)}}}
+            content = await self._client.patch(VOLUME_SNAPSHOT_CONTENTS, content["metadata"]["name"], "", bound)
+        return await self._follow(snapshot, content)
+
+    async def _let_go(self, snapshot: Object) -> float | None:
+        """A deleted snapshot goes once no claim is made from it; its content goes with it if its policy says so."""
+        if not any(has(snapshot, f) for f in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE)):
+            return None
+        name = (snapshot.get("status") or {}).get("boundVolumeSnapshotContentName") or content_name(snapshot)
+        content = self._contents.get(name)
+        if content is not None and content["spec"]["volumeSnapshotRef"].get("uid") != snapshot["metadata"]["uid"]:
+            content = None
+        if content is not None and self._answers_for(content) is None:
+            return None
+        if content is None and not self._is_mine(snapshot):
+            return None
+        if self._is_source(snapshot):
+            return LOOK_AGAIN
+        if content is not None and content["spec"]["deletionPolicy"] == "Delete":
+            if "deletionTimestamp" not in content["metadata"]:
+                await self._client.delete(VOLUME_SNAPSHOT_CONTENTS, name, uid=content["metadata"]["uid"])
+            return None  # its end brings the snapshot back here
+        await self._release_claim(snapshot)
+        rest = [f for f in snapshot["metadata"]["finalizers"] if f not in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE)]
+        await set_finalizers(self._client, VOLUME_SNAPSHOTS, snapshot, rest)
+        return None
+
+    def _is_mine(self, snapshot: Object) -> bool:
+        """Whether this agent may let a snapshot go that has no content: the one that would have taken it, or, without its claim, any."""
+        name = snapshot["spec"]["source"].get("persistentVolumeClaimName")
+        claim = self._claims.get(name or "", snapshot["metadata"]["namespace"])
+        volume = self._volumes.get(claim["spec"].get("volumeName") or "") if claim is not None else None
+        return volume is None or self._reach.answers_for(volume) is not None
+
+    def _is_source(self, snapshot: Object) -> bool:
+        """Whether a claim is being made from a snapshot."""
+        for claim in self._claims.items.values():
+            source = claim["spec"].get("dataSource") or {}
+            if (source.get("kind"), source.get("name")) != ("VolumeSnapshot", snapshot["metadata"]["name"]):
+                continue
+            if claim["metadata"]["namespace"] == snapshot["metadata"]["namespace"] and not claim["spec"].get("volumeName"):
+                return True
+        return False
+
+    async def _content(self, name: str) -> float | None:
+        content = self._contents.get(name)
+        driver = self._answers_for(content) if content is not None else None
+        if content is None or driver is None:
+            return None
+        try:
+            if "deletionTimestamp" in content["metadata"]:
+                await self._delete(content, driver)
+            elif content["spec"]["source"].get("snapshotHandle"):
+                return await self._adopt(content, driver)
+            elif not (content.get("status") or {}).get("readyToUse"):
+                return await self._create(content, driver)
+        except Conflict:
+            return LOOK_AGAIN
+        return None
+
+    async def _create(self, content: Object, driver: Driver) -> float | None:
+        reference = content["spec"]["volumeSnapshotRef"]
+        chosen = self._classes.get(content["spec"].get("volumeSnapshotClassName") or "")
+        parameters = {k: v for k, v in ((chosen or {}).get("parameters") or {}).items() if not k.startswith(PREFIX)}
+        name = f"snapshot-{reference['uid']}"
+        try:
+            answer = await driver.client.call(
+                "CreateSnapshot", name=name, source_volume_id=content["spec"]["source"]["volumeHandle"], parameters=parameters
+            )
+        except CsiError as error:
+            await self._tell(content, {"readyToUse": False, "error": {"message": str(error), "time": _now()}})
+            self._events.event(content, "Warning", "SnapshotCreationFailed", str(error))
+            raise
+        made = answer.snapshot
+        await self._tell(content, _status_of(made))
+        return None if made.ready_to_use else READY_SECONDS
+
+    async def _adopt(self, content: Object, driver: Driver) -> float | None:
+        """Take in a snapshot that somebody has made by other means."""
+        if (content.get("status") or {}).get("readyToUse"):
+            return None
+        handle = content["spec"]["source"]["snapshotHandle"]
+        if not await _holds(driver, content):
+            return None
+        if not has(content, CONTENT_BOUND):
+            content = await set_finalizers(self._client, VOLUME_SNAPSHOT_CONTENTS, content, with_(content, CONTENT_BOUND))
+        if "LIST_SNAPSHOTS" not in driver.controller:
+            await self._tell(content, {"readyToUse": True, "snapshotHandle": handle})
+            return None
+        answer = await driver.client.call("ListSnapshots", snapshot_id=handle)
+        await self._tell(content, _status_of(answer.entries[0].snapshot))
+        return None
+
+    async def _delete(self, content: Object, driver: Driver) -> None:
+        """Delete what a content stands for, if its policy says so, and let it go."""
+        if not has(content, CONTENT_BOUND):
+            return
+        reference = content["spec"]["volumeSnapshotRef"]
+        snapshot = self._snapshots.get(reference.get("name", ""), reference.get("namespace", ""))
+        alive = snapshot is not None and snapshot["metadata"]["uid"] == reference.get("uid")
+        if alive and snapshot is not None and "deletionTimestamp" not in snapshot["metadata"]:
+            return  # the snapshot goes first
+        if content["spec"]["deletionPolicy"] == "Delete":
+            handle = (content.get("status") or {}).get("snapshotHandle") or content["spec"]["source"].get("snapshotHandle")
+            if handle is None:
+                handle = await self._remade(content, driver)
+            if handle:
+                await driver.client.call("DeleteSnapshot", snapshot_id=handle)
+        await set_finalizers(self._client, VOLUME_SNAPSHOT_CONTENTS, content, without(content, CONTENT_BOUND))
+
+    async def _remade(self, content: Object, driver: Driver) -> str:
+        """Return the handle of a snapshot that may or may not have been taken: the same call again tells it."""
+        name, handle = f"snapshot-{content['spec']['volumeSnapshotRef']['uid']}", content["spec"]["source"]["volumeHandle"]
+        try:
+            answer = await driver.client.call("CreateSnapshot", name=name, source_volume_id=handle)
+        except CsiError as error:
+            if error.final or error.code == "NOT_FOUND":
+                return ""
+            raise
+        return str(answer.snapshot.snapshot_id)
+
+    def _answers_for(self, content: Object) -> Driver | None:
+        """Return the driver of a content if this agent is to work on it."""
+        driver = self._reach.driver(content["spec"]["driver"])
+        if driver is None or "CREATE_DELETE_SNAPSHOT" not in driver.controller or not self._reach.leads(driver):
+            return None
+        place = (content["metadata"].get("annotations") or {}).get(PLACE)
+        return driver if place in (None, _place(driver)) else None
+
+    def _class_of(self, snapshot: Object, driver: Driver) -> Object | None:
+        name = snapshot["spec"].get("volumeSnapshotClassName")
+        if name:
+            found = self._classes.get(name)
+            return found if found is not None and found["driver"] == driver.name else None
+        for candidate in self._classes.items.values():
+            marked = (candidate["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
+            if marked and candidate["driver"] == driver.name:
+                return candidate
+        return None
+
+    async def _failed(self, snapshot: Object, message: str) -> float:
+        if ((snapshot.get("status") or {}).get("error") or {}).get("message") != message:
+            await self._patch(snapshot, {"status": {"readyToUse": False, "error": {"message": message, "time": _now()}}}, "status")
+            self._events.event(snapshot, "Warning", "SnapshotContentCreationFailed", message)
+        return LOOK_AGAIN
+
+    async def _patch(self, snapshot: Object, patch: Object, subresource: str = "") -> Object:
+        metadata = snapshot["metadata"]
+        return await self._client.patch(
+            VOLUME_SNAPSHOTS, metadata["name"], metadata["namespace"], patch, type="merge", subresource=subresource
+        )
+
+    async def _tell(self, content: Object, status: Mapping[str, Any]) -> None:
+        name = content["metadata"]["name"]
+        await self._client.patch(
+            VOLUME_SNAPSHOT_CONTENTS, name, "", {"status": {"error": None, **status}}, type="merge", subresource="status"
+        )
+
+
+def content_name(snapshot: Object) -> str:
+    """Return the name of the content that a snapshot of a claim gets."""
+    return f"snapcontent-{snapshot['metadata']['uid']}"
+
+
+def _content_of(snapshot: Object, volume: Object, chosen: Object, driver: Driver) -> Object:
+    metadata = snapshot["metadata"]
+    reference = {
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshot",
+        "name": metadata["name"],
+        "namespace": metadata["namespace"],
+        "uid": metadata["uid"],
+    }
+    return {
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshotContent",
+        "metadata": {"name": content_name(snapshot), "finalizers": [CONTENT_BOUND], "annotations": {PLACE: _place(driver)}},
+        "spec": {
+            "deletionPolicy": chosen["deletionPolicy"],
+            "driver": driver.name,
+            "source": {"volumeHandle": volume["spec"]["csi"]["volumeHandle"]},
+            "sourceVolumeMode": volume["spec"].get("volumeMode", "Filesystem"),
+            "volumeSnapshotClassName": chosen["metadata"]["name"],
+            "volumeSnapshotRef": reference,
+        },
+    }
+
+
+def _status_of(made: Any) -> Object:
+    status: Object = {
+        "snapshotHandle": made.snapshot_id,
+        "readyToUse": made.ready_to_use,
+        "creationTime": made.creation_time.ToNanoseconds(),
+    }
+    return status | ({"restoreSize": made.size_bytes} if made.size_bytes else {})
+
+
+async def _holds(driver: Driver, content: Object) -> bool:
+    """Whether a driver has the snapshot that a content made by hand names; one that lists none is believed to."""
+    handle = content["spec"]["source"].get("snapshotHandle")
+    if not handle or "LIST_SNAPSHOTS" not in driver.controller:
+        return True
+    answer = await driver.client.call("ListSnapshots", snapshot_id=handle)
+    return bool(answer.entries)
+
+
+def _place(driver: Driver) -> str:
+    return json.dumps(dict(sorted(driver.topology.items())))
+
+
+def _time(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,54 @@
+"""Figures that the parts of a process can tell, asked for only when somebody reads /metrics; then written as Prometheus' text.
+
+The library that writes them costs an agent memory for as long as it lives, so it is imported at the first reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+
+class Measure(NamedTuple):
+    """One counter's value; name is without "_total"."""
+
+    name: str
+    help: str
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+
+Source = Callable[[], Iterable[Measure]]
+_sources: list[Source] = []
+
+
+@contextmanager
+def told_by(source: Source) -> Iterator[None]:
+    """Let a source, which may block for milliseconds, be asked while this is open."""
+    _sources.append(source)
+    try:
+        yield
+    finally:
+        _sources.remove(source)
+
+
+def text() -> bytes:
+    """Return all measures, and the process's own, as Prometheus' text. Blocking."""
+    from prometheus_client import CollectorRegistry, generate_latest, process_collector
+    from prometheus_client.core import CounterMetricFamily
+
+    registry = CollectorRegistry()
+    process_collector.ProcessCollector(registry=registry)
+
+    class Told:
+        def collect(self) -> Iterable[Any]:
+            families: dict[str, CounterMetricFamily] = {}
+            for measure in (measure for source in list(_sources) for measure in source()):
+                names = [name for name, _ in measure.labels]
+                family = families.setdefault(measure.name, CounterMetricFamily(measure.name, measure.help, labels=names))
+                family.add_metric([value for _, value in measure.labels], measure.value)
+            return families.values()
+
+    registry.register(Told())
+    return generate_latest(registry)

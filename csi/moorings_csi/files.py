@@ -1,0 +1,197 @@
+"""Volumes as files behind loop devices, and copies of them that share blocks, where the file system below can do that."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from moorings_core.kernel import filesystems, loops, mounts
+from moorings_core.log import get_logger
+
+from .errors import PoolFull, StorageError
+from .faults import point
+from .filesystem import Templates
+from .journal import sync_directory
+from .records import Record, SnapshotRecord, VolumeRecord
+
+log = get_logger(__name__)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SECTOR = 4096
+"""Of every volume's device: what direct I/O needs also where files share blocks."""
+READ_AHEAD = "readAheadKiB"
+
+
+class Files:
+    """Files of one directory by the name that their record gives them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._templates = Templates(directory)
+
+    def probe_loop(self) -> bool:
+        """Attach a loop device to a file and let go of it; return whether I/O is direct. Raises StorageError."""
+        file = self.directory / f".probe-{uuid4()}"
+        file.touch()
+        try:
+            os.truncate(file, 1 << 20)
+            loop = loops.attach(file, block_size=SECTOR)
+            direct = loops.is_direct(loop.path)
+            loops.detach(loop.backing)
+        except OSError as error:
+            raise StorageError(f"loop devices do not work on {self.directory}: {error}") from error
+        finally:
+            file.unlink()
+        return direct
+
+    def shares_blocks(self) -> bool:
+        """Whether a file can be copied without copying its blocks."""
+        one, other = (self.directory / f".probe-{uuid4()}" for _ in range(2))
+        try:
+            one.write_bytes(bytes(4096))
+            with filesystems.opened(one) as source, filesystems.opened(other, os.O_RDWR | os.O_CREAT) as target:
+                filesystems.share(source, target)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
+                return False
+            raise
+        finally:
+            for file in (one, other):
+                file.unlink(missing_ok=True)
+        return True
+
+    def names(self) -> list[str]:
+        """Return the names of all files that are not hidden."""
+        return [name for name in os.listdir(self.directory) if not name.startswith(".")]
+
+    def tidy(self) -> None:
+        """Remove hidden files: probes and templates of a driver that died."""
+        for file in self.directory.glob(".*"):
+            file.unlink(missing_ok=True)
+
+    def path(self, record: Record) -> Path:
+        """Return the file of a record."""
+        return self.directory / record.data
+
+    def create(self, record: VolumeRecord, source: Record | None) -> bool:
+        """Make the file; return whether a file system is on it."""
+        formatted = False
+        with _to_be_filled(self.path(record), record.size) as descriptor:
+            if source is not None:
+                with filesystems.opened(self.path(source)) as origin:
+                    filesystems.share(origin, descriptor)
+            _size(descriptor, record.size, thin=record.thin)
+            if source is None and not record.block:
+                formatted = self._templates.write(record.fs_type, record.size, descriptor)
+        if source is not None:
+            point("clone.data")
+        sync_directory(self.directory)
+        return formatted
+
+    def snapshot(self, volume: VolumeRecord, snapshot: SnapshotRecord) -> None:
+        """Share a volume's blocks with a snapshot's file."""
+        with _to_be_filled(self.path(snapshot), volume.size) as target, filesystems.opened(self.path(volume)) as source:
+            filesystems.share(source, target)
+        sync_directory(self.directory)
+
+    def remove(self, record: Record) -> None:
+        """Remove a file durably."""
+        self.path(record).unlink(missing_ok=True)
+        sync_directory(self.directory)
+
+    def resize(self, record: VolumeRecord, size: int) -> None:
+        """Let a file be of `size` bytes; it never shrinks."""
+        with filesystems.opened(self.path(record), os.O_RDWR) as descriptor:
+            if os.fstat(descriptor).st_size < size:
+                _filled(descriptor, size, thin=record.thin)
+            os.fsync(descriptor)
+
+    def attach(self, record: VolumeRecord) -> Path:
+        """Return the loop device of a file; it has the file's present size."""
+        file = self.path(record)
+        loop = loops.attach(file, block_size=SECTOR)
+        if loops.size(loop.path) < file.stat().st_size:
+            loops.refresh_capacity(loop.path)
+        if not record.thin:
+            loops.refuse_discard(loop.path)
+        self.modify(record)
+        return Path(loop.path)
+
+    def detach(self, record: VolumeRecord) -> bool:
+        """Give the loop device back; return whether it is gone."""
+        file = self.path(record)
+        return not file.exists() or loops.detach(loops.identity(file))
+
+    def modify(self, record: VolumeRecord) -> None:
+        """Set the parameters of the device, if there is one."""
+        if READ_AHEAD in record.parameters:
+            loop = loops.find(loops.identity(self.path(record)))
+            if loop is not None:
+                loops.set_read_ahead(loop.path, int(record.parameters[READ_AHEAD]))
+
+    @contextmanager
+    def quiet(self, volumes: Sequence[VolumeRecord]) -> Iterator[None]:
+        """Freeze the file systems of volumes that are mounted where this process sees them, and always thaw them."""
+        with ExitStack() as frozen:
+            for volume in volumes:
+                mount_point = self._mounted(volume)
+                if mount_point is not None and filesystems.freeze(mount_point):
+                    frozen.callback(filesystems.thaw, mount_point)
+                elif volume.block:
+                    self._write_out(volume)
+            point("snapshot.quiet")
+            yield
+
+    def thaw(self, volumes: Sequence[VolumeRecord]) -> None:
+        """Undo what a driver left frozen that died in the middle of a snapshot."""
+        places = {loop.backing: loop.path for loop in loops.attached()}
+        by_source = {mount.source: mount.path for mount in mounts.mount_table()}
+        for volume in volumes:
+            file = self.path(volume)
+            device = places.get(loops.identity(file)) if file.exists() else None
+            if device in by_source and filesystems.thaw(by_source[device]):
+                log.warning("file system thawed", volume=volume.id)
+
+    def _write_out(self, volume: VolumeRecord) -> None:
+        loop = loops.find(loops.identity(self.path(volume)))
+        if loop is not None:
+            with filesystems.opened(loop.path) as device:
+                os.fsync(device)
+
+    def _mounted(self, volume: VolumeRecord) -> str | None:
+        loop = loops.find(loops.identity(self.path(volume)))
+        found = (mount.path for mount in mounts.mount_table() if loop is not None and mount.source == loop.path)
+        return next(found, None)
+
+
+@contextmanager
+def _to_be_filled(file: Path, size: int) -> Iterator[int]:
+    """Yield a descriptor of a new file that is durable after the body. Raises PoolFull."""
+    try:
+        with filesystems.opened(file, os.O_RDWR | os.O_CREAT | os.O_EXCL) as descriptor:
+            yield descriptor
+            os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in FULL:
+            raise PoolFull(f"{size} bytes asked for: {error.strerror}") from error
+        raise
+
+
+def _filled(descriptor: int, size: int, *, thin: bool) -> None:
+    try:
+        _size(descriptor, size, thin=thin)
+    except OSError as error:
+        if error.errno in FULL:
+            raise PoolFull(f"{size} bytes asked for: {error.strerror}") from error
+        raise
+
+
+def _size(descriptor: int, size: int, *, thin: bool) -> None:
+    if thin:
+        os.ftruncate(descriptor, size)
+    else:
+        os.posix_fallocate(descriptor, 0, size)
