@@ -2,9 +2,9 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/.venv/bin:$(CURDIR)/build/go/bin:$(PATH)
 SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint landing bench bench-peers differential conformance upstream facts clean
+.PHONY: help setup demo test test-vm lint landing bench bench-peers differential conformance upstream facts clean
 CONFORMANCE := e2e.test agnhost ginkgo etcd sample-apiserver
-CLIENTS := helm informer operator
+CLIENTS := helm informer operator mock-csi
 CONTROL_PLANE := kube-controller-manager kube-scheduler
 
 help:  ## show these lines
@@ -20,6 +20,10 @@ test:  ## set-up, then lint, types, architecture and all tests
 	@labs/setup.sh tests
 	@$(MAKE) --no-print-directory lint
 	@labs/test.sh
+
+test-vm:  ## the tests that need another kernel, in a machine in software
+	@labs/setup.sh tests
+	@python -m tests.vm
 
 lint:  ## ruff, mypy --strict, import-linter
 	@ruff check .

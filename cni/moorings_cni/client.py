@@ -1,5 +1,7 @@
 """The executable that the runtime calls: forwards one CNI call to the node's server. `install` writes it with a shebang.
 
+Where there is a Perl `client.pl` is installed, which does the same and starts sooner: what is changed here is changed there.
+
 It runs with -I -S and imports nothing but built-in modules, because its start is most of what an ADD costs: no JSON, no os.
 @SOCKET@ and @SPOOL@ are filled in by the installer. Wire: the CNI_ variables joined by NUL, two NUL, stdin, end of file;
 back: the exit code as one digit, then stdout. A DEL that finds no server is left in the spool, durably, and counts as done:

@@ -41,7 +41,8 @@ class CniComponent:
     """Serves CNI on one node.
 
     Parameters confDir and binDir: where the node's runtime looks, default below the agent's directory; stickyAddresses: a pod of
-    a name that this node had before gets the address of then, which StatefulSets' pods make use of.
+    a name that this node had before gets the address of then, which StatefulSets' pods make use of; noMasquerade: ranges outside
+    of the cluster that pods reach under their own addresses.
     """
 
     def __init__(self, context: NodeContext, parameters: Mapping[str, Any]) -> None:
@@ -133,7 +134,7 @@ class CniComponent:
         cidrs = network.ipam.cidrs
         if cidrs:
             nodes = [address for node in self._nodes.items.values() for address in addresses_of(node)]
-            inside = [*nodes, *self._context.addresses]
+            inside = [*nodes, *self._context.addresses, *self._parameters.get("noMasquerade", ())]
             zones = zones_of(cidrs, self._context.config.network.pod_cidrs, inside)
             await asyncio.to_thread(underlay.forward, {ip_network(cidr).version for cidr in cidrs})
             await asyncio.to_thread(self._masquerade.ensure, zones, network.ipam.attachments.values())

@@ -43,12 +43,20 @@ def conflist() -> str:
     return json.dumps(body, indent=2) + "\n"
 
 
-def script(socket: Path, spool: Path) -> str:
-    """Return the client with its shebang: the docstrings are left out, they are parsed at every start."""
-    text = (Path(__file__).parent / "client.py").read_text()
-    text = re.sub(r'^ *""".*?"""\n', "", text, flags=re.DOTALL | re.MULTILINE)
-    text = text.replace("@SOCKET@", _literal(socket)).replace("@SPOOL@", _literal(spool))
-    return f"#!{interpreter()} -IS\n{text}"
+def script(socket: Path, spool: Path, perl: str | None = None) -> str:
+    """Return the client with its shebang: in Perl where there is one, else in Python. perl: its path, "" for none."""
+    perl = found_perl() if perl is None else perl
+    text = (Path(__file__).parent / ("client.pl" if perl else "client.py")).read_text()
+    # What is for readers is left out: it is parsed at every start.
+    text = re.sub(r"^#.*\n" if perl else r'^ *"""(?s:.*?)"""\n', "", text, flags=re.MULTILINE)
+    quote = "'" if perl else '"'
+    text = text.replace("@SOCKET@", _literal(socket, quote)).replace("@SPOOL@", _literal(spool, quote))
+    return f"#!{perl or f'{interpreter()} -IS'}\n{text}"
+
+
+def found_perl() -> str:
+    """Return a Perl's path, which Debian's essential packages have; "" without."""
+    return next((path for path in ("/usr/bin/perl", "/bin/perl") if os.access(path, os.X_OK)), "")
 
 
 def interpreter() -> str:
@@ -73,5 +81,5 @@ def write(path: Path, text: str, mode: int) -> None:
     new.replace(path)
 
 
-def _literal(path: Path) -> str:
-    return str(path.absolute()).replace("\\", "\\\\").replace('"', '\\"')
+def _literal(path: Path, quote: str) -> str:
+    return str(path.absolute()).replace("\\", "\\\\").replace(quote, f"\\{quote}")

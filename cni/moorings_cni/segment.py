@@ -103,7 +103,9 @@ def desired_state(under: Underlay, peers: Sequence[Peer]) -> tuple[State, list[s
     """Return the routes, and in words which peers are not on the segment. Pure."""
     state, problems = routed.desired_state(under, peers)
     found = [r if r.destination.version == 6 else replace(r, gateway=None, scope=SCOPE_LINK) for r in state.routes]
-    return State(tuple(found)), [problem.replace("routed needs", "underlay needs") for problem in problems]
+    return State(tuple(found)), [
+        problem.replace("routed needs one L2, or bgp", "underlay needs one L2, or outside: true") for problem in problems
+    ]
 
 
 def _hosts(cidr: str) -> set[Any]:

@@ -125,7 +125,7 @@ def _inside(attachment: Attachment) -> None:
 def unwire(attachment: Attachment) -> None:
     """Delete the veth pair, and with it all routes and entries. Fine when there is none. Raises RtnetlinkError."""
     with rtnetlink.connect() as node:
-        node.apply([rtnetlink.delete_link(name=attachment.host_link)])
+        rtnetlink.remove_link(node, attachment.host_link)
         # A foreign change may have left the route on another link; it must not outlive the pod.
         stale = {ip_network(address) for address in attachment.addresses}
         for family in {2 if address.version == 4 else 10 for address in stale}:

@@ -7,7 +7,6 @@ and holds that against mutated.txt; with SHOW=1 it prints them.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -25,6 +24,7 @@ from .mutated import mutated
 from .policies import policies
 from .resize import resize
 from .rich import rich
+from .services import RANGES, services
 from .webhooks import webhooks
 
 MUTATED = "mutated:"
@@ -37,14 +37,33 @@ def main() -> None:
     """Run the cases and print differences; new ones end with exit code 1, and so do listed ones that are gone."""
     words = " ".join(sys.argv[1:])
     known = {line for line in KNOWN.read_text().splitlines() if line and not line.startswith("#")}
+    alone = next((made for start, made in ALONE.items() if words.startswith(start)), None)
+    wanted = [] if words.startswith("services:") else list(alone() if alone else _everything())
+    found, ran = run(wanted, words, peers.RANGE) if wanted else (set[str](), 0)
+    if alone is None:
+        more_found, more_ran = run([*services()], words, RANGES)
+        found, ran = found | more_found, ran + more_ran
+    drifted = drift(found) if not words or words == MUTATED else []
+    found = {line for line in found if not line.startswith(MUTATED)}
+    new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
+    for sign, lines in (("+", new), ("-", gone)):
+        for line in lines:
+            print(sign, line)
+    print(
+        f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
+    )
+    sys.exit(1 if new or gone else 0)
+
+
+def run(wanted: list[Case], words: str, ranges: str) -> tuple[set[str], int]:
+    """Send cases to two fresh servers whose Services have these ranges; return the differences and how many cases there were."""
     found: set[str] = set()
     ran = 0
     with tempfile.TemporaryDirectory() as directory:
-        theirs, ours = peers.upstream(Path(directory) / "upstream"), None
+        theirs, ours = peers.upstream(Path(directory) / "upstream", ranges), None
         try:
-            ours = peers.moorings(Path(directory) / "moorings")
-            alone = next((made for start, made in ALONE.items() if words.startswith(start)), None)
-            for name, requests in alone() if alone else _everything():
+            ours = peers.moorings(Path(directory) / "moorings", ranges)
+            for name, requests in wanted:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue
@@ -55,19 +74,7 @@ def main() -> None:
             for peer in (theirs, ours):
                 if peer is not None:
                     peer.close()
-    told = set(found)
-    drifted = drift(found) if not words or words == MUTATED else []
-    found = {line for line in found if not line.startswith(MUTATED)}
-    new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
-    for sign, lines in (("+", new), ("-", gone)):
-        for line in lines:
-            print(sign, line)
-    if os.environ.get("SHOW"):
-        print(*sorted(line for line in told if line.startswith(MUTATED)), sep="\n")
-    print(
-        f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
-    )
-    sys.exit(1 if new or gone else 0)
+    return found, ran
 
 
 def drift(found: set[str]) -> list[str]:

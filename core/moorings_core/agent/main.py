@@ -34,6 +34,7 @@ from .network import NetworkExchange
 from .node import NodeFacts, NodeStatus
 from .pod_state import PodSettings
 from .pods import PodManager
+from .proxy import ProxyExchange
 from .resolv import ClusterDns, read_resolv_conf
 from .server import AgentServer
 from .usage import Usage
@@ -135,7 +136,7 @@ class Agent:
             "volumes": sidecars.run,
         }
         services, context = self._config.services, self._context
-        found["proxy"] = load("proxy", services.backend)(context, services.parameters).run
+        found["proxy"] = ProxyExchange(context).run
         found["dns"] = load("dns", services.dns.backend)(context, {}).run
         for storage in {s.backend: s for s in reversed(self._config.storage)}.values():
             found[f"storage {storage.backend}"] = load("storage", storage.backend)(context, storage.parameters).run

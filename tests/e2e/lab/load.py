@@ -1,7 +1,8 @@
-"""Requests at a fixed rate and one long TCP stream to each echo server, until standard input ends, for a second at least; then a
-report as JSON.
+"""Requests at a fixed rate, one long TCP stream to each echo server, datagrams to UDP echo servers and questions to DNS servers,
+until standard input ends, for a second at least; then a report as JSON.
 
-Run inside a network namespace: python load.py RATE http://ADDRESS:PORT/PATH|echo://ADDRESS:PORT ... Prints "ready" once every
+Run inside a network namespace: python load.py RATE http://ADDRESS:PORT/PATH|echo://ADDRESS:PORT|udp://ADDRESS:PORT|dns://ADDRESS/NAME ...
+A stream counts the numbers that came back in order, so that one lost or changed byte is seen. Prints "ready" once every
 target has answered. The rate is kept whether answers come or not: a request that is late is not made up for by waiting.
 """
 
@@ -12,7 +13,8 @@ import time
 from itertools import cycle
 from urllib.parse import urlsplit
 
-TIMEOUT = 3.0
+TIMEOUT = 10.0
+"""Seconds for an answer on a busy machine. A lost packet is not hidden by it: datagrams are sent once and all counted."""
 STREAM_PAUSE = 0.005
 
 
@@ -21,7 +23,11 @@ class Report:
 
     def __init__(self):
         self.requests, self.answered, self.failures, self.slowest = 0, 0, [], 0.0
-        self.streams = {}
+        self.streams, self.datagrams = {}, {}
+
+    def all_answer(self):
+        """Whether every stream and every datagram server has answered."""
+        return all(s["echoed"] for s in self.streams.values()) and all(d["answered"] for d in self.datagrams.values())
 
     async def request(self, url):
         """Do one request on a connection of its own."""
@@ -46,6 +52,49 @@ class Report:
             counts["error"] = repr(error)
         finally:
             writer.close()
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Questions of one socket, told apart by a number of two bytes; an answer counts once."""
+
+    def __init__(self, counts, dns):
+        self.counts, self.waiting = counts, set()
+        self.place = slice(2) if dns else slice(-2, None)  # an echo server says who asked before it echoes
+
+    def datagram_received(self, data, _):
+        number = int.from_bytes(data[self.place], "big")
+        if number in self.waiting:
+            self.waiting.remove(number)
+            self.counts["answered"] += 1
+
+
+async def ask(url, counts):
+    """Send a datagram every few milliseconds from one port, and wait for the last answers."""
+    parts = urlsplit(url)
+    port = parts.port or 53
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(
+        lambda: Datagrams(counts, parts.scheme == "dns"), remote_addr=(parts.hostname, port)
+    )
+    try:
+        while True:
+            number = counts["asked"] % 60000 + 8000
+            protocol.waiting.add(number)
+            counts["asked"] += 1
+            transport.sendto(number.to_bytes(2, "big") + (question(parts.path[1:]) if parts.scheme == "dns" else b""))
+            await asyncio.sleep(STREAM_PAUSE * 2)
+    except asyncio.CancelledError:
+        async with asyncio.timeout(TIMEOUT):
+            while protocol.waiting:
+                await asyncio.sleep(STREAM_PAUSE)
+    finally:
+        transport.close()
+
+
+def question(name):
+    """Return a DNS query for an A record without its first two bytes."""
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    return b"\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1"
 
 
 async def connect(url):
@@ -86,12 +135,15 @@ async def main(rate, urls):
     end = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     pages = cycle(url for url in urls if url.startswith("http://"))
     streams = [asyncio.create_task(report.stream(url)) for url in urls if url.startswith("echo://")]
+    for url in (url for url in urls if url.startswith(("udp://", "dns://"))):
+        counts = report.datagrams[url] = {"asked": 0, "answered": 0}
+        streams.append(asyncio.create_task(ask(url, counts)))
     due, ready = time.monotonic(), False
     while not end.done() or report.requests < rate:  # what was done meanwhile may have taken less than a second
         task = asyncio.create_task(report.request(next(pages)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        if not ready and report.answered >= len(urls) and all(s["echoed"] for s in report.streams.values()):
+        if not ready and report.answered >= len(urls) and report.all_answer():
             ready = bool(print("ready", flush=True)) or True
         due += 1 / rate
         await asyncio.sleep(max(due - time.monotonic(), 0))

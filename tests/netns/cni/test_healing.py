@@ -41,10 +41,11 @@ DAMAGE = {
         "ip neighbour flush dev moorings.vx nud permanent",
         "bridge fdb flush dev moorings.vx",
     ],
+    "underlay": ["ip route flush proto 77", "ip neighbour flush proxy", "ip link set eth0 down; ip link set eth0 up"],
 }
 
 
-@pytest.mark.parametrize("backend", ["vxlan", "routed"])
+@pytest.mark.parametrize("backend", ["vxlan", "routed", "underlay"])
 def test_damage_is_repaired(fabric, backend):
     net = fabric(backend=backend)
     one, two = net.nodes

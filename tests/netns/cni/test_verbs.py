@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from cni_support import sh, until
 
+from moorings_cni import install, server
+
 pytestmark = pytest.mark.netns
 
 
@@ -200,3 +202,21 @@ def test_what_is_installed(node):
     first = (node.root / "cni/bin/moorings-cni").read_text().splitlines()[0]
     interpreter = first.removeprefix("#!").removesuffix(" -IS")
     assert os.path.realpath(interpreter) == interpreter and "shims" not in interpreter
+
+
+@pytest.mark.parametrize("perl", ["", install.found_perl()])
+def test_the_executable_in_either_language_says_what_the_server_says_and_keeps_a_del_that_nobody_takes(node, perl):
+    program = node.root / "cni/bin/moorings-cni"
+    install.write(program, install.script(node.run_dir / "cni.sock", node.root / "cni/spool", perl), 0o755)
+    pod = node.pod().add(big="x" * 300_000)
+    assert pod.cni("ADD")[0] == 1
+    assert pod.cni("CHECK", prevResult=pod.result) == (0, {})
+    node.stop()
+    assert pod.cni("CHECK")[1]["code"] == 11
+    assert pod.cni("DEL") == (0, {})
+    (kept,) = (node.root / "cni/spool").iterdir()
+    assert kept.name == f"{pod.id}.eth0" and kept.stat().st_mode & 0o777 == 0o600
+    environment, stdin = server.parse(kept.read_bytes())
+    assert environment["CNI_COMMAND"] == "DEL" and json.loads(stdin)["name"] == "moorings"
+    node.start()
+    until(lambda: links(node) == [] and not list((node.root / "cni/spool").iterdir()), what="the DEL is done")

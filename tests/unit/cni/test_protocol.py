@@ -89,9 +89,11 @@ def test_arguments_ignore_what_is_no_pair():
 
 
 def test_the_executable_is_whole(tmp_path):
-    text = install.script(tmp_path / "cni.sock", tmp_path / "spool")
+    text = install.script(tmp_path / "cni.sock", tmp_path / "spool", perl="")
     assert text.startswith("#!/") and f'SOCKET = b"{tmp_path}/cni.sock"' in text and "@" not in text and '"""' not in text
     compile(text, "client", "exec")
+    text = install.script(tmp_path / "it's.sock", tmp_path / "spool", perl="/usr/bin/perl")
+    assert text.startswith("#!/usr/bin/perl\n") and r"it\'s.sock" in text and "@SOCKET" not in text
     install.executables(tmp_path / "bin", tmp_path / "cni.sock", tmp_path / "spool")
     install.executables(tmp_path / "bin", tmp_path / "cni.sock", tmp_path / "spool")
     assert sorted(p.name for p in (tmp_path / "bin").iterdir()) == ["loopback", "moorings-cni", "moorings-ipam"]

@@ -21,6 +21,8 @@ REQUIRED, INVALID, UNSUPPORTED = "FieldValueRequired", "FieldValueInvalid", "Fie
 FORBIDDEN, DUPLICATE, MISSING, LONG = "FieldValueForbidden", "FieldValueDuplicate", "FieldValueNotFound", "FieldValueTooLong"
 
 
+HEADLESS = {"spec.clusterIP": "None", "spec.clusterIPs": ["None"]}
+ADDRESS = {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}
 BACKEND = {"service": {"name": "s", "port": {"number": 80}}}
 
 
@@ -353,7 +355,7 @@ CREATE = [
     ("service", {"spec.ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}, DUPLICATE, "spec.ports[1].name", '"a"'),
     ("service", {"spec.type": "ExternalName"}, REQUIRED, "spec.externalName", ""),
     ("service", {"spec.sessionAffinity": "Cookie"}, UNSUPPORTED, "spec.sessionAffinity", '"ClientIP", "None"'),
-    ("service", {"spec.clusterIP": "None", "spec.type": "NodePort"}, INVALID, "spec.clusterIPs", "may not be set to 'None'"),
+    ("service", {**HEADLESS, "spec.type": "NodePort"}, INVALID, "spec.clusterIPs[0]", "may not be set to 'None'"),
     ("slice", {"addressType": "IPX"}, UNSUPPORTED, "addressType", '"IPv4"'),
     ("slice", {"endpoints.0.addresses": ["nowhere"]}, INVALID, "endpoints[0].addresses[0]", "must be a valid IP address"),
     ("claim", {"spec.accessModes": []}, REQUIRED, "spec.accessModes", "at least 1 access mode is required"),
@@ -390,7 +392,7 @@ UPDATE = [
     ("job", {"spec.completions": 5}, INVALID, "spec.completions", "field is immutable"),
     ("job", {f"{T}.spec.containers.0.image": "j:2"}, INVALID, "spec.template.spec", "field is immutable"),
     ("statefulset", {"spec.serviceName": "other"}, INVALID, "spec.serviceName", "field is immutable"),
-    ("service", {"spec.clusterIP": "10.0.0.2"}, INVALID, "spec.clusterIPs[0]", "may not change once set"),
+    ("service", {"spec.clusterIP": "10.0.0.2", "spec.clusterIPs": ["10.0.0.2"]}, INVALID, "spec.clusterIPs[0]", "may not change once set"),
     ("claim", {"spec.accessModes": ["ReadOnlyMany"]}, FORBIDDEN, "spec", "spec is immutable after creation"),
     ("claim", {"spec.resources.requests.storage": "2Gi"}, FORBIDDEN, "spec", "spec is immutable after creation"),
     ("bound claim", {"spec.resources.requests.storage": "1Mi"}, FORBIDDEN, "spec.resources.requests.storage", "field can not be less"),
@@ -433,7 +435,7 @@ def test_a_new_object_is_refused(name, changes, reason, field, text):
 @pytest.mark.parametrize(("name", "changes", "reason", "field", "text"), UPDATE, ids=str)
 def test_an_update_is_refused(name, changes, reason, field, text):
     group, plural, obj = KINDS[name]
-    old = defaulted(group, plural, obj | ({"spec": {**obj["spec"], "clusterIP": "10.0.0.1"}} if name == "service" else {}))
+    old = defaulted(group, plural, obj | ({"spec": {**obj["spec"], **ADDRESS}} if name == "service" else {}))
     found = validate_update(resource(group, plural), defaulted(group, plural, changed(old, changes)), old)
     assert (reason, field) in {(e.reason, e.field) for e in found if text in e.message}, found
 

@@ -20,7 +20,7 @@ _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("policy", "poddisruptionbudgets"): names.path_segment,
     **{("rbac.authorization.k8s.io", p): names.path_segment for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")},
     ("certificates.k8s.io", "clustertrustbundles"): lambda name: names.path_segment(name),
-    ("networking.k8s.io", "ipaddresses"): lambda name: "",
+    ("networking.k8s.io", "ipaddresses"): names.address,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): names.subdomain,
     ("apiregistration.k8s.io", "apiservices"): names.path_segment,
 }

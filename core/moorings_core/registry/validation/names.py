@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 LABEL_WORDS = (
@@ -54,6 +55,15 @@ def subdomain(name: str) -> str:
     if len(name) > 253:
         return "must be no more than 253 characters"
     return "" if all(_LABEL.fullmatch(part) for part in name.split(".")) else SUBDOMAIN_WORDS
+
+
+def address(name: str) -> str:
+    """An IP address in its canonical form, as IPAddress objects are named."""
+    try:
+        canonical = str(ipaddress.ip_address(name))
+    except ValueError:
+        return "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+    return "" if name == canonical else f'must be in canonical form ("{canonical}")'
 
 
 def path_segment(name: str) -> str:
