@@ -34,6 +34,7 @@ from moorings_core.registry.custom import definition
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
+from moorings_core.registry.services import take_over
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_status, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
@@ -129,12 +130,15 @@ class Writer:
         if context.guard is not None:
             context.guard("CREATE", resource, "", obj, None)
         key = attributes.key = Key(key.namespace, metadata.get("name", ""))
-        exists = self._collection(resource).get(key) is not None
-        if _is_service(resource) and key.name and not exists:
-            self._services.allocate(obj, dry_run=context.options.dry_run)
+        exists = self._collection(resource).get(key)
+        if _is_service(resource) and key.name:
+            if exists is None:
+                self._services.allocate(obj, dry_run=context.options.dry_run)
+            else:
+                take_over(obj["spec"], exists.object["spec"])
         wrong = validate_create(resource, obj)
         self._check(resource, obj, [*wrong, *bodies.judged(kind, obj, None, context, wrong)])
-        if exists:  # an object that is wrong is told so first
+        if exists is not None:  # an object that is wrong is told so first
             raise problems.already_exists(resource, key.name)
         charge = await self._validate(attributes)
         put = PutRecord(store_key(resource.group, resource.plural, key), encode(bodies.to_store(kind, obj)), expect=0)

@@ -40,6 +40,17 @@ def keep_allocated(new: Object, old: Object) -> None:
         new["healthCheckNodePort"] = old["healthCheckNodePort"]
 
 
+def take_over(new: Object, old: Object) -> None:
+    """Give a Service that is asked for a second time what its namesake has, where it does not say: nothing is allocated for it."""
+    if not (needs_address(old) and needs_address(new)):
+        return
+    if new.get("clusterIP") and not new.get("clusterIPs"):
+        new["clusterIPs"] = [new["clusterIP"]]
+    for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if not new.get(field) and old.get(field):
+            new[field] = old[field]
+
+
 def _keep_node_ports(new: Object, old: Object) -> None:
     used = {p.get("nodePort") for p in new.get("ports") or ()} - {None, 0}
     known = {p.get("name") or "": p.get("nodePort") for p in old.get("ports") or ()}

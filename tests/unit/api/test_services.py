@@ -14,7 +14,7 @@ from moorings_core.client.local import LocalClient
 from moorings_core.client.resources import IP_ADDRESSES, SERVICE_CIDRS, SERVICES
 from moorings_core.ports.client import Create, Delete
 from moorings_core.ports.cluster import ClusterConfig, ServicesConfig
-from moorings_core.ports.errors import ApiError, Invalid
+from moorings_core.ports.errors import AlreadyExists, ApiError, Invalid
 from moorings_core.ports.objects import Key
 from moorings_core.store.memory import MemoryStore
 
@@ -172,3 +172,12 @@ async def test_services_are_selected_by_address_and_type_as_kube_proxy_asks() ->
         found = await client.list(SERVICES, "default", fields="spec.clusterIP!=None")
         assert {s["metadata"]["name"] for s in found.items} == {"kubernetes", "virtual"}
         assert len((await client.list(SERVICES, "default", fields="spec.type=ClusterIP")).items) == 3
+
+
+async def test_a_service_that_is_there_already_is_refused_as_that_with_and_without_its_address() -> None:
+    async with api() as core:
+        made = await create(core, "a")
+        for spec in ({}, {"clusterIP": made["spec"]["clusterIP"]}, {"clusterIPs": made["spec"]["clusterIPs"]}):
+            with pytest.raises(AlreadyExists):
+                await create(core, "a", **spec)
+        await create_missing(LocalClient(core, USER), objects(ClusterConfig(), "", "192.0.2.1", 6443))  # as at a server's next start
