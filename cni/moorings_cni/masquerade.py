@@ -1,4 +1,4 @@
-"""The node's constant nftables rules for pods: masquerade to the outside, ports of the node that lead to pods.
+"""The node's constant nftables rules for pods: masquerade to the outside, or a namespace's own address there; host ports.
 
 Rules never change; what varies are sets and maps. Every few seconds the ruleset's generation says whether anybody changed
 anything; only then is ours compared, and written anew in one transaction when it differs.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -34,6 +34,8 @@ table inet {table} {{
     set inside6 {{ type ipv6_addr; flags interval; auto-merge; {inside6} }}
     set hairpin4 {{ type ipv4_addr . ipv4_addr; }}
     set hairpin6 {{ type ipv6_addr . ipv6_addr; }}
+    map source4 {{ type ipv4_addr : ipv4_addr; }}
+    map source6 {{ type ipv6_addr : ipv6_addr; }}
     map port4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
     map port6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
     map address4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
@@ -57,6 +59,8 @@ table inet {table} {{
         type nat hook postrouting priority srcnat; policy accept;
         ip saddr . ip daddr @hairpin4 masquerade fully-random
         ip6 saddr . ip6 daddr @hairpin6 masquerade fully-random
+        ip daddr != @inside4 ip daddr != 224.0.0.0/4 snat ip to ip saddr map @source4 fully-random
+        ip6 daddr != @inside6 ip6 daddr != {{ ff00::/8, fe80::/10 }} snat ip6 to ip6 saddr map @source6 fully-random
         ip saddr @own4 ip daddr != @inside4 ip daddr != 224.0.0.0/4 masquerade fully-random
         ip6 saddr @own6 ip6 daddr != @inside6 ip6 daddr != {{ ff00::/8, fe80::/10 }} masquerade fully-random
     }}
@@ -66,10 +70,14 @@ table inet {table} {{
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """own: the node's pod ranges; inside: what pods reach under their own address (all pod ranges, all nodes' addresses)."""
+    """own: the node's pod ranges; inside: what pods reach under their own address (all pod ranges, all nodes' addresses).
+
+    sources: namespaces and the addresses that their pods have outside, where these are not the node's.
+    """
 
     own: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    sources: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 Element = tuple[SetSpec, bytes, bytes]
@@ -105,7 +113,7 @@ class Masquerade:
             return self._wanted is not None and self._state(self._connect()) == self._wanted
 
     def open_ports(self, attachment: Attachment) -> None:
-        """Lead the node's ports to a pod. Raises NetworkError when one is taken."""
+        """Lead the node's ports to a pod, and let it out under its namespace's address. Raises NetworkError when one is taken."""
         self._change(attachment, add=True)
 
     def close_ports(self, attachment: Attachment) -> None:
@@ -127,7 +135,7 @@ class Masquerade:
         try:
             nftables.run_sync(text(zones))
             batch = Batch()
-            for spec, items in _grouped(part for a in attachments for part in elements(a)).items():
+            for spec, items in _grouped(part for a in attachments for part in elements(a, zones)).items():
                 batch.add_elements(spec, items.items())
             connection.commit(batch)
         except (nftables.NftablesError, BatchError) as error:
@@ -135,11 +143,12 @@ class Masquerade:
         self._zones, self._wanted = zones, self._state(connection)
 
     def _change(self, attachment: Attachment, *, add: bool) -> None:
-        if not attachment.ports:
-            return
         with self._lock:
+            wanted = _grouped(elements(attachment, self._zones or Zones()))
+            if not wanted:
+                return
             connection = self._connect()
-            for spec, items in _grouped(elements(attachment)).items():
+            for spec, items in wanted.items():
                 batch = Batch()
                 if add:
                     batch.add_elements(spec, items.items())
@@ -218,8 +227,21 @@ def text(zones: Zones) -> str:
     return RULES.format(**fields)
 
 
-def elements(attachment: Attachment) -> list[Element]:
-    """Return what the maps and sets have to hold for a pod's ports. Pure. Raises NetworkError for a host IP that is none."""
+def elements(attachment: Attachment, zones: Zones) -> list[Element]:
+    """Return what the maps and sets have to hold for a pod. Pure. Raises NetworkError for a host IP that is none."""
+    return _sources(attachment, zones) + _ports(attachment)
+
+
+def _sources(attachment: Attachment, zones: Zones) -> list[Element]:
+    mine = dict(zones.sources).get(attachment.pod.partition("/")[0], ())
+    sources = {(source := ip_address(text)).version: source.packed for text in mine}
+    return [
+        (_spec(f"source{ip.version}", len(ip.packed), len(ip.packed)), ip.packed, sources[ip.version])
+        for ip in map(ip_address, attachment.addresses) if ip.version in sources
+    ]  # fmt: skip
+
+
+def _ports(attachment: Attachment) -> list[Element]:
     found: list[Element] = []
     for address in attachment.addresses if attachment.ports else ():
         ip = ip_address(address)
@@ -257,6 +279,8 @@ def _grouped(parts: Iterable[Element]) -> dict[SetSpec, dict[bytes, bytes]]:
     return groups
 
 
-def zones_of(own: Sequence[str], cluster: Sequence[str], nodes: Iterable[str]) -> Zones:
-    """Return the zones of a node: its ranges, the cluster's ranges, all nodes' addresses. Pure."""
-    return Zones(tuple(own), tuple(sorted({*cluster, *own, *nodes})))
+def zones_of(
+    own: Sequence[str], cluster: Sequence[str], nodes: Iterable[str], sources: Mapping[str, tuple[str, ...]] | None = None
+) -> Zones:
+    """Return the zones of a node: its ranges, the cluster's ranges, all nodes' addresses, namespaces' addresses. Pure."""
+    return Zones(tuple(own), tuple(sorted({*cluster, *own, *nodes})), tuple(sorted((sources or {}).items())))
