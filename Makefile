@@ -2,9 +2,9 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/.venv/bin:$(CURDIR)/build/go/bin:$(PATH)
 SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint landing bench differential conformance upstream facts clean
+.PHONY: help setup demo test test-vm lint landing bench bench-peers differential conformance upstream facts clean
 CONFORMANCE := e2e.test agnhost ginkgo etcd sample-apiserver
-CLIENTS := helm informer operator
+CLIENTS := helm informer operator mock-csi
 CONTROL_PLANE := kube-controller-manager kube-scheduler
 
 help:  ## show these lines
@@ -21,6 +21,10 @@ test:  ## set-up, then lint, types, architecture and all tests
 	@$(MAKE) --no-print-directory lint
 	@labs/test.sh
 
+test-vm:  ## the tests that need another kernel, in a machine in software
+	@labs/setup.sh tests
+	@python -m tests.vm
+
 lint:  ## ruff, mypy --strict, import-linter
 	@ruff check .
 	@ruff format --check -q .
@@ -28,12 +32,19 @@ lint:  ## ruff, mypy --strict, import-linter
 	@lint-imports --no-cache | sed -n "/Broken/,\$$p;/kept/p"
 
 bench: setup  ## print the figures of README's table, measured here
+	@labs/setup.sh tests
 	@python -m tests.bench
+
+bench-peers: setup  ## the same beside upstream's own programs, in one run
+	@labs/setup.sh tests
+	@labs/upstream.sh kube-apiserver etcd kube-controller-manager kube-scheduler
+	@python -m tests.bench --peers
 
 differential: setup  ## the same requests to upstream's kube-apiserver and to ours, compared
 	@labs/setup.sh tests
 	@labs/upstream.sh etcd kube-apiserver
 	@python -m tests.differential
+	@python -m tests.differential mutated:
 
 conformance: setup  ## upstream's conformance specs: all that are known to pass, or FOCUS='regular expression'
 	@labs/setup.sh tests

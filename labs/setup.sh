@@ -5,13 +5,13 @@ set -eu
 cd "$(dirname "$0")/.."
 
 PACKAGES="containerd runc nftables iproute2 conntrack busybox-static e2fsprogs xfsprogs btrfs-progs libnftables1 util-linux mount procps python3 python3-venv"
-TEST_PACKAGES="bind9-dnsutils iputils-ping ca-certificates git strace iptables"
+TEST_PACKAGES="bind9-dnsutils iputils-ping ca-certificates git strace iptables openssl qemu-system-x86 dnsperf iperf3 wrk"
 CSI_SANITY=github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@v5.6.0
 CNITOOL=github.com/containernetworking/cni/cnitool@v1.3.1
 CNI_PLUGINS=github.com/containernetworking/plugins
 CNI_PLUGINS_VERSION=v1.9.1
 GO_TOOLCHAIN=v0.0.1-go1.26.0.linux-amd64
-MODULES="$CNI_PLUGINS@$CNI_PLUGINS_VERSION k8s.io/kubernetes@v1.37.2 k8s.io/api@v0.37.2 k8s.io/apimachinery@v0.37.2 k8s.io/apiextensions-apiserver@v0.37.2 k8s.io/kube-aggregator@v0.37.2"
+MODULES="$CNI_PLUGINS@$CNI_PLUGINS_VERSION k8s.io/kubernetes@v1.37.2 k8s.io/api@v0.37.2 k8s.io/apimachinery@v0.37.2 k8s.io/apiextensions-apiserver@v0.37.2 k8s.io/kube-aggregator@v0.37.2 github.com/coredns/coredns@v1.15.0"
 
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
@@ -36,6 +36,18 @@ debian_etcd() {
     (cd build/etcd && apt-get download -qq etcd-server 2>/dev/null && dpkg -x etcd-server_*.deb . && mv usr/bin/etcd ../bin/)
     rm -rf build/etcd
     [ -x build/bin/etcd ] || { echo "setup: Debian's package etcd-server could not be downloaded" >&2; exit 1; }
+}
+
+# The kernel of the machine in which tests run that need another one (tests/vm): unpacked, not installed.
+debian_kernel() {
+    [ -e build/vm/kernel/boot ] && return 0
+    package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '$1 == "Depends:" && $2 ~ /^linux-image-/ {print $2; exit}')
+    [ -n "$package" ] || { echo "setup: no Debian package linux-image-cloud-amd64: tests that need its kernel are skipped" >&2; return 0; }
+    echo "setup: bringing Debian's cloud kernel into build/vm"
+    rm -rf build/vm && mkdir -p build/vm/new
+    (cd build/vm && apt-get download -qq "$package" 2>/dev/null && dpkg -x "$package"_*.deb new && rm -f "$package"_*.deb)
+    busybox depmod -b build/vm/new "${package#linux-image-}"
+    mv build/vm/new build/vm/kernel
 }
 
 # bird2 without its service likewise: routers in tests are birds in namespaces of their own.
@@ -107,6 +119,6 @@ upstream_suites() {
 }
 
 debian_packages $PACKAGES
-if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_bird; fi
+if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_bird; debian_kernel; fi
 python_environment
 if [ "${1:-}" = tests ]; then upstream_suites; fi

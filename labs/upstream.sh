@@ -59,6 +59,12 @@ build() {
     helm)
         GOBIN="$PWD/build/upstream" go install -ldflags "-s -w" "helm.sh/helm/v3/cmd/helm@$HELM"
         ;;
+    mock-csi) # the mock driver of the e2e suite; the main function is ours, the driver is not
+        kubernetes_module
+        mkdir -p build/upstream/mock-csi-module
+        cp build/upstream/kubernetes/go.mod build/upstream/kubernetes/go.sum tests/upstream/mockcsi/main.go build/upstream/mock-csi-module/
+        (cd build/upstream/mock-csi-module && go build -ldflags "-s -w" -o "$target" .)
+        ;;
     informer | operator)
         (cd tests/upstream/clients/go && GOFLAGS=-mod=readonly go build -ldflags "-s -w" -o "$target" "./$1")
         ;;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import socket
 import threading
 
@@ -30,25 +30,31 @@ class Echo:
         self._thread.start()
 
     def _serve(self) -> None:
-        open_connections: list[socket.socket] = []
-        while True:
-            ready, _, _ = select.select([self.tcp, self.udp, self._end, *open_connections], [], [])
-            if self._end in ready:
-                for sock in (*open_connections, self.tcp, self.udp):
-                    sock.close()
-                os.close(self._end)
-                return
-            for sock in ready:
-                if sock is self.udp:
-                    data, peer = self.udp.recvfrom(65535)
-                    self.udp.sendto(peer[0].encode() + self._suffix + b" " + data, peer)
-                elif sock is self.tcp:
-                    connection, peer = self.tcp.accept()
-                    connection.sendall(peer[0].encode() + self._suffix + b"\n")
-                    open_connections.append(connection)
-                elif not _echo(sock):
-                    open_connections.remove(sock)
-                    sock.close()
+        with selectors.DefaultSelector() as wanted:
+            for opened in (self.tcp, self.udp):
+                wanted.register(opened, selectors.EVENT_READ)
+            wanted.register(self._end, selectors.EVENT_READ)
+            while True:
+                for key, _ in wanted.select():
+                    if key.fileobj == self._end:
+                        for sock in [k.fileobj for k in wanted.get_map().values() if isinstance(k.fileobj, socket.socket)]:
+                            sock.close()
+                        os.close(self._end)
+                        return
+                    assert isinstance(key.fileobj, socket.socket)
+                    self._answer(key.fileobj, wanted)
+
+    def _answer(self, sock: socket.socket, wanted: selectors.BaseSelector) -> None:
+        if sock is self.udp:
+            data, peer = self.udp.recvfrom(65535)
+            self.udp.sendto(peer[0].encode() + self._suffix + b" " + data, peer)
+        elif sock is self.tcp:
+            connection, peer = self.tcp.accept()
+            connection.sendall(peer[0].encode() + self._suffix + b"\n")
+            wanted.register(connection, selectors.EVENT_READ)
+        elif not _echo(sock):
+            wanted.unregister(sock)
+            sock.close()
 
     def close(self) -> None:
         os.close(self._told)

@@ -1,5 +1,6 @@
-"""The CNI plugin: exec client, the node's server, IPAM, pod wiring, masquerade; transports `vxlan` and `routed`.
+"""The CNI plugin: exec client, the node's server, IPAM, pod wiring, masquerade, network policy; transports `vxlan`, `routed`, `underlay`.
 
-Imports moorings_core ports, kernel, client, config and log only. Data: CNI calls and Node objects in; links, addresses, routes
-and nftables elements out. Which transport is used when is not decided here but by `moorings_core.agent.exchange`.
+Imports moorings_core ports, kernel, client, config, log and registry.selectors only. Data: CNI calls, Nodes, Pods, Namespaces and
+NetworkPolicies in; links, addresses, routes and nftables elements out. Which transport is used when is not decided here but by
+`moorings_core.agent.exchange`.
 """

@@ -47,8 +47,8 @@ def script(socket: Path, spool: Path, perl: str | None = None) -> str:
     """Return the client with its shebang: in Perl where there is one, else in Python. perl: its path, "" for none."""
     perl = found_perl() if perl is None else perl
     text = (Path(__file__).parent / ("client.pl" if perl else "client.py")).read_text()
-    words = r"^#.*\n" if perl else r'^ *""".*?"""\n'  # they are parsed at every start
-    text = re.sub(words, "", text, flags=re.DOTALL * (not perl) | re.MULTILINE)
+    # What is for readers is left out: it is parsed at every start.
+    text = re.sub(r"^#.*\n" if perl else r'^ *"""(?s:.*?)"""\n', "", text, flags=re.MULTILINE)
     quote = "'" if perl else '"'
     text = text.replace("@SOCKET@", _literal(socket, quote)).replace("@SPOOL@", _literal(spool, quote))
     return f"#!{perl or f'{interpreter()} -IS'}\n{text}"

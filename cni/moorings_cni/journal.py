@@ -77,6 +77,10 @@ class Journal:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        """Give the descriptor back when nobody holds the journal any more: a component that is started again opens its own."""
+        self.close()
+
 
 def _sync_directory(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Measure(NamedTuple):
-    """One counter's value; name is without "_total"."""
+    """One value; a counter's name is without "_total"."""
 
     name: str
     help: str
     labels: tuple[tuple[str, str], ...]
     value: float
+    kind: Literal["counter", "gauge"] = "counter"
 
 
 Source = Callable[[], Iterable[Measure]]
@@ -36,17 +37,18 @@ def told_by(source: Source) -> Iterator[None]:
 def text() -> bytes:
     """Return all measures, and the process's own, as Prometheus' text. Blocking."""
     from prometheus_client import CollectorRegistry, generate_latest, process_collector
-    from prometheus_client.core import CounterMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     registry = CollectorRegistry()
     process_collector.ProcessCollector(registry=registry)
 
     class Told:
         def collect(self) -> Iterable[Any]:
-            families: dict[str, CounterMetricFamily] = {}
+            families: dict[str, Any] = {}
+            kinds = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
             for measure in (measure for source in list(_sources) for measure in source()):
                 names = [name for name, _ in measure.labels]
-                family = families.setdefault(measure.name, CounterMetricFamily(measure.name, measure.help, labels=names))
+                family = families.setdefault(measure.name, kinds[measure.kind](measure.name, measure.help, labels=names))
                 family.add_metric([value for _, value in measure.labels], measure.value)
             return families.values()
 

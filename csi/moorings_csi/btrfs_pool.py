@@ -7,7 +7,6 @@ A subvolume's file system is the pool's, so that its size is told from the qgrou
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ class BtrfsPool:
     def __init__(self, root: Path) -> None:
         self._files, self._subvolumes, self._lost = Files(root / "volumes"), root / "subvolumes", root / "lost+found"
         self._subvolumes.mkdir(exist_ok=True, mode=0o700)
+        self._gone: set[int] = set()
 
     def probe(self) -> Features:
         """Make a limited subvolume and remove it. Raises StorageError where btrfs or its quota is missing."""
@@ -82,9 +82,10 @@ class BtrfsPool:
             return
         path = self._path(record)
         if path.exists():
+            self._gone.add(btrfs.group_of(path))
             btrfs.delete(path)
             btrfs.commit(self._subvolumes)
-        self._sweep()
+        self._sweep(set(self._gone))
 
     def snapshot(self, volume: VolumeRecord, snapshot: SnapshotRecord) -> None:
         """Keep a read-only copy; the kernel takes in what writers have not yet written out."""
@@ -145,7 +146,7 @@ class BtrfsPool:
         self._files.tidy()
         for trial in self._subvolumes.glob(".*"):
             btrfs.delete(trial)
-        self._sweep()
+        self._sweep(self.groups())
 
     def put_aside(self, data: str) -> None:
         """Keep a subvolume or file for a human."""
@@ -160,17 +161,14 @@ class BtrfsPool:
 
     def groups(self) -> set[int]:
         """Return the qgroups of subvolumes that are gone but not yet forgotten by the kernel."""
-        known = {btrfs.group_of(path) for path in self._subvolumes.iterdir()}
-        return btrfs.groups(self._subvolumes) - known
+        found = btrfs.groups(self._subvolumes)  # first: what is made meanwhile is not among them
+        return found - {btrfs.group_of(path) for path in self._subvolumes.iterdir()}
 
-    def _sweep(self) -> None:
+    def _sweep(self, gone: set[int]) -> None:
         """Remove qgroups whose subvolume is gone; newer kernels do it themselves, and what is busy now goes another time."""
-        for group in self.groups():
-            try:
-                btrfs.remove_group(self._subvolumes, group)
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
+        for group in gone:
+            if btrfs.remove_group(self._subvolumes, group):
+                self._gone.discard(group)
 
     def _path(self, record: Record) -> Path:
         return self._subvolumes / record.data

@@ -113,7 +113,7 @@ class Files:
     def attach(self, record: VolumeRecord) -> Path:
         """Return the loop device of a file; it has the file's present size."""
         file = self.path(record)
-        loop = loops.attach(file, block_size=SECTOR)
+        loop = loops.attach(file, block_size=SECTOR, name=file.name)
         if loops.size(loop.path) < file.stat().st_size:
             loops.refresh_capacity(loop.path)
         if not record.thin:
@@ -124,12 +124,12 @@ class Files:
     def detach(self, record: VolumeRecord) -> bool:
         """Give the loop device back; return whether it is gone."""
         file = self.path(record)
-        return not file.exists() or loops.detach(loops.identity(file))
+        return not file.exists() or loops.detach(loops.identity(file), file.name)
 
     def modify(self, record: VolumeRecord) -> None:
         """Set the parameters of the device, if there is one."""
         if READ_AHEAD in record.parameters:
-            loop = loops.find(loops.identity(self.path(record)))
+            loop = loops.find(loops.identity(self.path(record)), record.data)
             if loop is not None:
                 loops.set_read_ahead(loop.path, int(record.parameters[READ_AHEAD]))
 
@@ -157,13 +157,13 @@ class Files:
                 log.warning("file system thawed", volume=volume.id)
 
     def _write_out(self, volume: VolumeRecord) -> None:
-        loop = loops.find(loops.identity(self.path(volume)))
+        loop = loops.find(loops.identity(self.path(volume)), volume.data)
         if loop is not None:
             with filesystems.opened(loop.path) as device:
                 os.fsync(device)
 
     def _mounted(self, volume: VolumeRecord) -> str | None:
-        loop = loops.find(loops.identity(self.path(volume)))
+        loop = loops.find(loops.identity(self.path(volume)), volume.data)
         found = (mount.path for mount in mounts.mount_table() if loop is not None and mount.source == loop.path)
         return next(found, None)
 

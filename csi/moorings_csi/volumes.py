@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from uuid import uuid4
 
@@ -179,7 +180,7 @@ class Volumes:
         return ""
 
     def _make(self, record: VolumeRecord, source: Record | None) -> VolumeRecord:
-        with self._pool.quiet([source] if isinstance(source, VolumeRecord) else []):
+        with self._pool.quiet([source]) if isinstance(source, VolumeRecord) else nullcontext():
             formatted = self._pool.create(record, source)
         point("create.data")
         fs_size = record.size if formatted else self._format_of(source)

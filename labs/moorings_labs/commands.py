@@ -180,6 +180,21 @@ def swap_network_command(backend: str, name: str, kubeconfig_file: Path | None, 
     click.echo(f"network is {backend} on all nodes after {seconds:.2f} s")
 
 
+@swap.command("proxy")
+@click.argument("backend")
+@NAME
+@click.option("--kubeconfig", "kubeconfig_file", type=PATH, help="of a cluster that is no lab")
+@click.option("--timeout", default=60.0, show_default=True)
+def swap_proxy_command(backend: str, name: str, kubeconfig_file: Path | None, timeout: float) -> None:
+    """Serve Services another way, without losing a connection. Example: moorings swap proxy ipvs"""
+    from . import engine
+    from .exchange import swap_proxy
+
+    path = kubeconfig_file or engine.find(name).layout.kubeconfig
+    seconds = _run(swap_proxy(path, backend, timeout))
+    click.echo(f"the proxy is {backend} on all nodes after {seconds:.2f} s")
+
+
 @swap.command("store")
 @click.argument("backend")
 @NAME

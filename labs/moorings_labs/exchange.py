@@ -16,6 +16,7 @@ from moorings_core.ports.objects import Object
 
 FILE, NAME, NAMESPACE = "cluster.yaml", "moorings", "kube-system"
 SENDS, ACCEPTS, ERROR = "moorings.dev/network-sends", "moorings.dev/network-accepts", "moorings.dev/network-error"
+PROXY, PROXY_ERROR = "moorings.dev/proxy", "moorings.dev/proxy-error"
 STORE, STORE_ERROR = "moorings.dev/store", "moorings.dev/store-error"
 POLL_SECONDS = 0.1
 
@@ -34,6 +35,12 @@ async def swap_network(kubeconfig: Path, backend: str, timeout: float) -> float:
     """Choose a network backend and return the seconds it took. Raises UnknownBackend, SwapRefused, SwapTimeout."""
     late = f"not every node sends by {backend}"
     return await _swap(kubeconfig, lambda text: with_backend(text, "network", backend), lambda c: _followed(c, backend), late, timeout)
+
+
+async def swap_proxy(kubeconfig: Path, backend: str, timeout: float) -> float:
+    """Choose a service proxy and return the seconds it took. Raises UnknownBackend, SwapRefused, SwapTimeout."""
+    late = f"not every node serves by {backend}"
+    return await _swap(kubeconfig, lambda text: with_backend(text, "services", backend), lambda c: _proxied(c, backend), late, timeout)
 
 
 async def swap_store(kubeconfig: Path, backend: str, parameters: Mapping[str, object], timeout: float) -> float:
@@ -75,6 +82,18 @@ async def _stored(client: HttpClient, wanted: Object) -> None:
             return
         if annotations.get(STORE_ERROR):
             raise SwapRefused(f"{annotations[STORE_ERROR]}; the choice was taken back")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _proxied(client: HttpClient, backend: str) -> None:
+    while True:
+        live = [n for n in (await client.list(NODES)).items if _is_live(n)]
+        marks = {n["metadata"]["name"]: n["metadata"].get("annotations", {}) for n in live}
+        if refused := {name: a[PROXY_ERROR] for name, a in marks.items() if a.get(PROXY_ERROR)}:
+            listed = "; ".join(f"{name}: {text}" for name, text in sorted(refused.items()))
+            raise SwapRefused(f"{listed}; the choice was taken back")
+        if all(a.get(PROXY) == backend for a in marks.values()):
+            return
         await asyncio.sleep(POLL_SECONDS)
 
 

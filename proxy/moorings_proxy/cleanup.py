@@ -1,8 +1,9 @@
-"""Which tracked UDP flows no longer lead anywhere. Pure.
+"""Which tracked UDP and SCTP flows no longer lead anywhere. Pure.
 
-A UDP flow keeps the endpoint it was given for as long as packets come, so a client with a fixed port would talk to a deleted pod
+Such a flow keeps the endpoint it was given for as long as packets come, so a client with a fixed port would talk to a deleted pod
 for ever. Stale is a flow to a virtual address whose answers come from no endpoint of it: of a removed endpoint, or of nobody,
-because the flow is older than the service. That includes services that have no endpoint left.
+because the flow is older than the service. That includes services that have no endpoint left. TCP has an end of its own, and its
+connections outlive the endpoint's place in the service.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from moorings_core.kernel.conntrack import Flow
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import ProxySettings, ServiceEntry, ServicePort
 
-UDP = 17
+UDP, SCTP = 17, 132
+PROTOCOLS = {"UDP": UDP, "SCTP": SCTP}
 
 
 class Frontend(NamedTuple):
-    """A virtual address and port as a flow's original destination."""
+    """A virtual address and port as a flow's original destination; protocol: its IP number."""
 
     address: str
     port: int
+    protocol: int = UDP
 
 
 Wanted = dict[Frontend, frozenset[tuple[str, int]]]
@@ -29,7 +32,7 @@ Wanted = dict[Frontend, frozenset[tuple[str, int]]]
 
 
 def suspects(before: Mapping[Key, ServiceEntry | None], after: Mapping[Key, ServiceEntry | None], settings: ProxySettings) -> Wanted:
-    """Return the UDP frontends of changed services under which there may be stale flows."""
+    """Return the frontends of changed services under which there may be stale flows."""
     found: Wanted = {}
     for name, entry in after.items():
         old, new = _frontends(before.get(name), settings), _frontends(entry, settings)
@@ -44,8 +47,9 @@ def stale(flows: Iterable[Flow], wanted: Wanted) -> list[Flow]:
     """Return the flows whose answers come from no endpoint of their frontend."""
     found = []
     for flow in flows:
-        endpoints = wanted.get(Frontend(flow.original.destination, flow.original.destination_port))
-        if endpoints is not None and (flow.reply.source, flow.reply.source_port) not in endpoints:
+        there, back = flow.original, flow.reply
+        endpoints = wanted.get(Frontend(there.destination, there.destination_port, there.protocol))
+        if endpoints is not None and (back.source, back.source_port) not in endpoints:
             found.append(flow)
     return found
 
@@ -53,14 +57,15 @@ def stale(flows: Iterable[Flow], wanted: Wanted) -> list[Flow]:
 def _frontends(entry: ServiceEntry | None, settings: ProxySettings) -> Wanted:
     found: Wanted = {}
     for port in entry.ports if entry else ():
-        if port.protocol != "UDP":
+        protocol = PROTOCOLS.get(port.protocol)
+        if protocol is None:
             continue
         endpoints = _endpoints(port)
         for address in (*entry.cluster_ips, *entry.external_ips, *entry.load_balancer_ips) if entry else ():
-            found[Frontend(address, port.port)] = endpoints
+            found[Frontend(address, port.port, protocol)] = endpoints
         if port.node_port:
             for address in settings.node_addresses:
-                found[Frontend(address, port.node_port)] = endpoints
+                found[Frontend(address, port.node_port, protocol)] = endpoints
     return found
 
 

@@ -14,7 +14,7 @@ from moorings_core.log import get_logger
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import ProxyError, ProxySettings, ServiceEntry
 
-from .layout import CHAINS, RAW_CHAINS, TABLE, Layout
+from .layout import RAW_CHAINS, Layout
 from .render import Items, Rendered, render
 from .shadow import Shadow
 
@@ -51,6 +51,12 @@ class Family:
         """Ports with affinity whose clients may remember endpoints that are gone: until a look has shown that none does."""
         self._rules: dict[str, tuple[bytes, ...]] = {}
 
+    def configure(self, settings: ProxySettings) -> None:
+        """Take in other settings; before the first sync there is nothing to be done for it."""
+        self._settings = settings
+        if self._rules:
+            self._lay()
+
     def sync(self, table: Mapping[Key, ServiceEntry]) -> None:
         """Serve exactly this table, whatever the kernel holds."""
         with _without_collector():
@@ -69,7 +75,7 @@ class Family:
         try:
             self._commit(changes)
         except (BatchError, OSError) as error:
-            log.warning("change refused, comparing with the kernel", table=TABLE, family=self.layout.family, error=str(error))
+            log.warning("change refused, comparing with the kernel", table=self.layout.table, family=self.layout.family, error=str(error))
             self._repair()
         self._prune()
 
@@ -80,15 +86,16 @@ class Family:
     def remove(self) -> None:
         """Delete the whole table."""
         batch = Batch()
-        batch.delete_table(self.layout.family, TABLE)
-        if TABLE in self._connection.tables(self.layout.family):
+        batch.delete_table(self.layout.family, self.layout.table)
+        if self.layout.table in self._connection.tables(self.layout.family):
             self._connection.commit(batch)
 
     def _replace(self, name: Key, entry: ServiceEntry | None, store: Callable[[Key, Items], None]) -> set[str]:
         """Note what a service is now; return the affinity identities that lost an endpoint."""
         old = self._by_service.pop(name, None) or Rendered()
-        new = render(self.layout, name, entry) if entry else Rendered()
+        new = self._render(name, entry) if entry else Rendered()
         store(name, new.items)
+        self._changed(old, new)
         self._chains |= new.chains
         dropped = set()
         for identity, (_, endpoints) in old.affinity.items():
@@ -98,8 +105,14 @@ class Family:
                 dropped.add(identity)
         self._affinity |= new.affinity
         if new.items:
-            self._by_service[name] = Rendered({}, new.chains, new.affinity)
+            self._by_service[name] = Rendered({}, new.chains, new.affinity, new.servers)
         return dropped
+
+    def _changed(self, old: Rendered, new: Rendered) -> None:
+        """A service has become another: for what is not in tables."""
+
+    def _render(self, name: Key, entry: ServiceEntry) -> Rendered:
+        return render(self.layout, name, entry)
 
     def _commit(self, changes: Changes) -> None:
         fresh = self._chains - self._made
@@ -116,12 +129,16 @@ class Family:
         changed = bool(fresh) or self._made_affinity != wanted
         self._collect_affinity(wanted)
         if changed:
-            self._rules = self._connection.rules(self.layout.family, TABLE)
+            self._rules = self._connection.rules(self.layout.family, self.layout.table)
 
     def _batches(self, changes: Changes, batch: Batch) -> Iterator[Batch]:
         """Yield transactions: slots before the verdicts that lead to them, and the other way round for what goes."""
         replaced = {name: set(keys) & changes.add.get(name, {}).keys() for name, keys in changes.delete.items()}
         for name, spec in self.layout.sets.items():
+            if spec.interval:  # a range may not overlap one that is still there: first those that go, in the same transaction
+                batch.delete_elements(spec, changes.delete.get(name, ()))
+                batch.add_elements(spec, changes.add.get(name, {}).items())
+                continue
             items = iter(changes.add.get(name, {}).items())
             while piece := list(islice(items, max(CHUNK - batch.elements, 1))):
                 batch.delete_elements(spec, [key for key, _ in piece if key in replaced.get(name, ())])
@@ -130,6 +147,8 @@ class Family:
                     yield batch
                     batch = Batch()
         for name, spec in reversed(self.layout.sets.items()):
+            if spec.interval:
+                continue
             gone = (key for key in changes.delete.get(name, ()) if key not in replaced.get(name, ()))
             while keys := list(islice(gone, max(CHUNK - batch.elements, 1))):
                 batch.delete_elements(spec, keys)
@@ -181,7 +200,7 @@ class Family:
         refused: set[tuple[str, bytes]] = set()
         for _ in range(TRIES):
             try:
-                if not (only_if_different and self._rules == self._connection.rules(self.layout.family, TABLE)):
+                if not (only_if_different and self._rules == self._connection.rules(self.layout.family, self.layout.table)):
                     count += 1
                     self._lay()
                 changes = difference(self._shadow.desired(), self._dump())
@@ -215,19 +234,21 @@ class Family:
             # An older layout of the same name, or something else's table: it can't be changed in place.
             log.warning("table does not fit, making it anew", family=self.layout.family, error=str(error))
             family = "ip6" if self.layout.length == 16 else "ip"
-            run_sync(f"add table {family} {TABLE}\ndelete table {family} {TABLE}\n{text}", netns=self._settings.netns)
+            run_sync(
+                f"add table {family} {self.layout.table}\ndelete table {family} {self.layout.table}\n{text}", netns=self._settings.netns
+            )
         batch = Batch()
-        chains = self._connection.chains(self.layout.family, TABLE)
+        chains = self._connection.chains(self.layout.family, self.layout.table)
         for name in [*RAW_CHAINS, *sorted(self._chains)]:
             self.layout.fill_chain(batch, name, self.layout.rules(name))
         for identity, (seconds, _) in self._affinity.items():
             self.layout.add_affinity(batch, identity, seconds)
-        for name in chains - self._chains - set(CHAINS):
+        for name in chains - self._chains - set(self.layout.chains):
             self._adopt(batch, name)
         self._connection.commit(batch)
         self._made = set(self._chains)
         self._made_affinity |= {identity: seconds for identity, (seconds, _) in self._affinity.items()}
-        self._rules = self._connection.rules(self.layout.family, TABLE)
+        self._rules = self._connection.rules(self.layout.family, self.layout.table)
 
     def _adopt(self, batch: Batch, name: str) -> None:
         """Take over a chain of an earlier process: it may lead somewhere until its elements are gone."""

@@ -20,7 +20,7 @@ READ_TIMEOUT = 5.0
 
 
 class HealthServers:
-    """The servers by Service; `serve` makes them follow the table."""
+    """The servers by Service; `serve` makes them follow the table. Ports may be shared: while one backend takes over from another."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = list(addresses)
@@ -35,7 +35,7 @@ class HealthServers:
             self._servers.pop(gone).close()
         for name, port in wanted - self._servers.keys():
             try:
-                self._servers[name, port] = await asyncio.start_server(partial(self._answer, name), self._addresses, port)
+                self._servers[name, port] = await asyncio.start_server(partial(self._answer, name), self._addresses, port, reuse_port=True)
             except OSError as error:
                 log.warning("health port not served", service=name, port=port, error=str(error))
 

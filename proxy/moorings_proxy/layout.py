@@ -9,7 +9,7 @@ LOCAL_VIEW. Chains for a number of endpoints are made when first needed and neve
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import collapse_addresses, ip_network
@@ -24,6 +24,9 @@ TABLE = "moorings_proxy"
 LOCAL_VIEW = 0x80000000
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 AFFINITY_SIZE = 65536
+MARKED, MASK = 0x4D000000, 0xFF000000
+"""Packets with such a mark are led on by virtual servers (backend ipvs): to tables that are here beside it they are no strangers."""
+OURS = f"meta mark & {MASK:#x} == {MARKED:#x}"
 RAW_CHAINS = ("masquerading", "remember")
 """Constant too, but nft's text can't put `ct original proto-dst` into a concatenation."""
 
@@ -33,6 +36,17 @@ class Layout:
     """The names and shapes for one address family: wire.IPV4 or wire.IPV6."""
 
     family: int
+    table: str = TABLE
+
+    @property
+    def chains(self) -> Mapping[str, tuple[str, Sequence[str]]]:
+        """The constant chains: name -> (hook, rules as text)."""
+        return CHAINS
+
+    @property
+    def declarations(self) -> str:
+        """The constant sets and maps as text."""
+        return TEXT
 
     @cached_property
     def length(self) -> int:
@@ -54,13 +68,13 @@ class Layout:
             "svc_in": (a + 8, "verdicts", 0), "np_in": (8, "verdicts", 0),
             "svc": (a + 8, "verdicts", 0), "np": (8, "verdicts", 0),
         }  # fmt: skip
-        specs = {name: SetSpec(self.family, TABLE, name, key, kind, data) for name, (key, kind, data) in shapes.items()}
-        specs["fw"] = SetSpec(self.family, TABLE, "fw", 2 * a + 8, interval=True)
+        specs = {name: SetSpec(self.family, self.table, name, key, kind, data) for name, (key, kind, data) in shapes.items()}
+        specs["fw"] = SetSpec(self.family, self.table, "fw", 2 * a + 8, interval=True)
         return specs
 
     def affinity(self, identity: str) -> SetSpec:
         """Client address -> endpoint of one port with affinity; written by packets, so only ever pruned by us."""
-        return SetSpec(self.family, TABLE, f"aff-{identity}", self.length, "map", self.length + 4)
+        return SetSpec(self.family, self.table, f"aff-{identity}", self.length, "map", self.length + 4)
 
     def address(self, text: str) -> bytes:
         """Return an address as it stands in keys."""
@@ -72,7 +86,7 @@ class Layout:
 
     def chain(self, name: str) -> ChainSpec:
         """Return a chain of the table."""
-        return ChainSpec(self.family, TABLE, name)
+        return ChainSpec(self.family, self.table, name)
 
     def rules(self, chain: str) -> list[list[bytes]]:
         """Return the rules of a chain that is not in the text: RAW_CHAINS or `chain_name(...)`."""
@@ -174,9 +188,11 @@ class Layout:
     def text(self, settings: ProxySettings) -> str:
         """Return the constant part as nft text: safe to run over itself, one transaction, elements stay."""
         six = self.family == wire.IPV6
-        names = {"FAMILY": "ip6" if six else "ip", "ADDR": "ipv6_addr" if six else "ipv4_addr", "TABLE": TABLE}
+        names = {"FAMILY": "ip6" if six else "ip", "ADDR": "ipv6_addr" if six else "ipv4_addr", "TABLE": self.table}
         names |= {"LOOPBACK": "::1" if six else "127.0.0.0/8"}
-        body = TEXT.replace("$CHAINS", "\n".join(_chains())).replace("$ELEMENTS", "\n".join(self._elements(settings)))
+        body = self.declarations.replace("$CHAINS", "\n".join(_chains(self.chains))).replace(
+            "$ELEMENTS", "\n".join(self._elements(settings))
+        )
         for name, value in names.items():
             body = body.replace(f"${name}", value)
         return body
@@ -206,11 +222,11 @@ def remember_chain(identity: str) -> str:
     return f"remember-{identity}"
 
 
-def _chains() -> list[str]:
+def _chains(chains: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
     """Return the constant chains: all made (as they refer to each other), emptied, then filled."""
-    made = [f"add chain $FAMILY $TABLE {name} {{ {hook} }}" for name, (hook, _) in CHAINS.items()]
-    emptied = [f"flush chain $FAMILY $TABLE {name}" for name in CHAINS if name not in RAW_CHAINS]
-    filled = [f"add rule $FAMILY $TABLE {name} {rule}" for name, (_, rules) in CHAINS.items() for rule in rules]
+    made = [f"add chain $FAMILY $TABLE {name} {{ {hook} }}" for name, (hook, _) in chains.items()]
+    emptied = [f"flush chain $FAMILY $TABLE {name}" for name in chains if name not in RAW_CHAINS]
+    filled = [f"add rule $FAMILY $TABLE {name} {rule}" for name, (_, rules) in chains.items() for rule in rules]
     return made + emptied + filled
 
 
@@ -287,7 +303,7 @@ CHAINS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nat-prerouting": ("type nat hook prerouting priority dstnat;", ("jump services",)),
     "nat-output": ("type nat hook output priority -100;", ("jump services",)),
     # After translation: an address of ours that is still there has no such port.
-    "late": ("", ("$FAMILY daddr @cluster_ips goto refuse", "$FAMILY daddr @service_cidrs drop")),
+    "late": ("", (f"{OURS} return", "$FAMILY daddr @cluster_ips goto refuse", "$FAMILY daddr @service_cidrs drop")),
     "late-prerouting": ("type filter hook prerouting priority dstnat + 10;", ("ct state new jump late",)),
     "late-output": ("type filter hook output priority -90;", ("ct state new jump late",)),
     "remember": ("", ()),

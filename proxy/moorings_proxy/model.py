@@ -1,11 +1,12 @@
 """Services and EndpointSlices become the table of what this node serves. Pure.
 
-Source: Service and EndpointSlice API (traffic policies, KEP-1669 terminating endpoints, KEP-2433 hints).
+Source: Service and EndpointSlice API (traffic policies, KEP-1669 terminating endpoints, KEP-2433 and KEP-3015 hints).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
 from moorings_core.ports.objects import Object
@@ -18,16 +19,18 @@ AFFINITY_DEFAULT = 10800
 
 
 class Place(NamedTuple):
-    """Where the proxy runs: the node's name and zone ("" when it has none)."""
+    """Where the proxy runs: the node's name, its zone ("" when it has none), its addresses."""
 
     node: str
     zone: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 class _Candidate(NamedTuple):
     endpoint: Endpoint
     ready: bool
     serving: bool
+    terminating: bool
     zones: frozenset[str]
     nodes: frozenset[str]
 
@@ -41,20 +44,37 @@ def service_entry(service: Object, slices: Iterable[Object], place: Place) -> Se
         return None
     slices = sorted(slices, key=lambda s: str(s["metadata"]["name"]))
     ports = tuple(_port(port, slices, place) for port in spec.get("ports") or ())
+    balanced = _load_balancer_ips(service)
     affinity = spec.get("sessionAffinity") == "ClientIP"
     config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
     return ServiceEntry(
         ports=ports,
         cluster_ips=cluster_ips,
         external_ips=tuple(spec.get("externalIPs") or ()),
-        load_balancer_ips=_load_balancer_ips(service),
-        source_ranges=tuple(spec.get("loadBalancerSourceRanges") or ()) if spec.get("type") == "LoadBalancer" else (),
+        load_balancer_ips=balanced,
+        source_ranges=_source_ranges(spec, balanced, place),
         internal_local=spec.get("internalTrafficPolicy") == "Local",
         external_local=spec.get("externalTrafficPolicy") == "Local",
         affinity=int(config.get("timeoutSeconds") or AFFINITY_DEFAULT) if affinity else 0,
         health_port=int(spec.get("healthCheckNodePort") or 0),
         local_ready=_local_ready(slices, place) if spec.get("healthCheckNodePort") else 0,
     )
+
+
+def _source_ranges(spec: Object, balanced: Sequence[str], place: Place) -> tuple[str, ...]:
+    """Return who may use the load balancer's addresses; of a family that is not in it, or of all whose range is everything: all.
+
+    Where a load balancer's address is an address of the node, the node's own packets to it come from it: who lets the node in means them.
+    """
+    if spec.get("type") != "LoadBalancer":
+        return ()
+    ranges = [ip_network(text.strip(), strict=False) for text in spec.get("loadBalancerSourceRanges") or ()]
+    open_to_all = {network.version for network in ranges if network.prefixlen == 0}
+    kept = [network for network in ranges if network.version not in open_to_all]
+    own = [ip_address(text) for text in place.addresses]
+    let_in = {network.version for network in kept if any(address in network for address in own)}
+    looped = [ip_network(text) for text in balanced if ip_network(text).version in let_in]
+    return tuple(str(network) for network in (*kept, *looped))
 
 
 def _local_ready(slices: Iterable[Object], place: Place) -> int:
@@ -87,16 +107,18 @@ def _port(port: Object, slices: Sequence[Object], place: Place) -> ServicePort:
 
 
 def _candidates(port: Object, slices: Sequence[Object], place: Place) -> Iterable[_Candidate]:
-    seen: set[tuple[str, int]] = set()
+    """Return each endpoint once; of two at one address one may be a pod that ends while its address has a new pod: that counts."""
+    found: dict[tuple[str, int], _Candidate] = {}
     for piece in slices:
         number = _target(piece, port)
         if number is None or piece.get("addressType") == "FQDN":
             continue
         for endpoint in piece.get("endpoints") or ():
             for address in (endpoint.get("addresses") or ())[:1]:
-                if (address, number) not in seen:
-                    seen.add((address, number))
-                    yield _candidate(address, number, endpoint, place)
+                candidate = _candidate(address, number, endpoint, place)
+                if (address, number) not in found or not candidate.terminating:
+                    found[address, number] = candidate
+    return found.values()
 
 
 def _target(piece: Object, port: Object) -> int | None:
@@ -110,12 +132,12 @@ def _target(piece: Object, port: Object) -> int | None:
 
 def _candidate(address: str, port: int, endpoint: Object, place: Place) -> _Candidate:
     conditions: dict[str, Any] = endpoint.get("conditions") or {}
-    ready = conditions.get("ready") is not False
-    serving = ready if conditions.get("serving") is None else bool(conditions["serving"])
+    ready, serving = conditions.get("ready") is not False, conditions.get("serving") is not False
+    terminating = bool(conditions.get("terminating"))
     hints = endpoint.get("hints") or {}
     zones = frozenset(zone["name"] for zone in hints.get("forZones") or ())
     nodes = frozenset(node["name"] for node in hints.get("forNodes") or ())
-    return _Candidate(Endpoint(address, port, endpoint.get("nodeName") == place.node), ready, serving, zones, nodes)
+    return _Candidate(Endpoint(address, port, endpoint.get("nodeName") == place.node), ready, serving, terminating, zones, nodes)
 
 
 def _by_family(some: Sequence[_Candidate], choose: Callable[[list[_Candidate]], list[_Candidate]]) -> list[_Candidate]:
@@ -127,7 +149,7 @@ def _by_family(some: Sequence[_Candidate], choose: Callable[[list[_Candidate]], 
 
 def _last(some: Sequence[_Candidate]) -> list[_Candidate]:
     """Without a ready endpoint those that still serve while they terminate are better than none."""
-    return [c for c in some if c.serving and not c.ready]
+    return [c for c in some if c.serving and c.terminating]
 
 
 def _near(ready: list[_Candidate], place: Place) -> list[_Candidate]:

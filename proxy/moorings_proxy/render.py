@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses, ip_network
+from typing import NamedTuple
 
 from moorings_core.kernel.nftables import goto
 from moorings_core.ports.objects import Key
@@ -22,21 +23,31 @@ _SLOTS = [struct.pack("=I", n) for n in range(256)]
 _LOCAL_SLOTS = [struct.pack("=I", LOCAL_VIEW + n) for n in range(256)]
 
 
+class Server(NamedTuple):
+    """A virtual server outside nftables: its protocol, and its endpoints as data (address . port)."""
+
+    protocol: str
+    endpoints: frozenset[bytes]
+
+
 @dataclass(slots=True)
 class Rendered:
-    """What one Service takes in one family. affinity: identity -> (seconds, the endpoints as data)."""
+    """What one Service takes in one family. affinity: identity -> (seconds, the endpoints as data). servers: by packet mark."""
 
     items: Items = field(default_factory=dict)
     chains: set[str] = field(default_factory=set)
     affinity: dict[str, tuple[int, frozenset[bytes]]] = field(default_factory=dict)
+    servers: dict[int, Server] = field(default_factory=dict)
 
 
 def render(layout: Layout, name: Key, entry: ServiceEntry) -> Rendered:
     """Return everything that serves one Service in the layout's family."""
-    return _Renderer(layout, name, entry).run()
+    return Renderer(layout, name, entry).run()
 
 
-class _Renderer:
+class Renderer:
+    """Makes one Service's elements; a backend that chooses endpoints otherwise overrides `serve` and `serve_inside`."""
+
     def __init__(self, layout: Layout, name: Key, entry: ServiceEntry) -> None:
         self.layout, self.name, self.entry = layout, name, entry
         self.out = Rendered()
@@ -61,7 +72,7 @@ class _Renderer:
                 self._external("", address + rest, port, every, near)
             if port.node_port and (cluster or outer):
                 self._external("np_", tail(port.protocol, port.node_port), port, every, near)
-            if entry.source_ranges:
+            if ranges:
                 for address in balanced:
                     self._firewall(address + rest, ranges)
         return self.out
@@ -82,7 +93,7 @@ class _Renderer:
         local = self.entry.internal_local
         view = near if local else every
         if view:
-            self._serve("", key, port, view, local)
+            self.serve("", key, port, view, local)
         else:
             self.items["none", key] = DROP if every else REJECT
 
@@ -93,23 +104,28 @@ class _Renderer:
             return
         if not self.entry.external_local:
             self.items[prefix + "masq", key] = b""
-            self._serve(prefix, key, port, every, False)
+            self.serve(prefix, key, port, every, False)
             return
         if prefix:
             self.items["np_local", key] = b""
         if near:
-            self._serve(prefix, key, port, near, True)
+            self.serve(prefix, key, port, near, True)
         else:
             self.items[prefix + "none_ext", key] = DROP
         if every:  # the node and its pods are not bound to this node's endpoints
-            self._slots(prefix, key, every, False)
-            self.items["np_in" if prefix else "svc_in", key] = self._verdict(prefix, len(every), False)
+            self.serve_inside(prefix, key, port, every)
 
-    def _serve(self, prefix: str, key: bytes, port: ServicePort, view: list[bytes], local: bool) -> None:
+    def serve_inside(self, prefix: str, key: bytes, port: ServicePort, view: list[bytes]) -> None:
+        """Let the node and its pods come to all endpoints of an external address whose policy is Local."""
+        self._slots(prefix, key, view, False)
+        self.items["np_in" if prefix else "svc_in", key] = self._verdict(prefix, len(view), False)
+
+    def serve(self, prefix: str, key: bytes, port: ServicePort, view: list[bytes], local: bool) -> None:
+        """Lead a key of svc (or, prefix "np_", of np) to endpoints; local: they are those of the policy Local."""
         self._slots(prefix, key, view, local)
         verdict = self._verdict(prefix, len(view), local)
         if self.entry.affinity:
-            identity = self._identity(port, local)
+            identity = self.identity(port, local)
             self.out.affinity[identity] = (self.entry.affinity, frozenset(view))
             self.items[prefix + "sticky", key] = verdict
             self.items[prefix + "remember", key] = goto(remember_chain(identity))
@@ -129,7 +145,8 @@ class _Renderer:
         self.out.chains.add(name)
         return goto(name)
 
-    def _identity(self, port: ServicePort, local: bool) -> str:
+    def identity(self, port: ServicePort, local: bool) -> str:
+        """Return a name for one view of a port: what remembers its clients, or chooses for it, is called so."""
         text = f"{self.name}:{port.protocol}:{port.port}:{local}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

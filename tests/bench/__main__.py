@@ -1,4 +1,7 @@
-"""`make bench`: runs every benchmark, prints its figures, and writes them into README's table with the machine they were measured on."""
+"""`make bench`: runs every benchmark, prints its figures, and writes them into README's table with the machine they were measured on.
+
+`--peers` (`make bench-peers`) measures upstream's programs in the same run, beside ours.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .report import FILE
+from .report import FILE, PEERS
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
@@ -20,16 +23,17 @@ BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->
 def main() -> None:
     """Run the benchmarks named on the command line (all without names); only a run of all of them changes README."""
     known = sorted(p.stem.removeprefix("bench_") for p in Path(__file__).parent.glob("bench_*.py"))
-    names = sys.argv[1:] or known
+    names = [name for name in sys.argv[1:] if name != "--peers"] or known
     if unknown := set(names) - set(known):
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     results = ROOT / "build" / "bench.json"
     results.parent.mkdir(exist_ok=True)
     results.unlink(missing_ok=True)
+    environment = {**os.environ, FILE: str(results)} | ({PEERS: "yes"} if "--peers" in sys.argv else {})
     print(machine(), flush=True)
     for name in names:
         print(f"\n{name}", flush=True)
-        subprocess.run([sys.executable, "-m", f"tests.bench.bench_{name}"], cwd=ROOT, env={**os.environ, FILE: str(results)}, check=True)
+        subprocess.run([sys.executable, "-m", f"tests.bench.bench_{name}"], cwd=ROOT, env=environment, check=True)
     if names == known:
         write(ROOT / "README.md", [json.loads(line) for line in results.read_text().splitlines()])
 
@@ -53,14 +57,18 @@ def shown(value: object) -> str:
 
 def write(readme: Path, figures: list[dict[str, object]]) -> None:
     """Replace the table between the marks: what has a budget; the rest is on the screen."""
-    rows = [f"| {f['name']} | {shown(f['value'])} {f['unit']} | {f['budget']} |" for f in figures if f["budget"]]
+    beside = {str(f["name"]): f for f in figures if f["peer"]}
+    ours = [f for f in figures if f["budget"]]
+    measured = [f"{shown(f['value'])} {f['unit']}" for f in ours]
+    upstream = [f"{shown(p['value'])} {p['unit']}" if (p := beside.get(str(f["name"]))) else "" for f in ours]
+    rows = [f"| {f['name']} | {own} | {theirs} | {f['budget']} |" for f, own, theirs in zip(ours, measured, upstream, strict=True)]
     day = datetime.now(UTC).date().isoformat()
     lines = [
         BEGIN,
         f"Measured {day} by `make bench` on {machine()}.",
         "",
-        "| what | measured | budget |",
-        "| --- | ---: | --- |",
+        "| what | measured | upstream 1.37.2, same run | budget |",
+        "| --- | ---: | ---: | --- |",
         *rows,
         END,
     ]

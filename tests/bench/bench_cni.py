@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "netns/cni"))
 
-from cni_support import Fabric, Pod
+from cni_support import Fabric
 
 from tests.bench import report
 
@@ -61,7 +61,7 @@ def at_once(fabric: Fabric) -> None:
     for verb in ("ADD", "DEL"):
         start = time.perf_counter()
         with ThreadPoolExecutor(PARALLEL) as threads:
-            codes = [code for code, _ in threads.map(Pod.cni, pods, [verb] * PARALLEL)]
+            codes = [code for code, _ in threads.map(lambda pod, verb=verb: pod.cni(verb), pods)]
         seconds = time.perf_counter() - start
         assert codes == [0] * PARALLEL
         report.figure(f"CNI {verb}, {PARALLEL} at once", seconds, "s", AT_ONCE if verb == "ADD" else "")

@@ -1,13 +1,15 @@
 """`make differential`: every case to both servers; prints where ours answers otherwise than upstream's.
 
 `python -m tests.differential [WORDS]` looks at the cases whose names hold the words. Exit code 1: something differs that known.txt
-does not list, or something is listed that does not differ any more.
+does not list, or something is listed that does not differ any more. Of the cases of mutated.py it counts how many differ for each kind,
+and holds that against mutated.txt; with SHOW=1 it prints them.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,28 +20,50 @@ from .cases import Case, cases
 from .compare import differences
 from .custom import custom
 from .more import more
+from .mutated import mutated
 from .policies import policies
 from .resize import resize
 from .rich import rich
+from .services import RANGES, services
 from .webhooks import webhooks
 
-ALONE = {"custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
+MUTATED = "mutated:"
+ALONE = {MUTATED: mutated, "custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
 """Cases that need nothing of others, by how their names begin"""
-KNOWN = Path(__file__).with_name("known.txt")
+KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))
 
 
 def main() -> None:
     """Run the cases and print differences; new ones end with exit code 1, and so do listed ones that are gone."""
     words = " ".join(sys.argv[1:])
     known = {line for line in KNOWN.read_text().splitlines() if line and not line.startswith("#")}
+    alone = next((made for start, made in ALONE.items() if words.startswith(start)), None)
+    wanted = [] if words.startswith("services:") else list(alone() if alone else _everything())
+    found, ran = run(wanted, words, peers.RANGE) if wanted else (set[str](), 0)
+    if alone is None:
+        more_found, more_ran = run([*services()], words, RANGES)
+        found, ran = found | more_found, ran + more_ran
+    drifted = drift(found) if words == MUTATED else []
+    found = {line for line in found if not line.startswith(MUTATED)}
+    new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
+    for sign, lines in (("+", new), ("-", gone)):
+        for line in lines:
+            print(sign, line)
+    print(
+        f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
+    )
+    sys.exit(1 if new or gone else 0)
+
+
+def run(wanted: list[Case], words: str, ranges: str) -> tuple[set[str], int]:
+    """Send cases to two fresh servers whose Services have these ranges; return the differences and how many cases there were."""
     found: set[str] = set()
     ran = 0
     with tempfile.TemporaryDirectory() as directory:
-        theirs, ours = peers.upstream(Path(directory) / "upstream"), None
+        theirs, ours = peers.upstream(Path(directory) / "upstream", ranges), None
         try:
-            ours = peers.moorings(Path(directory) / "moorings")
-            alone = next((made for start, made in ALONE.items() if words.startswith(start)), None)
-            for name, requests in alone() if alone else _everything():
+            ours = peers.moorings(Path(directory) / "moorings", ranges)
+            for name, requests in wanted:
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue
@@ -50,14 +74,18 @@ def main() -> None:
             for peer in (theirs, ours):
                 if peer is not None:
                     peer.close()
-    new, gone = sorted(found - known), sorted(known - found) if not words else []
-    for sign, lines in (("+", new), ("-", gone)):
-        for line in lines:
-            print(sign, line)
-    print(
-        f"{ran} cases, {len({line.split(' [')[0] for line in found})} differ; {len(new)} new differences, {len(gone)} listed ones are gone"
-    )
-    sys.exit(1 if new or gone else 0)
+    return found, ran
+
+
+def drift(found: set[str]) -> list[str]:
+    """Return a line for each kind of which more or fewer answers to wrong fields differ than mutated.txt says."""
+    cases = {line.partition(" [0] ")[0] for line in found if line.startswith(MUTATED)}
+    have = Counter(case.split(": ")[1] for case in cases)
+    lines = (line.rpartition(" ") for line in COUNTS.read_text().splitlines() if line and not line.startswith("#"))
+    said = {kind: int(number) for kind, _, number in lines}
+    kinds = sorted(kind for kind in {*have, *said} if have[kind] != said.get(kind, 0))
+    print(f"{sum(have.values())} answers to one wrong field differ")
+    return [f"{MUTATED} {kind}: {have[kind]} answers differ, {COUNTS.name} says {said.get(kind, 0)}" for kind in kinds]
 
 
 def _everything() -> Iterator[Case]:

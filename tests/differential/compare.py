@@ -21,6 +21,8 @@ VOLATILE = {
 }
 VOLATILE |= {"goVersion", "compiler", "buildDate", "gitCommit"}
 """What differs between any two servers, managedFields (compared where a case asks for it), and prose, which ours leaves out."""
+NODE_PORTS = range(30086, 32768)
+"""Those that a server draws by lot; those before are for who asks for one."""
 AGE = re.compile(r"\d{1,2}s")
 MASKS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UID"),
@@ -31,6 +33,8 @@ MASKS = (
     (re.compile(r'Invalid value: "\{.*\}": (json|strict)'), r"Invalid value: OBJECT: \1"),
     (re.compile(r"\n(@@|changed: ).*", re.DOTALL), ""),  # upstream shows a diff of its Go structures, ours the changed fields
     (re.compile(r"192\.0\.2\.1:\d+"), "ADDRESS"),
+    (re.compile(r"\b10\.97\.\d+\.\d+\b"), "IPV4"),  # of Services, drawn by lot
+    (re.compile(r"\bfd97::[0-9a-f:]+\b"), "IPV6"),
 )
 """What stands in texts and differs between two runs."""
 
@@ -56,6 +60,8 @@ def normal(body: Any, *, managed: bool = False) -> Any:
         return [normal(item, managed=managed) for item in body]
     if isinstance(body, str):
         return "AGE" if AGE.fullmatch(body) else _masked(body)
+    if isinstance(body, int) and body in NODE_PORTS:
+        return "NODE PORT"
     if not isinstance(body, dict):
         return body
     kept = {key: normal(value, managed=managed) for key, value in body.items() if key not in VOLATILE}

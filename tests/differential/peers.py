@@ -23,6 +23,7 @@ TOKEN = "administrator"
 TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
 SETTLE_SECONDS = 5.0
+RANGE = "10.96.0.0/16"
 OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
 """What upstream's server does without a configuration"""
 
@@ -128,7 +129,7 @@ class Peer:
             process.wait(timeout=30)
 
 
-def upstream(directory: Path) -> Peer:
+def upstream(directory: Path, services: str = RANGE) -> Peer:
     """Start etcd and kube-apiserver."""
     peer = Peer("upstream", directory)
     client, member = free_port(), free_port()
@@ -143,19 +144,19 @@ def upstream(directory: Path) -> Peer:
         UPSTREAM / "kube-apiserver", f"--etcd-servers={to_client}", f"--secure-port={peer.port}", "--bind-address=127.0.0.1",
         f"--cert-dir={directory}/certs", f"--token-auth-file={directory}/tokens.csv", "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local", f"--service-account-key-file={key}",
-        f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.96.0.0/16", "--advertise-address=192.0.2.1",
+        f"--service-account-signing-key-file={key}", f"--service-cluster-ip-range={services}", "--advertise-address=192.0.2.1",
         "--allow-privileged=true",
     )  # fmt: skip
     peer.wait_ready()
     return peer
 
 
-def moorings(directory: Path) -> Peer:
+def moorings(directory: Path, services: str = RANGE) -> Peer:
     """Start `moorings server` with its API alone."""
     peer = Peer("moorings", directory)
     config = directory / "cluster.yaml"
     config.write_text(
-        f"server: {{run: [api], port: {peer.port}, podSecurity: {OPEN}}}\nstorage: []\n"
+        f"server: {{run: [api], port: {peer.port}, podSecurity: {OPEN}}}\nstorage: []\nservices: {{CIDRs: [{services}]}}\n"
     )  # no default class, as upstream without an installer
     pki = directory / "data" / "pki"
     pki.mkdir(parents=True)

@@ -45,6 +45,36 @@ class PodCgroups:
         return [base / part for base in bases for part in ("", "burstable", "besteffort")]
 
 
+class NodeCgroup:
+    """A node's own cgroup ("" is the root, as on a host of its own): what the node uses altogether."""
+
+    def __init__(self, base: str = "") -> None:
+        self._base = base.strip("/")
+
+    def usage(self) -> tuple[float, int]:
+        """Return (cpu in seconds, working set in bytes). Raises OSError where the kernel does not account for them."""
+        if (ROOT / "cgroup.controllers").exists():
+            directory = ROOT / self._base
+            cpu = _fields(directory / "cpu.stat")["usage_usec"] / 1e6
+            current = directory / "memory.current"
+            if not current.exists():  # the root has none
+                return cpu, _machine_memory()
+            return cpu, max(int(current.read_text()) - _fields(directory / "memory.stat").get("inactive_file", 0), 0)
+        cpu = int((ROOT / "cpuacct" / self._base / "cpuacct.usage").read_text()) / 1e9
+        memory = ROOT / "memory" / self._base
+        used = int((memory / "memory.usage_in_bytes").read_text())
+        return cpu, max(used - _fields(memory / "memory.stat").get("total_inactive_file", 0), 0)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
+
+
+def _machine_memory() -> int:
+    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()}
+    return found["MemTotal"] - found["MemAvailable"]
+
+
 def _remove_tree(path: Path) -> None:
     if not path.is_dir():
         return

@@ -24,6 +24,8 @@ from moorings_core.ports.node import NodeContext
 from moorings_core.ports.runtime import Runtime, RuntimeFailure
 from moorings_core.supervise import Run, run_all, supervise
 
+from .callers import Callers
+from .cgroups import NodeCgroup
 from .csi.plugins import PluginWatcher
 from .csi.reach import Reach
 from .csi.sidecars import Sidecars
@@ -32,8 +34,10 @@ from .network import NetworkExchange
 from .node import NodeFacts, NodeStatus
 from .pod_state import PodSettings
 from .pods import PodManager
+from .proxy import ProxyExchange
 from .resolv import ClusterDns, read_resolv_conf
 from .server import AgentServer
+from .usage import Usage
 from .volumes.manager import VolumeManager
 
 log = get_logger(__name__)
@@ -113,7 +117,9 @@ class Agent:
     async def run(self) -> None:
         """Register the node and run everything until cancelled."""
         await self._register()
-        server = AgentServer(self._pods, self._runtime)
+        name, cgroup = self._options.node_name, NodeCgroup(self._options.cgroup)
+        usage = Usage(self._runtime, cgroup, lambda: self._pods.pods.items.values(), name)
+        server = AgentServer(self._pods, self._runtime, Callers(self._client, name), usage)
         await server.http.start(None, PORT, self._tls())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(supervise("network", NetworkExchange(self._context).run, self._network_state))
@@ -130,7 +136,7 @@ class Agent:
             "volumes": sidecars.run,
         }
         services, context = self._config.services, self._context
-        found["proxy"] = load("proxy", services.backend)(context, services.parameters).run
+        found["proxy"] = ProxyExchange(context).run
         found["dns"] = load("dns", services.dns.backend)(context, {}).run
         for storage in {s.backend: s for s in reversed(self._config.storage)}.values():
             found[f"storage {storage.backend}"] = load("storage", storage.backend)(context, storage.parameters).run

@@ -1,6 +1,6 @@
 """The agent's HTTPS server, with the kubelet's paths: logs, exec, attach, port-forward, pods, health, metrics.
 
-Only the API server may call: a client certificate of system:masters is asked for. Upgraded connections leave HTTP here.
+Who may call, `callers` says. Upgraded connections leave HTTP here.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from moorings_core import measures, websocket
 from moorings_core.api.http.message import Request, Response, Takeover
 from moorings_core.api.http.server import HttpServer
 from moorings_core.log import get_logger
-from moorings_core.ports.errors import ApiError, BadRequest, Forbidden, NotFound
+from moorings_core.ports.errors import ApiError, BadRequest, NotFound
 from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import Runtime, RuntimeFailure
 
+from .callers import Callers
 from .pods import PodManager
 from .streams import logs, pipe
 from .streams.forward import FORWARD, ForwardSession, ports_of
 from .streams.remote import PLAIN, PROTOCOLS, Channels, RemoteSession, dial_spdy
+from .usage import Usage
 
 log = get_logger(__name__)
-MASTERS = "system:masters"
 LOG_PROTOCOLS = ("binary.k8s.io",)
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 PORT_FORWARD = "portforward.k8s.io"
@@ -35,10 +36,10 @@ CHUNK = 64 * 1024
 
 
 class AgentServer:
-    """Answers the API server."""
+    """Answers the API server, and whom it lets in."""
 
-    def __init__(self, pods: PodManager, runtime: Runtime) -> None:
-        self._pods, self._runtime = pods, runtime
+    def __init__(self, pods: PodManager, runtime: Runtime, callers: Callers, usage: Usage) -> None:
+        self._pods, self._runtime, self._callers, self._usage = pods, runtime, callers, usage
         self.http = HttpServer(self.answer)
 
     async def answer(self, request: Request) -> Response:
@@ -46,8 +47,7 @@ class AgentServer:
         try:
             if request.path == "/healthz":
                 return Response(200, b"ok", {"Content-Type": "text/plain"})
-            if MASTERS not in request.peer.get("organizationName", ()):
-                raise Forbidden("only the API server may call the node agent")
+            await self._callers.admit(request)
             return await self._route(request)
         except ApiError as error:
             return Response(error.code, orjson.dumps(error.status()), {"Content-Type": "application/json"})
@@ -65,6 +65,10 @@ class AgentServer:
                 return await self._port_forward(request, self._pods.find(namespace, name))
             case ["metrics"]:
                 return Response(200, await asyncio.to_thread(measures.text), {"Content-Type": "text/plain; version=0.0.4"})
+            case ["metrics", "resource"]:
+                return Response(200, await self._usage.resources(), {"Content-Type": "text/plain; version=0.0.4"})
+            case ["stats", "summary"]:
+                return Response(200, orjson.dumps(await self._usage.summary()), {"Content-Type": "application/json"})
             case ["pods"]:
                 items = list(self._pods.pods.items.values())
                 body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}

@@ -130,7 +130,8 @@ class Starter:
         assert sandbox is not None
         links = self._service_links(pod)
         variables = environment(container, pod, prepared.snapshot.text, links, self._settings.allocatable)
-        mounts, devices = container_mounts(container, prepared.paths, variables)
+        directory = self._volumes.pod_directory(pod["metadata"]["uid"])
+        mounts, devices = await asyncio.to_thread(container_mounts, container, prepared.paths, variables, directory)
         mounts += await asyncio.to_thread(self._own_files, pod, container, attempt, observed.addresses)
         target = observed.latest(container.get("targetContainerName", ""))
         known = target.state.id if target else ""

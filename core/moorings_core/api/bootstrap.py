@@ -27,6 +27,8 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
         made.append((resource, _object("scheduling.k8s.io/v1", "PriorityClass", name) | {"value": value}))
     cluster_file = _object("v1", "ConfigMap", "moorings", "kube-system") | {"data": {"cluster.yaml": text}}
     made.append((Resource(*_CORE, "configmaps", "ConfigMap", True), cluster_file))
+    ranges = _object("networking.k8s.io/v1", "ServiceCIDR", "kubernetes") | {"spec": {"cidrs": list(config.services.cidrs)}}
+    made.append((Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", False), ranges))
     made += _kubernetes_service(config, address, port)
     made += flows.objects()
     for storage in config.storage:

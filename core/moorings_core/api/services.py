@@ -1,25 +1,37 @@
 """Virtual addresses and node ports of Services: given at creation, kept while the Service lives.
 
-There is no separate record: what the Services in the cache hold is what is taken, and what is being created is reserved until the
-cache shows it. Source: upstream's service REST and allocators.
+Addresses have IPAddress objects (see `addresses`); of node ports what the Services in the cache hold is what is taken. What is being
+written is reserved until the cache shows it. Source: upstream's service REST and allocators.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import random
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from moorings_core.ports.cluster import ServicesConfig
+from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Object, Resource
-from moorings_core.registry.validation import FieldError, to_invalid
-from moorings_core.registry.validation.errors import invalid
+from moorings_core.ports.store import Operation
+from moorings_core.registry.services import (
+    choose_families,
+    drop_unfitting,
+    keep_allocated,
+    match_addresses,
+    needs_address,
+    takes_node_ports,
+)
+from moorings_core.registry.validation import to_invalid
+from moorings_core.registry.validation.errors import FieldError, invalid
+from moorings_core.registry.validation.services import needs_health_check
 
+from .addresses import AddressError, Addresses, RangeFull
 from .cache import Cache
 
 SERVICES = Resource("", "v1", "services", "Service", True)
-RESERVED = 16
-"""The first addresses of a range are for Services that ask for them (DNS)."""
+STATIC_PORTS = 86
+"""The first node ports are for who asks for one, as long as there are others. Source: KEP-3668."""
+ADDRESSES = "spec.clusterIPs"
 
 
 class ServiceAllocator:
@@ -27,134 +39,163 @@ class ServiceAllocator:
 
     def __init__(self, cache: Cache, config: ServicesConfig, seed: int | None = None) -> None:
         self._cache = cache
-        self._networks = [ipaddress.ip_network(c) for c in config.cidrs]
         self._ports = config.node_ports
         self._random = random.Random(seed)
         self._pending: dict[str, str] = {}
+        self._addresses = Addresses(cache, config.cidrs, self._pending, self._random)
 
-    def allocate(self, new: Object, old: Object | None = None) -> None:
-        """Fill in clusterIP(s), families and node ports of a Service. Raises Invalid where one asked for is taken or foreign."""
-        spec = new["spec"]
-        if spec.get("type") == "ExternalName":
-            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
-                spec.pop(field, None)
-            return
-        self._addresses(new, old)
-        self._node_ports(new, old)
+    def allocate(self, new: Object, old: Object | None = None, *, dry_run: bool = False) -> None:
+        """Fill in addresses, families and node ports of a Service. Raises Invalid where one asked for is taken or foreign."""
+        after, before = new["spec"], old["spec"] if old else None
+        if before is not None:
+            keep_allocated(after, before)
+        match_addresses(after, before)
+        self._refuse(new, choose_families(after, before, self._addresses.families))
+        try:
+            self._give_addresses(new, before, dry_run)
+            self._give_node_ports(new, before)
+            self._give_health_port(new, before)
+        except BaseException:
+            self.release(new)
+            raise
+        if not needs_address(after):
+            after.pop("internalTrafficPolicy", None)
+        if before is not None:
+            drop_unfitting(after, before)
+            if after.get("type") != "LoadBalancer" and (new.get("status") or {}).get("loadBalancer"):
+                new["status"] = {**new["status"], "loadBalancer": {}}
+
+    def records(self, new: Object | None, old: Object | None = None) -> list[Operation]:
+        """Return what has to be committed with the write of a Service: its IPAddress objects."""
+        service = new or old
+        assert service is not None
+        return self._addresses.records(service, _addresses_of(old), _addresses_of(new))
 
     def release(self, service: Object) -> None:
         """Forget a reservation: the Service is in the cache, or was not stored."""
-        for key in [k for k, owner in self._pending.items() if owner == _owner(service)]:
+        owner = _owner(service)
+        for key in [k for k, held in self._pending.items() if held == owner]:
             del self._pending[key]
 
-    def _addresses(self, new: Object, old: Object | None) -> None:
-        spec = new["spec"]
-        kept = old["spec"] if old and old["spec"].get("clusterIP") else None
-        if kept and not spec.get("clusterIP"):
-            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-                if field in kept:
-                    spec.setdefault(field, kept[field])
-        if kept and spec.get("clusterIP") == kept["clusterIP"]:
-            spec["clusterIPs"], spec["ipFamilies"] = kept["clusterIPs"], kept["ipFamilies"]
-            spec["ipFamilyPolicy"] = kept["ipFamilyPolicy"]
+    @staticmethod
+    def _refuse(service: Object, found: Sequence[FieldError]) -> None:
+        if found:
+            raise to_invalid(SERVICES, service["metadata"].get("name", ""), found)
+
+    def _give_addresses(self, service: Object, before: Object | None, dry_run: bool) -> None:
+        spec = service["spec"]
+        given = list(spec.get("clusterIPs") or ())
+        if not needs_address(spec) or given == ["None"] or (before or {}).get("clusterIPs") == ["None"]:
             return
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        asked = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
-        if asked == "None":
-            spec |= {"clusterIP": "None", "clusterIPs": ["None"], "ipFamilies": [_family(self._networks[0])]}
-            return
-        address = self._claim(new, asked) if asked else self._next(new)
-        spec |= {"clusterIP": address, "clusterIPs": [address], "ipFamilies": [_family(ipaddress.ip_address(address))]}
-
-    def _claim(self, service: Object, asked: str) -> str:
-        path = "spec.clusterIPs"
-        try:
-            address = ipaddress.ip_address(asked)
-        except ValueError:
-            raise _invalid(service, f"{path}[0]", asked, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from None
-        if not any(address in network for network in self._networks):
-            ranges = ", ".join(str(n) for n in self._networks)
-            text = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {ranges}"
-            raise _invalid(service, path, [asked], f"failed to allocate IP {asked}: {text}")
-        if str(address) in self._taken():
-            raise _invalid(service, path, [asked], f"failed to allocate IP {asked}: provided IP is already allocated")
-        self._pending[str(address)] = _owner(service)
-        return str(address)
-
-    def _next(self, service: Object) -> str:
-        taken, network = self._taken(), self._networks[0]
-        size = min(network.num_addresses, 1 << 20)
-        start = self._random.randrange(RESERVED, max(size - 1, RESERVED + 1))
-        for offset in range(size):
-            position = (start + offset) % size
-            address = str(network[position])
-            if RESERVED <= position < size - 1 and address not in taken:
-                self._pending[address] = _owner(service)
-                return address
-        raise _invalid(service, "spec.clusterIPs", [], "failed to allocate a serviceIP: range is full")
-
-    def _taken(self) -> set[str]:
-        stored = self._cache.collection("", "services").select()
-        return {ip for s in stored for ip in s.object["spec"].get("clusterIPs") or ()} | self._pending.keys()
-
-    def _node_ports(self, new: Object, old: Object | None) -> None:
-        spec = new["spec"]
-        wanted = spec["type"] == "NodePort" or (spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True))
-        before = {(p.get("protocol"), p["port"]): p.get("nodePort") for p in (old or {"spec": {}})["spec"].get("ports") or ()}
-        own = {port for port in before.values() if port}
-        for i, port in enumerate(spec.get("ports") or ()):
-            if not wanted:
-                if spec["type"] != "LoadBalancer" and port.get("nodePort") in own:
-                    del port["nodePort"]  # the type changed; one that is asked for here is refused by validation
+        held = [ip for ip in (before or {}).get("clusterIPs") or () if ip != "None"]
+        changed = before is not None and held and given[: len(held)] != held[: len(given)]
+        if changed:
+            return  # validation says that it may not
+        families = spec.get("ipFamilies") or []
+        for i, family in enumerate(families):
+            asked = given[i] if i < len(given) else ""
+            if asked and asked in held:
                 continue
-            kept = before.get((port.get("protocol"), port["port"]))
-            if not port.get("nodePort") and kept:
-                port["nodePort"] = kept
+            address = self._address(service, asked, family, given, dry_run)
+            given[i : i + 1] = [address]
+            self._pending[address] = _owner(service)
+        spec |= {"clusterIP": given[0], "clusterIPs": given}
+
+    def _address(self, service: Object, asked: str, family: str, given: Sequence[str], dry_run: bool) -> str:
+        try:
+            return self._addresses.claim(asked, dry_run=dry_run) if asked else self._addresses.next(family)
+        except RangeFull as error:
+            name = service["metadata"].get("name", "")
+            raise ApiError(f'Internal error occurred: failed to allocate a serviceIP for Service "{name}": {error}') from error
+        except AddressError as error:
+            self._refuse(service, [invalid(ADDRESSES, list(given), f"failed to allocate IP {asked}: {error}")])
+            raise
+
+    def _give_node_ports(self, service: Object, before: Object | None) -> None:
+        spec = service["spec"]
+        if spec.get("type") not in ("NodePort", "LoadBalancer"):
+            return
+        if before is None:
+            self._give_first_node_ports(service)
+            return
+        own = {p["nodePort"] for p in before.get("ports") or () if p.get("nodePort")}
+        for i, port in enumerate(spec.get("ports") or ()):
             if not port.get("nodePort"):
-                port["nodePort"] = self._next_port(new)
+                if takes_node_ports(spec):
+                    port["nodePort"] = self._next_port(service)
             elif port["nodePort"] not in own:
-                self._claim_port(new, port, i)
+                self._claim_port(service, port["nodePort"], f"spec.ports[{i}].nodePort")
+                own.add(port["nodePort"])
 
-    def _claim_port(self, service: Object, port: Object, index: int) -> None:
-        path, number = f"spec.ports[{index}].nodePort", port["nodePort"]
-        low, high = self._ports
-        if not low <= number <= high:
-            raise _invalid(service, path, number, f"provided port is not in the valid range. The range of valid ports is {low}-{high}")
-        holder = dict(self._ports_in_use()).get((number, port.get("protocol", "TCP")))
-        if holder not in (None, _owner(service)):
-            raise _invalid(service, path, number, "provided port is already allocated")
-        self._pending[f"port {number}/{port.get('protocol', 'TCP')}"] = _owner(service)
+    def _give_first_node_ports(self, service: Object) -> None:
+        """Give node ports to a new Service: one port of several protocols shares one, if nothing else is asked for."""
+        spec, shared = service["spec"], dict[int, int]()
+        ports = spec.get("ports") or []
+        for i, port in enumerate(ports):
+            asked = port.get("nodePort") or 0
+            if not asked and not takes_node_ports(spec):
+                continue
+            path, number = f"spec.ports[{i}].nodePort", port["port"]
+            if number not in shared:
+                first = next((p["nodePort"] for p in ports if p["port"] == number and p.get("nodePort")), 0)
+                shared[number] = self._claim_port(service, first, path) if first else self._next_port(service)
+                port["nodePort"] = shared[number]
+            elif not asked:
+                port["nodePort"] = shared[number]
+            elif asked != shared[number]:
+                self._claim_port(service, asked, path)
 
-    def _next_port(self, service: Object) -> int:
-        taken = {number for (number, _), _ in self._ports_in_use()}
-        low, high = self._ports
-        free = [p for p in range(low, high + 1) if p not in taken]
-        if not free:
-            raise _invalid(service, "spec.ports[0].nodePort", 0, "failed to allocate a nodePort: range is full")
-        number = self._random.choice(free)
-        for protocol in ("TCP", "UDP", "SCTP"):
-            self._pending[f"port {number}/{protocol}"] = _owner(service)
+    def _give_health_port(self, service: Object, before: Object | None) -> None:
+        spec = service["spec"]
+        if not needs_health_check(spec) or (before is not None and needs_health_check(before)):
+            return
+        number = spec.get("healthCheckNodePort")
+        if not number:
+            spec["healthCheckNodePort"] = self._next_port(service)
+        elif problem := self._problem(number):
+            text = f"failed to allocate requested HealthCheck NodePort {number}: {problem}"
+            raise ApiError(f"Internal error occurred: {text}", details={"causes": [{"message": text}]})
+        else:
+            self._pending[f"port {number}"] = _owner(service)
+
+    def _claim_port(self, service: Object, number: int, path: str) -> int:
+        if problem := self._problem(number):
+            self._refuse(service, [invalid(path, number, problem)])
+        self._pending[f"port {number}"] = _owner(service)
         return number
 
-    def _ports_in_use(self) -> Iterator[tuple[tuple[int, str], str]]:
+    def _problem(self, number: int) -> str:
+        """Return why a port can't be had, or ""."""
+        low, high = self._ports
+        if not low <= number <= high:
+            return f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
+        return "provided port is already allocated" if number in self._ports_in_use() else ""
+
+    def _next_port(self, service: Object) -> int:
+        taken = self._ports_in_use()
+        low, high = self._ports
+        above = [p for p in range(min(low + STATIC_PORTS, high), high + 1) if p not in taken]
+        free = above or [p for p in range(low, high + 1) if p not in taken]
+        if not free:
+            raise ApiError("Internal error occurred: failed to allocate a nodePort: range is full")
+        number = self._random.choice(free)
+        self._pending[f"port {number}"] = _owner(service)
+        return number
+
+    def _ports_in_use(self) -> set[int]:
+        """Return the ports of all Services, whatever the protocol."""
+        found = {int(key.removeprefix("port ")) for key in self._pending if key.startswith("port ")}
         for stored in self._cache.collection("", "services").select():
-            for port in stored.object["spec"].get("ports") or ():
-                if port.get("nodePort"):
-                    yield (port["nodePort"], port.get("protocol", "TCP")), _owner(stored.object)
-        for key, owner in self._pending.items():
-            if key.startswith("port "):
-                number, _, protocol = key.removeprefix("port ").partition("/")
-                yield (int(number), protocol), owner
+            spec = stored.object["spec"]
+            found.update(port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort"))
+            if spec.get("healthCheckNodePort"):
+                found.add(spec["healthCheckNodePort"])
+        return found
+
+
+def _addresses_of(service: Object | None) -> list[str]:
+    return [ip for ip in (service or {"spec": {}})["spec"].get("clusterIPs") or () if ip != "None"]
 
 
 def _owner(service: Object) -> str:
     return f"{service['metadata']['namespace']}/{service['metadata'].get('name', '')}"
-
-
-def _family(address: object) -> str:
-    return "IPv6" if getattr(address, "version", 4) == 6 else "IPv4"
-
-
-def _invalid(service: Object, path: str, value: object, text: str) -> Exception:
-    error: FieldError = invalid(path, value, text)
-    return to_invalid(SERVICES, service["metadata"].get("name", ""), [error])

@@ -34,7 +34,8 @@ from moorings_core.registry.custom import definition
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
-from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_update
+from moorings_core.registry.services import take_over
+from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_status, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
 from . import bodies, problems
@@ -69,6 +70,8 @@ class Pending:
     custom: CustomVersion | None = None
     charge: Attributes | None = None
     """What is to be counted against quotas, if anything"""
+    beside: tuple[Operation, ...] = ()
+    """What belongs to the write and is committed with it: a Service's IPAddress objects"""
 
 
 class Writer:
@@ -84,11 +87,16 @@ class Writer:
     async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
         """Create an object and return it as stored; body becomes part of it."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
+        again = generated or _is_service(kind.resource)
         await self.admission.settle(kind.resource, namespace, body)
         for attempt in range(NAME_TRIES):
-            pending = await self.plan_create(kind, namespace, copied(body) if generated else body, context)
+            pending = await self.plan_create(kind, namespace, copied(body) if again else body, context)
             try:
                 return await self.commit(pending, context)
+            except AddressLost as error:  # another server gave the address to its Service first
+                if attempt == NAME_TRIES - 1:
+                    raise
+                await self._cache.wait_for(error.have)
             except AlreadyExists:
                 if not generated or attempt == NAME_TRIES - 1:
                     raise
@@ -122,16 +130,19 @@ class Writer:
         if context.guard is not None:
             context.guard("CREATE", resource, "", obj, None)
         key = attributes.key = Key(key.namespace, metadata.get("name", ""))
-        exists = self._collection(resource).get(key) is not None
-        if _is_service(resource) and key.name and not exists:
-            self._services.allocate(obj)
+        exists = self._collection(resource).get(key)
+        if _is_service(resource) and key.name:
+            if exists is None:
+                self._services.allocate(obj, dry_run=context.options.dry_run)
+            else:
+                take_over(obj["spec"], exists.object["spec"])
         wrong = validate_create(resource, obj)
         self._check(resource, obj, [*wrong, *bodies.judged(kind, obj, None, context, wrong)])
-        if exists:  # an object that is wrong is told so first
+        if exists is not None:  # an object that is wrong is told so first
             raise problems.already_exists(resource, key.name)
         charge = await self._validate(attributes)
         put = PutRecord(store_key(resource.group, resource.plural, key), encode(bodies.to_store(kind, obj)), expect=0)
-        return Pending(resource, obj, put, custom=kind.custom, charge=charge)
+        return Pending(resource, obj, put, custom=kind.custom, charge=charge, beside=self._beside(resource, obj))
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
         """Replace an object, or create it where the kind allows that."""
@@ -233,7 +244,8 @@ class Writer:
             return Pending(resource, marked, PutRecord(place, encode(marked), stored.revision))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
         if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
-            return Pending(resource, strategy.deleted(resource, obj), DeleteRecord(place, stored.revision), removed=True)
+            record, beside = DeleteRecord(place, stored.revision), self._beside(resource, None, obj)
+            return Pending(resource, strategy.deleted(resource, obj), record, removed=True, beside=beside)
         marked = _marked(resource, obj, finalizers, grace)
         operation = None if marked == obj else PutRecord(place, encode(marked), stored.revision)
         return Pending(resource, marked, operation)
@@ -241,14 +253,15 @@ class Writer:
     async def commit(self, pending: Pending, context: Context) -> Object:
         """Store a decided write and return the object with its version. Raises Conflict, AlreadyExists, ServiceUnavailable."""
         if pending.operation is None or context.options.dry_run:
+            self.settled(pending)
             return pending.result
         try:
             operation = await self._converted(pending, pending.operation)
             if pending.charge is None:
-                (revision,) = await self._store.commit([operation])
-                await self._cache.wait_for(revision)
+                revision, *rest = await self._store.commit([operation, *pending.beside])
+                await self._cache.wait_for(max(revision, *rest) if rest else revision)
             else:
-                revision = await self._quotas.commit(pending.charge, operation)
+                revision = await self._quotas.commit(pending.charge, operation, pending.beside)
         except PreconditionFailed as error:
             await self._seen(max(error.have, self._store.revision))
             raise _lost(pending, error) from error
@@ -274,6 +287,9 @@ class Writer:
     def settled(self, pending: Pending) -> None:
         """Give back what was reserved for a write that is now stored, or never will be."""
         self._give_back(pending.resource, pending.result)
+
+    def _beside(self, resource: Resource, new: Object | None, old: Object | None = None) -> tuple[Operation, ...]:
+        return tuple(self._services.records(new, old)) if _is_service(resource) else ()
 
     def _give_back(self, resource: Resource, obj: Object) -> None:
         if _is_service(resource):
@@ -314,10 +330,12 @@ class Writer:
         if context.guard is not None:
             context.guard("UPDATE", resource, subresource, new, old)
         if _is_service(resource) and subresource != "status":
-            self._services.allocate(new, old)
+            self._services.allocate(new, old, dry_run=context.options.dry_run)
         if subresource in ("resize", "ephemeralcontainers"):
             self._check(resource, new, [*validate_create(resource, new), *subresources.validate(new, old, subresource)])
-        elif subresource not in ("status", "binding"):
+        elif subresource == "status":
+            self._check(resource, new, validate_status(resource, new, old))
+        elif subresource != "binding":
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:
             self._check(resource, new, bodies.judged(kind, new, old, context, (), subresource))
@@ -330,11 +348,11 @@ class Writer:
             self._manage(kind, new, old, context, subresource)
         place = store_key(resource.group, resource.plural, key)
         if _finished(resource, new, subresource):
-            return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True)
+            return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True, beside=self._beside(resource, None, old))
         if new == old and (kind.custom is None or stored.object["apiVersion"] == kind.custom.stored_version):
             return Pending(resource, old, None)
         put = PutRecord(place, encode(bodies.to_store(kind, new)), stored.revision)
-        return Pending(resource, new, put, custom=kind.custom, charge=charge)
+        return Pending(resource, new, put, custom=kind.custom, charge=charge, beside=self._beside(resource, new, old))
 
     @staticmethod
     def _update_of(kind: Kind, key: Key, new: Object, old: Object, context: Context, subresource: str) -> Attributes | None:
@@ -481,8 +499,18 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
         raise BadRequest(str(error)) from error
 
 
+class AddressLost(Conflict):
+    """Somebody else has taken an address that was free when the write was decided; have: the revision that says so."""
+
+    def __init__(self, text: str, have: int) -> None:
+        super().__init__(text)
+        self.have = have
+
+
 def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
     name = pending.result["metadata"]["name"]
+    if any(error.key == each.key for each in pending.beside):
+        return AddressLost(f"the address of {name} was given to another Service meanwhile; please try again", error.have)
     if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
         return problems.already_exists(pending.resource, name)
     return problems.not_found(pending.resource, name) if error.have == 0 else problems.conflict(pending.resource, name)

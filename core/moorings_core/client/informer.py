@@ -47,6 +47,8 @@ class Informer:
         self._index_functions: dict[str, IndexFunction] = {}
         self._indexes: dict[str, dict[str, dict[Key, Object]]] = {}
         self._synced = asyncio.Event()
+        self.problem = ""
+        """Why what is known here may be old: the API can't be followed at the moment; "" while it can."""
 
     @property
     def items(self) -> Mapping[Key, Object]:
@@ -90,11 +92,13 @@ class Informer:
         while True:
             try:
                 version = await self._relist()
+                self.problem = ""
                 delay = RETRY_FIRST
                 await self._follow(version)
             except (Expired, Gone):
                 continue
             except (ApiError, OSError, TimeoutError) as error:
+                self.problem = str(error) or type(error).__name__
                 log.warning("informer broken", resource=self.resource.plural, error=str(error), retry=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MOST)

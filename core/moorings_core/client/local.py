@@ -112,7 +112,12 @@ class LocalClient:
                 waiting.append(index)
                 continue
             try:
-                planned.append((index, self._plan(write)))
+                pending = self._plan(write)
+                if pending.beside:  # more than one operation: alone, so that of a batch each is one
+                    self._core.writer.settled(pending)
+                    waiting.append(index)
+                else:
+                    planned.append((index, pending))
             except ApiError as error:
                 results[index] = error
             await turns.give()

@@ -25,6 +25,7 @@ SERVICE, MANAGER = "kubernetes.io/service-name", "endpointslice.kubernetes.io/ma
 OURS = "endpointslice-controller.k8s.io"
 TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 ZONE = "topology.kubernetes.io/zone"
+SAME_ZONE, SAME_NODE = ("PreferClose", "PreferSameZone", "PreferSameNode"), "PreferSameNode"
 Group = tuple[str, tuple[model.Port, ...]]
 """Slices are of one address family and one set of ports."""
 
@@ -108,7 +109,19 @@ def _endpoint(service: Object, pod: Object, addresses: Sequence[str], view: View
             endpoint["zone"] = zone
     if name := model.hostname(service, pod):
         endpoint["hostname"] = name
+    if ready and (hints := _hints(service["spec"].get("trafficDistribution"), endpoint)):
+        endpoint["hints"] = hints
     return endpoint
+
+
+def _hints(distribution: str | None, endpoint: Object) -> Object:
+    """Return for whom a ready endpoint is meant: its zone, and with PreferSameNode its node. Source: KEP-4444, KEP-3015."""
+    hints: Object = {}
+    if distribution in SAME_ZONE and "zone" in endpoint:
+        hints["forZones"] = [{"name": endpoint["zone"]}]
+    if distribution == SAME_NODE and "nodeName" in endpoint:
+        hints["forNodes"] = [{"name": endpoint["nodeName"]}]
+    return hints
 
 
 def _place(wanted: Mapping[str, Object], present: Sequence[Object]) -> Sequence[_Slice]:

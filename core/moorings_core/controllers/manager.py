@@ -35,6 +35,7 @@ from .policystatus import PolicyStatus
 from .protection import ClaimProtection, VolumeProtection
 from .quota import QuotaController
 from .replicaset import ReplicaSetController, replication_controllers
+from .servicecidr import IpAddressController, ServiceCidrController
 from .tainteviction import TaintEvictionController
 
 log = get_logger(__name__)
@@ -134,6 +135,8 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         JobController(),
         EndpointSliceController(),
         EndpointsController(),
+        ServiceCidrController(config.services.cidrs),
+        IpAddressController(),
         NamespaceController(resources),
         GarbageCollector([resource for resource in resources if resource != EVENTS]),  # they go by age
         QuotaController(resources),

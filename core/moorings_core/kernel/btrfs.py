@@ -94,7 +94,7 @@ def remove_group(directory: Path, group: int) -> bool:
         try:
             fcntl.ioctl(descriptor, QGROUP_CREATE, struct.pack("=QQ", 0, group))
         except OSError as error:
-            if error.errno == errno.ENOENT:
+            if error.errno in (errno.ENOENT, errno.EINVAL):
                 return True
             if error.errno == errno.EBUSY:
                 return False

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _CONFIG_HEAD, _CONFIG_TAIL = struct.Struct("=II"), bytes(64)
 _FLAGS_FIELD = 8
 MAJOR = 7
 SECTOR = 512
+LOOK_SECONDS, POLL_SECONDS = 0.25, 0.005
 ATTACH_TRIES = 64
 """How many free numbers may be taken from under us before we give up; each lost race is somebody else's success."""
 
@@ -40,30 +42,42 @@ def identity(path: str | Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def find(backing: tuple[int, int]) -> Loop | None:
-    """Return the device attached to an inode, or None."""
-    return next((loop for loop in attached() if loop.backing == backing), None)
+def find(backing: tuple[int, int], name: str = "") -> Loop | None:
+    """Return the device attached to an inode, or None.
+
+    With the name that the file has always had only devices of files of that name are looked at: to look is to open a device, and
+    one that is open is not detached.
+    """
+    return next((loop for loop in attached(name) if loop.backing == backing), None)
 
 
-def attached() -> Iterator[Loop]:
-    """Yield every attached loop device."""
+def attached(name: str = "") -> Iterator[Loop]:
+    """Yield every attached loop device, or those of files that have a name."""
     for entry in sorted(Path("/sys/block").glob("loop*")):
-        if not (entry / "loop").is_dir():
+        if not _may_have(entry, name):
             continue
         found = _status(f"/dev/{entry.name}")
         if found is not None:
             yield found
 
 
-def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True, block_size: int = 0) -> Loop:
+def _may_have(entry: Path, name: str) -> bool:
+    try:
+        path = (entry / "loop" / "backing_file").read_text().strip()
+    except OSError:  # not attached, or not any more
+        return False
+    return not name or path.removesuffix(" (deleted)").endswith(f"/{name}")
+
+
+def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True, block_size: int = 0, name: str = "") -> Loop:
     """Return the device of a file, attaching one where there is none yet.
 
-    block_size is the device's sector in bytes; 0 leaves it to the kernel, which makes it 4096 for a file that shares blocks on XFS
-    and 512 for the same file before: a file system would fit one and not the other. Direct I/O avoids caching everything twice; where
-    the file system refuses it the device is buffered. Callers serialise per file.
+    Direct I/O avoids caching everything twice; where the file system refuses it the device is buffered. Callers serialise
+    per file. block_size is the device's sector in bytes; 0 leaves it to the kernel, which makes it 4096 for a file that shares
+    blocks on XFS and 512 for the same file before: a file system would fit one and not the other. name: see `find`.
     """
     backing = identity(file)
-    known = find(backing)
+    known = find(backing, name)
     if known is not None:
         return known
     descriptor = os.open(file, os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR))
@@ -78,9 +92,12 @@ def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True,
     raise OSError(errno.EBUSY, "no free loop device", str(file))
 
 
-def detach(backing: tuple[int, int]) -> bool:
-    """Detach the device of an inode; return whether it is gone (False: somebody still uses it and it goes with the last user)."""
-    known = find(backing)
+def detach(backing: tuple[int, int], name: str = "") -> bool:
+    """Detach the device of an inode; return whether it is gone (False: somebody still uses it and it goes with the last user).
+
+    Who only looks at the device has it open for a moment, for which this waits. name: see `find`.
+    """
+    known = find(backing, name)
     if known is None:
         return True
     with _opened(known.path) as device:
@@ -89,7 +106,14 @@ def detach(backing: tuple[int, int]) -> bool:
         except OSError as error:
             if error.errno not in (errno.ENXIO, errno.EBUSY):
                 raise
-    return find(backing) is None
+    end = time.monotonic() + LOOK_SECONDS
+    while (held := find(backing, name) is not None) and time.monotonic() < end and not _is_mounted(known.path):
+        time.sleep(POLL_SECONDS)
+    return not held
+
+
+def _is_mounted(path: str) -> bool:
+    return any(f" {path} " in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 
 def refresh_capacity(path: str) -> None:

@@ -50,7 +50,7 @@ class ApiError(MooringsError):
     by_reason: ClassVar[dict[str, type[ApiError]]] = {}
 
     def __init_subclass__(cls) -> None:
-        ApiError.by_reason[cls.reason] = cls
+        ApiError.by_reason.setdefault(cls.reason, cls)  # a finer error of a reason is for who raises it, not for who receives it
 
     @staticmethod
     def from_status(status: Object) -> ApiError:

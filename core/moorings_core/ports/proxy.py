@@ -7,12 +7,16 @@ Contract suite: tests/contracts/proxy.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .errors import MooringsError
 from .objects import Key
+
+BACKEND, ERROR = "moorings.dev/proxy", "moorings.dev/proxy-error"
+"""Annotations of a Node: which backend serves Services there, and why another one could not."""
 
 
 class ProxyError(MooringsError):
@@ -83,8 +87,25 @@ class ProxySettings:
     netns: str | None = None
 
 
+class ProxyComponent(Protocol):
+    """What an entry point of moorings.proxy makes: a `node.NodeComponent` that can be exchanged while it serves."""
+
+    @property
+    def serving(self) -> asyncio.Event:
+        """Set once the kernel serves all Services."""
+
+    async def run(self) -> None:
+        """Serve until cancelled, or until what `leave` asked for is done. Raises when it can't work here."""
+
+    def leave(self) -> None:
+        """Take no new connections and end when the established ones have: another backend serves now."""
+
+
 class Proxy(Protocol):
     """What serves the table in the kernel. Calls come one at a time. Raises ProxyError, after which nothing is half done."""
+
+    async def configure(self, settings: ProxySettings) -> None:
+        """Take in other ranges of addresses than those of the start; netns and node_addresses stay."""
 
     async def sync(self, table: Table) -> None:
         """Serve exactly this table, from whatever the kernel holds now (also that of an earlier process), without a gap."""
@@ -101,8 +122,10 @@ class Proxy(Protocol):
     async def watch(self) -> None:
         """Return when somebody else has touched the backend's state in the kernel: then `verify` is due."""
 
-    async def handover(self) -> None:
-        """Remove all of this backend from the kernel: another one serves the table now.
+    async def handover(self) -> bool:
+        """Remove all of this backend from the kernel: another one serves the table now. Return whether nothing is left.
+
+        A backend whose established flows need its state takes no new ones from now on and returns False: call it again later.
 
         Established flows go on, as translation is kept with the flow; but only under another backend's nat chains and rules:
         the kernel stops tracking and translating in a namespace where nobody has any.

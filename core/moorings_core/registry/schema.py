@@ -132,7 +132,16 @@ def is_clean(value: Any, schema: Schema) -> bool:
     wanted = _JSON_TYPES.get(kind)
     if wanted is None or type(value) not in wanted:
         return value is not None and wanted is None
-    return not (kind == "quantity" and _canonical(value) != value) and not (schema.format == "byte" and base64_complaint(value))
+    if kind == "quantity":
+        return value != "" and bool(_canonical(value) == value)
+    return _fits(value, schema) and not (schema.format == "byte" and base64_complaint(value))
+
+
+def _fits(value: Any, schema: Schema) -> bool:
+    """Whether a number is one of its type."""
+    if type(value) is not int:
+        return True
+    return INT32[0] <= value <= INT32[1] if schema.format == "int32" or schema.type == "int-or-string" else INT64[0] <= value <= INT64[1]
 
 
 def prune(value: Any, schema: Schema) -> Any:
@@ -190,6 +199,7 @@ def check_types(value: Any, schema: Schema, path: str = "", owner: str = "") -> 
     return [c for child, node, where in children for c in check_types(child, node, where, owner)]
 
 
+INT32, INT64 = (-(1 << 31), (1 << 31) - 1), (-(1 << 63), (1 << 63) - 1)
 _INDEX = re.compile(r"\[\d+\]")
 _GO_SCALARS: Mapping[str, str] = {"boolean": "bool", "number": "float64", "string": "string"}
 
@@ -205,6 +215,9 @@ def _complaint(value: Any, schema: Schema, path: str, owner: str) -> str:
         return f"json: cannot unmarshal {shown} into Go {field} of type {_go_type(schema)}"
     if kind == "quantity":
         return _no_quantity(value)
+    if not _fits(value, schema):
+        field = f"struct field {owner.rpartition('.')[2]}.{_INDEX.sub('', path)}" if owner else "value"
+        return f"json: cannot unmarshal number {value} into Go {field} of type {'int32' if kind == 'int-or-string' else _go_type(schema)}"
     return base64_complaint(value) if kind == "string" and schema.format == "byte" else ""
 
 

@@ -147,6 +147,7 @@ _FIELDS: dict[tuple[str, str], dict[str, Callable[[Object], str]]] = {
         "source": lambda event: event.get("source", {}).get("component") or event.get("reportingComponent", ""),
     },
     ("", "secrets"): _paths("type"),
+    ("", "services"): _paths("spec.clusterIP", "spec.type"),  # kube-proxy asks for those with an address
     ("", "namespaces"): _paths("status.phase"),
     ("", "nodes"): {"spec.unschedulable": lambda node: str(bool(node.get("spec", {}).get("unschedulable"))).lower()},
     ("", "replicationcontrollers"): {"status.replicas": lambda o: str(o.get("status", {}).get("replicas", 0))},

@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from socket import socket
+from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
 from moorings_core.client.informer import Informer
@@ -20,6 +20,7 @@ from moorings_core.log import get_logger
 from moorings_core.ports.errors import AlreadyExists, ApiError, NotFound
 from moorings_core.ports.node import NodeComponent, NodeContext
 from moorings_core.ports.objects import Object
+from moorings_proxy.pages import PLAIN, listen
 
 from .forward import Forwarder, ResolvConf, Upstream, parse_upstreams
 from .server import OpenSocket, Resolver, Server
@@ -30,6 +31,8 @@ NAMESPACE, NAME = "kube-system", "kube-dns"
 SERVICE_NAME = "kubernetes.io/service-name"
 PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
 CHECK_EVERY, RETRY = 30.0, 1.0
+METRICS_PORT = 9153
+"""CoreDNS' own"""
 
 
 class InformerCluster:
@@ -70,7 +73,11 @@ class DnsComponent:
         config = context.config
         networks = [ipaddress.ip_network(c, strict=False) for c in (*config.services.cidrs, *config.network.pod_cidrs)]
         zone = Zone(config.services.dns.domain.rstrip(".").lower(), InformerCluster(self._services, self._slices), networks)
-        self._server = Server(Resolver(zone, Forwarder(upstreams)))
+        self._resolver = Resolver(zone, Forwarder(upstreams))
+        self._server = Server(self._resolver)
+        self._pages: asyncio.Server | None = None
+        self.port = 0
+        """Where it listens; 0 before it does."""
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -82,15 +89,44 @@ class DnsComponent:
                 await self._services.synced(timeout=3600)
                 await self._slices.synced(timeout=3600)
                 # Only now: an answer from empty caches would be a false NXDOMAIN.
-                port = await self._server.listen(self._context.addresses, open_socket=self._open_socket)
+                port = self.port = await self._server.listen(self._context.addresses, open_socket=self._open_socket)
                 log.info("serving", addresses=",".join(self._context.addresses), port=port)
                 for informer in (self._services, self._slices):
                     informer.on_change(self._changed)
+                await self._tell()
                 await self._publish_for_ever(port)
         finally:
+            if self._pages is not None:
+                self._pages.close()
             await self._server.close()
 
+    async def _tell(self) -> None:
+        """Serve metrics at the node's first address; DNS goes on without them."""
+        address = self._context.addresses[0]
+        sock = self._open_socket(AF_INET6 if ":" in address else AF_INET, SOCK_STREAM)
+        try:
+            sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            sock.bind((address, METRICS_PORT))
+            self._pages = await listen({"/metrics": lambda: (200, PLAIN, self._metrics())}, sock=sock)
+        except OSError as error:
+            sock.close()
+            log.warning("metrics not served", port=METRICS_PORT, error=str(error))
+
+    def _metrics(self) -> bytes:
+        problem = self._services.problem or self._slices.problem
+        counts = self._resolver.counts
+        figures = {
+            "coredns_dns_requests_total": counts["requests"],
+            "coredns_cache_hits_total": counts["hits"],
+            "coredns_forward_requests_total": counts["forwarded"],
+            "moorings_dns_forward_failures_total": counts["failed"],
+            "moorings_dns_api_reachable": int(not problem),
+            "moorings_dns_services": len(self._services.items),
+        }
+        return "".join(f"# TYPE {n} {'counter' if n.endswith('_total') else 'gauge'}\n{n} {v}\n" for n, v in figures.items()).encode()
+
     def _changed(self, old: Object | None, new: Object | None) -> None:
+        self._resolver.changed()
         metadata = (new or old or {})["metadata"]
         if metadata.get("namespace") == NAMESPACE and metadata["name"] in (NAME, self._slice_name):
             self._woken.set()

@@ -142,12 +142,15 @@ class Zone:
         if len(front) == 1 and not front[0].startswith("_"):
             mine = _unique(r for host, a, _ in hosts if host == front[0] for r in _addresses(name, [a]))
             return Found(answers=_of(kind, mine)) if mine else Found(NXDOMAIN)
-        targets, glue = [], []
-        for host, address, ports in hosts:
-            for port in ports:
-                if port.get("name") and front == [f"_{port['name']}".lower(), f"_{port.get('protocol', 'TCP')}".lower()]:
-                    targets.append(Record(name, SRV, TTL, wire.pack_srv(int(port["port"]), f"{host}.{root}", WEIGHT)))
-                    glue += _addresses(f"{host}.{root}", [address])
+        named = [
+            (host, address, int(port["port"]))
+            for host, address, ports in hosts
+            for port in ports
+            if port.get("name") and front == [f"_{port['name']}".lower(), f"_{port.get('protocol', 'TCP')}".lower()]
+        ]
+        weight = max(WEIGHT // max(len(named), 1), 1)  # a share, as CoreDNS gives it: together they are as much as a virtual address
+        targets = [Record(name, SRV, TTL, wire.pack_srv(port, f"{host}.{root}", weight)) for host, _, port in named]
+        glue = [record for host, address, _ in named for record in _addresses(f"{host}.{root}", [address])]
         if targets:
             return Found(answers=_of(kind, _unique(targets)), additional=_unique(glue) if kind == SRV else ())
         return _empty_protocol(front, (p.get("protocol", "TCP") for _, _, ports in hosts for p in ports if p.get("name")))

@@ -20,15 +20,6 @@ def entry(*addresses: str, protocols: tuple[str, ...] = ("TCP", "UDP"), local: b
     return ServiceEntry(ports, cluster_ips=(VIP, VIP6), **more)
 
 
-@pytest.fixture
-def pods(lab):
-    """Two serving pods and a third that is only a client."""
-    made = [lab.pod() for _ in range(3)]
-    lab.serve("p1")
-    lab.serve("p2")
-    return made
-
-
 async def off(function, *args, **kwargs):
     return await asyncio.to_thread(function, *args, **kwargs)
 
@@ -132,7 +123,8 @@ async def test_a_removed_endpoint_gets_no_new_connection_and_keeps_its_old_ones(
         stream.close()
 
 
-async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, proxy: Proxy) -> None:
+async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, proxy: Proxy, backend: str) -> None:
+    fewest = 0 if backend == "ipvs" else 1  # there the kernel forgets flows with the server
     (_, a, _), (_, b, _), _ = pods
     await proxy.sync({WEB: entry(a)})
 
@@ -143,9 +135,9 @@ async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, pro
     for where, address, port in (("p3", VIP, 80), ("world", NODE, 30080)):
         await becomes(entry(a))
         assert (await off(lab.udp, where, address, port, source=5555)).startswith("p1 ")
-        assert await becomes(entry(b)) >= 1
+        assert await becomes(entry(b)) >= fewest
         assert (await off(lab.udp, where, address, port, source=5555)).startswith("p2 ")
-        assert await becomes(entry()) >= 1
+        assert await becomes(entry()) >= fewest
         with pytest.raises(ConnectionRefusedError):
             await off(lab.udp, where, address, port, source=5555)
         assert await becomes(entry(a)) <= 1
@@ -273,7 +265,7 @@ async def test_a_foreign_change_is_noticed_and_repaired(lab, pods, proxy: Proxy,
     (_, a, a6), (_, b, b6), _ = pods
     await proxy.sync({WEB: entry(a, b, a6, b6, affinity=60)})
     assert await proxy.verify() == 0
-    name = "moorings_proxy"
+    name = proxy.table
     texts = {
         "flush ruleset": "flush ruleset",
         "delete": f"delete table ip {name}",
@@ -302,7 +294,7 @@ async def test_handover_leaves_nothing_behind_and_established_flows_going(lab, p
     chains = "; ".join(f"add chain ip new {h} {{ type nat hook {h} priority 0; }}" for h in hooks)
     await off(lab.run, "node", "nft", f"add table ip new; {chains}; add rule ip new prerouting ip daddr 192.0.2.1 dnat to 192.0.2.2")
     await proxy.handover()
-    assert "moorings_proxy" not in await off(lab.run, "node", "nft", "list ruleset")
+    assert "moorings" not in await off(lab.run, "node", "nft", "list ruleset")
     stream.sendall(b"still there")
     assert stream.recv(100) == b"still there"
     stream.close()

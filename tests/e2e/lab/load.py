@@ -13,7 +13,8 @@ import time
 from itertools import cycle
 from urllib.parse import urlsplit
 
-TIMEOUT = 3.0
+TIMEOUT = 10.0
+"""Seconds for an answer on a busy machine. A lost packet is not hidden by it: datagrams are sent once and all counted."""
 STREAM_PAUSE = 0.005
 
 

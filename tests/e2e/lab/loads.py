@@ -14,7 +14,7 @@ from typing import Any
 from .places import Place
 
 SCRIPT = Path(__file__).with_name("load.py")
-READY_SECONDS, REPORT_SECONDS = 20.0, 20.0
+READY_SECONDS, REPORT_SECONDS = 20.0, 30.0
 
 
 @contextmanager

@@ -113,6 +113,9 @@ def test_a_claim_grows_and_changes_while_a_pod_uses_it(lab, namespace, cluster_w
         return status["capacity"]["storage"] == "640Mi" and not status.get("conditions") and not status.get("allocatedResourceStatuses")
 
     lab.wait_for("the claim says so", settled)
+    measured = f'kubelet_volume_stats_capacity_bytes{{namespace="{namespace}",persistentvolumeclaim="data"}}'
+    metrics = f"/api/v1/nodes/{home(lab, namespace, 'user')}/proxy/metrics"
+    lab.wait_for("the node's figures of the volume", lambda: measured in lab.kubectl("get", "--raw", metrics).stdout)
     found = lab.get("pvc", "data", "-n", namespace)
     assert found["status"]["allocatedResources"]["storage"] == "640Mi"
     made = lab.get("pv", found["spec"]["volumeName"])

@@ -91,6 +91,14 @@ class DriverProcess:
         found = (os.readlink(f"/proc/{self._pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self._pid}/fd"))
         return sorted(f for f in found if f.startswith("/") and "/proc/" not in f)
 
+    def devices(self) -> list[str]:
+        """Return the loop devices of this driver's files, of removed ones, too."""
+        found = []
+        for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):  # detached meanwhile
+                found.append(entry.read_text().strip())
+        return sorted(f for f in found if f.startswith(f"{self.root}/pool/"))
+
     def stored(self) -> list[str]:
         """Return every file of data and of the journal."""
         directories = [self.root / "pool" / d for d in ("volumes", "subvolumes", "directories")]

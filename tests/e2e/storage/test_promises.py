@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from moorings_core.kernel import filesystems, loops, mounts
+from moorings_core.kernel import filesystems, mounts
 from moorings_core.protos import csi_pb2 as csi
 
 from .driver_process import DriverProcess, block_capability, mount_capability
@@ -301,7 +301,7 @@ async def test_many_cycles_at_once_leave_nothing(tmp_path, pool):
     await driver.start()
     try:
         await one_life(driver, "warm")
-        before = (driver.descriptors(), len(list(loops.attached())))
+        before = (driver.descriptors(), driver.devices())
         waiting = iter(range(40))
 
         async def worker():
@@ -311,7 +311,7 @@ async def test_many_cycles_at_once_leave_nothing(tmp_path, pool):
         await asyncio.gather(*(worker() for _ in range(8)))
         assert driver.leftovers() == []
         assert driver.stored() == []
-        assert (driver.descriptors(), len(list(loops.attached()))) == before
+        assert (driver.descriptors(), driver.devices()) == before
     finally:
         await driver.close()
 

@@ -135,6 +135,9 @@ class Lab(Net):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return call_in(self.path(where), lambda: socket.socket(family, kind))
 
+    def socket_of(self, where: str, family: int, kind: int, protocol: int) -> socket.socket:
+        return call_in(self.path(where), lambda: socket.socket(family, kind, protocol))
+
     def udp(self, where: str, address: str, port: int, timeout: float = 3, source: int = 0) -> str:
         """As tcp, by one datagram and its answer."""
         with self.socket(where, address, socket.SOCK_DGRAM) as sock:

@@ -2,6 +2,9 @@
 
 import asyncio
 import dataclasses
+import signal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,10 +48,13 @@ names = st.sampled_from([Key("a", "one"), Key("a", "two"), Key("b", "three")])
 deltas = st.lists(st.dictionaries(names, st.none() | entries, min_size=1, max_size=3), max_size=6)
 
 
-def dump(netns: str) -> dict:
+FAMILIES = (wire.IPV4, wire.IPV6)
+
+
+def dump(netns: str, families=FAMILIES) -> dict:
     connection = connect(netns)
     found: dict = {}
-    for family in (wire.IPV4, wire.IPV6):
+    for family in families:
         layout = Layout(family)
         for name, spec in layout.sets.items():
             found[family, name] = connection.dump(spec)
@@ -59,9 +65,9 @@ def dump(netns: str) -> dict:
     return found
 
 
-def check_slots(state: dict) -> None:
+def check_slots(state: dict, families=FAMILIES) -> None:
     """Every verdict that chooses among n has its n slots."""
-    for family in (wire.IPV4, wire.IPV6):
+    for family in families:
         for verdicts, slots in (
             ("svc", "ep"),
             ("svc_in", "ep"),
@@ -81,7 +87,7 @@ def check_slots(state: dict) -> None:
                     assert key + (first + slot).to_bytes(4, "little") in state[family, slots]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deltas)
 def test_any_sequence_of_changes_is_a_fresh_sync(pair, changes) -> None:
     one, two = pair
@@ -128,3 +134,51 @@ async def test_the_kernel_takes_a_refused_element_without_losing_the_others(lab)
     state = dump(lab.node)
     assert len(state[wire.IPV4, "svc"]) == len(state[wire.IPV4, "vips"]) == 2
     await proxy.close()
+
+
+COLD_START = """
+import asyncio, os, signal, sys
+from moorings_core.kernel.nftables import Connection
+from moorings_core.ports.objects import Key
+from moorings_core.ports.proxy import Endpoint, ProxySettings, ServiceEntry, ServicePort
+from moorings_proxy import family
+from moorings_proxy.nftables import NftablesProxy
+
+family.CHUNK, left, commit = 300, int(sys.argv[2]), Connection.commit
+
+
+def counted(self, batch):
+    global left
+    commit(self, batch)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+Connection.commit = counted
+
+
+def entry(n):
+    ends = tuple(Endpoint(f"10.64.{n >> 6}.{(n & 63) * 4 + e}", 80, e == 0) for e in range(3))
+    return ServiceEntry((ServicePort("TCP", 80, 30000 + n, ends, ends[:1]),), (f"10.96.{n >> 8}.{n & 255}",), affinity=n % 7 and 60)
+
+
+asyncio.run(NftablesProxy(ProxySettings(netns=sys.argv[1])).sync({Key("d", f"s{n}"): entry(n) for n in range(400)}))
+"""
+
+
+@pytest.mark.parametrize("commits", [1, 2, 4, 8, 13])
+async def test_a_cold_start_may_be_killed_after_any_transaction(pair, commits: int) -> None:
+    """Whatever is there then serves rightly as far as it goes, and the next start makes it whole."""
+    one, two = pair
+
+    def start(netns: str, left: int) -> int:
+        return subprocess.run([sys.executable, "-c", COLD_START, netns, str(left)], timeout=60).returncode
+
+    assert await asyncio.to_thread(start, one, commits) == -signal.SIGKILL
+    check_slots(dump(one, [wire.IPV4]), [wire.IPV4])
+    assert await asyncio.to_thread(start, one, 0) == 0
+    assert await asyncio.to_thread(start, two, 0) == 0
+    whole = dump(one)
+    assert whole == dump(two)
+    assert len(whole[wire.IPV4, "svc"]) == 400

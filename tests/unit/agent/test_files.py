@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorings_core.agent.environment import MissingSource
+from moorings_core.agent.volumes import subpaths
 from moorings_core.agent.volumes.atomic import File, read, write
 from moorings_core.agent.volumes.manager import VolumeError, container_mounts
 from moorings_core.agent.volumes.payload import config_map_data, secret_data, volume_files
@@ -99,6 +100,23 @@ def test_a_sub_path_is_made_and_may_hold_variables(tmp_path):
     [found] = mounts(tmp_path, subPathExpr="$(A)/inner", readOnly=True)
     assert (found.host, found.container, found.read_only) == (str(tmp_path / "part/inner"), "/m", True)
     assert (tmp_path / "part/inner").is_dir()
+
+
+def test_a_sub_path_that_is_exchanged_for_a_link_while_it_is_looked_at_is_not_followed(tmp_path, monkeypatch):
+    volume, real = tmp_path / "volume", os.path.realpath
+    (volume / "sub").mkdir(parents=True)
+    (tmp_path / "secret").touch()
+
+    def resolved_then_exchanged(path):
+        found = real(path)
+        if os.fspath(path).endswith("/sub"):
+            (volume / "sub").rmdir()
+            (volume / "sub").symlink_to(tmp_path)
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", resolved_then_exchanged)
+    with pytest.raises(subpaths.SubPathError, match="became a link"), subpaths.opened(volume, "sub"):
+        pass
 
 
 @pytest.mark.parametrize("sub", ["../x", "a/../../x", "/etc", "link/etc"])

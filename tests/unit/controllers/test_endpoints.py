@@ -180,3 +180,43 @@ async def test_no_endpoint_is_missing_or_doubled_after_random_changes(seed):
     sim.restart()
     await sim.settle()
     assert api.version == written
+
+
+@pytest.mark.parametrize(
+    ("distribution", "hints"),
+    [
+        (None, None),
+        ("PreferClose", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameZone", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameNode", {"forZones": [{"name": "z1"}], "forNodes": [{"name": "n1"}]}),
+    ],
+)
+async def test_ready_endpoints_are_meant_for_their_place_when_the_service_says_so(distribution, hints):
+    api, sim = world()
+    api.create(SERVICES, service(trafficDistribution=distribution))
+    api.create(PODS, pod("a"))
+    api.create(PODS, pod("b", ip="10.0.0.2", ready=False))
+    await sim.settle()
+    (found,) = api.all(ENDPOINT_SLICES)
+    assert [e.get("hints") for e in found["endpoints"]] == [hints, None]
+    changed = service(trafficDistribution="PreferSameZone")
+    changed["metadata"]["resourceVersion"] = ""
+    api.update(SERVICES, changed)
+    await sim.settle()
+    (found,) = api.all(ENDPOINT_SLICES)
+    assert [e.get("hints") for e in found["endpoints"]] == [{"forZones": [{"name": "z1"}]}, None]
+
+
+async def test_a_service_of_two_families_has_a_slice_for_each():
+    api, sim = world()
+    api.create(SERVICES, service(ipFamilies=["IPv6", "IPv4"]))
+    both = pod("a")
+    both["status"]["podIPs"].append({"ip": "fd64::1"})
+    api.create(PODS, both)
+    api.create(PODS, pod("b", ip="10.0.0.2"))
+    await sim.settle()
+    found = {s["addressType"]: sorted(e["addresses"][0] for e in s["endpoints"]) for s in api.all(ENDPOINT_SLICES)}
+    assert found == {"IPv4": ["10.0.0.1", "10.0.0.2"], "IPv6": ["fd64::1"]}
+    api.update(SERVICES, service(ipFamilies=["IPv6"]))
+    await sim.settle()
+    assert {s["addressType"] for s in api.all(ENDPOINT_SLICES)} == {"IPv6"}

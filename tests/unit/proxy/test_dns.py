@@ -103,7 +103,7 @@ PRESENT = [
     (
         f"_http._tcp.{DB}",
         "SRV",
-        {f"_http._tcp.{DB} SRV 0 100 8080 db-0.{DB}.", f"_http._tcp.{DB} SRV 0 100 8080 10-64-0-6.{DB}."},
+        {f"_http._tcp.{DB} SRV 0 33 8080 db-0.{DB}.", f"_http._tcp.{DB} SRV 0 33 8080 10-64-0-6.{DB}."},
     ),
     ("out.default.svc.cluster.local", "CNAME", {"out.default.svc.cluster.local CNAME example.org."}),
     ("in.default.svc.cluster.local", "A", {"in.default.svc.cluster.local CNAME " + WEB + ".", f"{WEB} A 10.96.0.20"}),

@@ -21,6 +21,8 @@ REQUIRED, INVALID, UNSUPPORTED = "FieldValueRequired", "FieldValueInvalid", "Fie
 FORBIDDEN, DUPLICATE, MISSING, LONG = "FieldValueForbidden", "FieldValueDuplicate", "FieldValueNotFound", "FieldValueTooLong"
 
 
+HEADLESS = {"spec.clusterIP": "None", "spec.clusterIPs": ["None"]}
+ADDRESS = {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}
 BACKEND = {"service": {"name": "s", "port": {"number": 80}}}
 
 
@@ -105,7 +107,7 @@ CREATE = [
         "spec.ephemeralContainers[0].ports",
         "cannot be set for an Ephemeral Container",
     ),
-    ("daemonset", {"spec.updateStrategy": {"type": "Never"}}, UNSUPPORTED, "spec.updateStrategy.type", '"OnDelete", "RollingUpdate"'),
+    ("daemonset", {"spec.updateStrategy": {"type": "Never"}}, UNSUPPORTED, "spec.updateStrategy", '"RollingUpdate", "OnDelete"'),
     (
         "daemonset",
         {"spec.updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}},
@@ -210,7 +212,7 @@ CREATE = [
     ("pod", {f"{C0}.name": ""}, REQUIRED, f"{P0}.name", ""),
     ("pod", {f"{C0}.name": "a_b"}, INVALID, f"{P0}.name", "a lowercase RFC 1123 label"),
     ("pod", {"spec.containers.1": CONTAINER}, DUPLICATE, "spec.containers[1].name", '"c"'),
-    ("pod", {"spec.initContainers": [CONTAINER]}, DUPLICATE, f"{P0}.name", '"c"'),
+    ("pod", {"spec.initContainers": [CONTAINER]}, DUPLICATE, "spec.initContainers[0].name", '"c"'),
     ("pod", {f"{C0}.image": ""}, REQUIRED, f"{P0}.image", ""),
     ("pod", {f"{C0}.image": " i"}, INVALID, f"{P0}.image", "leading or trailing whitespace"),
     ("pod", {f"{C0}.imagePullPolicy": "Maybe"}, UNSUPPORTED, f"{P0}.imagePullPolicy", '"Always", "IfNotPresent", "Never"'),
@@ -320,7 +322,7 @@ CREATE = [
     ("deployment", {f"{T}.metadata.labels": {"app": "y"}}, INVALID, f"{T}.metadata.labels", "`selector` does not match template `labels`"),
     ("deployment", {f"{T}.spec.restartPolicy": "Never"}, UNSUPPORTED, f"{T}.spec.restartPolicy", 'supported values: "Always"'),
     ("deployment", {f"{T}.spec.containers.0.image": ""}, REQUIRED, f"{T}.spec.containers[0].image", ""),
-    ("deployment", {"spec.strategy": {"type": "Slow"}}, UNSUPPORTED, "spec.strategy.type", "RollingUpdate"),
+    ("deployment", {"spec.strategy": {"type": "Slow"}}, UNSUPPORTED, "spec.strategy", "RollingUpdate"),
     (
         "deployment",
         {"spec.strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}},
@@ -353,7 +355,7 @@ CREATE = [
     ("service", {"spec.ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}, DUPLICATE, "spec.ports[1].name", '"a"'),
     ("service", {"spec.type": "ExternalName"}, REQUIRED, "spec.externalName", ""),
     ("service", {"spec.sessionAffinity": "Cookie"}, UNSUPPORTED, "spec.sessionAffinity", '"ClientIP", "None"'),
-    ("service", {"spec.clusterIP": "None", "spec.type": "NodePort"}, INVALID, "spec.clusterIPs", "may not be set to 'None'"),
+    ("service", {**HEADLESS, "spec.type": "NodePort"}, INVALID, "spec.clusterIPs[0]", "may not be set to 'None'"),
     ("slice", {"addressType": "IPX"}, UNSUPPORTED, "addressType", '"IPv4"'),
     ("slice", {"endpoints.0.addresses": ["nowhere"]}, INVALID, "endpoints[0].addresses[0]", "must be a valid IP address"),
     ("claim", {"spec.accessModes": []}, REQUIRED, "spec.accessModes", "at least 1 access mode is required"),
@@ -390,7 +392,7 @@ UPDATE = [
     ("job", {"spec.completions": 5}, INVALID, "spec.completions", "field is immutable"),
     ("job", {f"{T}.spec.containers.0.image": "j:2"}, INVALID, "spec.template.spec", "field is immutable"),
     ("statefulset", {"spec.serviceName": "other"}, INVALID, "spec.serviceName", "field is immutable"),
-    ("service", {"spec.clusterIP": "10.0.0.2"}, INVALID, "spec.clusterIPs[0]", "may not change once set"),
+    ("service", {"spec.clusterIP": "10.0.0.2", "spec.clusterIPs": ["10.0.0.2"]}, INVALID, "spec.clusterIPs[0]", "may not change once set"),
     ("claim", {"spec.accessModes": ["ReadOnlyMany"]}, FORBIDDEN, "spec", "spec is immutable after creation"),
     ("claim", {"spec.resources.requests.storage": "2Gi"}, FORBIDDEN, "spec", "spec is immutable after creation"),
     ("bound claim", {"spec.resources.requests.storage": "1Mi"}, FORBIDDEN, "spec.resources.requests.storage", "field can not be less"),
@@ -433,7 +435,7 @@ def test_a_new_object_is_refused(name, changes, reason, field, text):
 @pytest.mark.parametrize(("name", "changes", "reason", "field", "text"), UPDATE, ids=str)
 def test_an_update_is_refused(name, changes, reason, field, text):
     group, plural, obj = KINDS[name]
-    old = defaulted(group, plural, obj | ({"spec": {**obj["spec"], "clusterIP": "10.0.0.1"}} if name == "service" else {}))
+    old = defaulted(group, plural, obj | ({"spec": {**obj["spec"], **ADDRESS}} if name == "service" else {}))
     found = validate_update(resource(group, plural), defaulted(group, plural, changed(old, changes)), old)
     assert (reason, field) in {(e.reason, e.field) for e in found if text in e.message}, found
 

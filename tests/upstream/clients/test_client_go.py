@@ -30,6 +30,11 @@ def mirrored(lab, namespace, names, value):
     lab.wait_for("every mirror", lambda: secrets(lab, namespace) == {name: {"v": value} for name in names})
 
 
+def told(lab, namespace):
+    events = lab.get("events", "-n", namespace, "--field-selector", "reason=Mirrored")["items"]
+    return {event["involvedObject"]["name"] for event in events}
+
+
 def maps(names, value):
     head = "apiVersion: v1\nkind: ConfigMap\n"
     return "---\n".join(f"{head}metadata: {{name: {name}, labels: {{mirror: 'yes'}}}}\ndata: {{v: {value}}}\n" for name in names)
@@ -46,8 +51,7 @@ def test_one_copy_leads_and_the_other_takes_over_when_it_is_killed(lab, namespac
     names = [f"m{n}" for n in range(20)]
     lab.apply(maps(names, "one"), namespace)
     mirrored(lab, namespace, names, "b25l")
-    events = lab.get("events", "-n", namespace, "--field-selector", "reason=Mirrored")["items"]
-    assert {event["involvedObject"]["name"] for event in events} == set(names)
+    lab.wait_for("an event about every mirror", lambda: told(lab, namespace) == set(names))
     first.kill()
     lab.apply(maps(names, "two"), namespace)
     lab.wait_for("the other leader", lambda: holder() == "second")

@@ -23,7 +23,7 @@ from .quantities import quantity
 from .reach import Reach
 
 log = get_logger(__name__)
-REFRESH_SECONDS, SETTLE_SECONDS = 60.0, 0.2
+REFRESH_SECONDS, RETRY_SECONDS, SETTLE_SECONDS = 60.0, 1.0, 0.2
 NAMESPACE = "kube-system"
 PREFIX = "csi.storage.k8s.io/"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "moorings"}
@@ -52,25 +52,28 @@ class Capacities:
     async def run(self) -> None:
         """Keep them until cancelled."""
         while True:
+            whole = False
             try:
-                await self._refresh()
+                whole = await self._refresh()
             except (ApiError, OSError, TimeoutError) as error:
                 log.warning("capacities not written", error=str(error))
             try:
-                async with asyncio.timeout(REFRESH_SECONDS):
+                async with asyncio.timeout(REFRESH_SECONDS if whole else RETRY_SECONDS):
                     await self._asked.wait()
             except TimeoutError:
                 pass
             self._asked.clear()
             await asyncio.sleep(SETTLE_SECONDS)
 
-    async def _refresh(self) -> None:
-        wanted = {}
+    async def _refresh(self) -> bool:
+        """Bring the objects to what the drivers say; return whether all of them said something."""
+        wanted, whole = {}, True
         for driver, storage_class in self._pairs():
             try:
                 made = await self._ask(driver, storage_class)
             except CsiError as error:
                 log.warning("capacity not known", driver=driver.name, error=str(error))
+                whole = False
                 continue
             wanted[made["metadata"]["name"]] = made
         for name, made in wanted.items():
@@ -79,6 +82,7 @@ class Capacities:
                 self._written[name] = made
         for name in set(self._written) - set(wanted):
             await self._remove(name)
+        return whole
 
     def _pairs(self) -> Iterator[tuple[Driver, Object]]:
         for storage_class in list(self._classes.items.values()):

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import asyncio
 
-from prometheus_client import Gauge
-
 from moorings_core.client.informer import Informer
 from moorings_core.log import get_logger
+from moorings_core.measures import Measure, told_by
 
 from .client import CsiError
 from .plugins import Driver, PluginWatcher
@@ -17,7 +16,7 @@ from .reach import Reach
 log = get_logger(__name__)
 LOOK_SECONDS = 300.0
 PAGE = 500
-ORPHANS = Gauge("moorings_csi_orphaned_volumes", "Volumes of a driver that no PersistentVolume names", ["driver"])
+NAME, HELP = "moorings_csi_orphaned_volumes", "Volumes of a driver that no PersistentVolume names"
 
 
 class Orphans:
@@ -26,15 +25,17 @@ class Orphans:
     def __init__(self, reach: Reach, plugins: PluginWatcher, volumes: Informer) -> None:
         self._reach, self._plugins, self._volumes = reach, plugins, volumes
         self._before: dict[str, frozenset[str]] = {}
+        self._counts: dict[str, int] = {}
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            for name in list(self._plugins.drivers):
-                driver = self._reach.driver(name)
-                if driver is not None and "LIST_VOLUMES" in driver.controller and self._reach.leads(driver):
-                    await self.look(driver)
+        with told_by(lambda: [Measure(NAME, HELP, (("driver", d),), n, "gauge") for d, n in self._counts.items()]):
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                for name in list(self._plugins.drivers):
+                    driver = self._reach.driver(name)
+                    if driver is not None and "LIST_VOLUMES" in driver.controller and self._reach.leads(driver):
+                        await self.look(driver)
 
     async def look(self, driver: Driver) -> frozenset[str]:
         """Return the ids of volumes that nobody knew twice in a row: once may be a volume that is just being made."""
@@ -47,7 +48,7 @@ class Orphans:
         unknown = frozenset(present - known)
         lasting = unknown & self._before.get(driver.name, frozenset())
         self._before[driver.name] = unknown
-        ORPHANS.labels(driver.name).set(len(lasting))
+        self._counts[driver.name] = len(lasting)
         for handle in sorted(lasting):
             log.warning("volume of no PersistentVolume", driver=driver.name, volume=handle)
         return lasting

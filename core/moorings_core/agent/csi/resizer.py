@@ -51,7 +51,7 @@ class Resizer:
         """Work on claims that change, and on those whose volume is mounted."""
         self._claims, self._volumes = claims, volumes
         claims.on_change(lambda _, new: self.work.add(key_of(new)) if new else None)
-        self._mounted.on_mounted = lambda claim: self.work.add(claim)
+        self._mounted.on_mounted.append(self.work.add)
 
     def look_again(self) -> None:
         """Work on everything that is there."""

@@ -3,7 +3,7 @@
     provisioner  claims to volumes, released volumes to nothing      attacher     VolumeAttachments
     resizer      claims that ask for more                            modifier     claims that ask for other attributes
     snapshotter  VolumeSnapshots                                     capacities   room, for the scheduler
-    orphans      volumes that nobody knows
+    orphans      volumes that nobody knows                           stats        how full volumes are (the kubelet's)
 
 All share one list and one watch of each kind. What is rare (attachments, snapshots) is watched once a driver needs it.
 """
@@ -27,6 +27,7 @@ from .reach import Reach
 from .resizer import Resizer
 from .snapshotter import Snapshotter
 from .sources import Sources
+from .stats import VolumeStats
 from .volumes import CsiVolumes
 
 log = get_logger(__name__)
@@ -45,6 +46,8 @@ class Sidecars:
         self._modifier = Modifier(client, reach, events)
         self._capacities = Capacities(client, reach, plugins, node)
         self._orphans = Orphans(reach, plugins, self._provisioner.volumes)
+        self._stats = VolumeStats(mounted, self._provisioner.volumes, events)
+        mounted.on_mounted.append(lambda claim: self._stats.ask_soon())
         self._snapshotter = Snapshotter(client, reach, self._provisioner.claims, self._provisioner.volumes, events)
 
     async def run(self) -> None:
@@ -65,6 +68,7 @@ class Sidecars:
                 tasks.create_task(work.run())
             tasks.create_task(self._capacities.run())
             tasks.create_task(self._orphans.run())
+            tasks.create_task(self._stats.run())
             tasks.create_task(self._once(self._is_attached, self._attach))
             tasks.create_task(self._once(lambda driver: "CREATE_DELETE_SNAPSHOT" in driver.controller, self._snapshotter.run))
 

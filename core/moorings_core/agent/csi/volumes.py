@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
-from moorings_core.kernel import mounts
 from moorings_core.ports.client import Client
 from moorings_core.ports.objects import Key, Object
 from moorings_core.protos import csi_pb2 as csi
@@ -62,7 +61,7 @@ class CsiVolumes:
         self._client, self._plugins, self._reach, self._root = client, plugins, reach, root
         self._attachments = Attachments(client, node)
         self._locks: dict[str, asyncio.Lock] = {}
-        self.on_mounted: Callable[[Key], None] = lambda claim: None
+        self.on_mounted: list[Callable[[Key], None]] = []
 
     async def claimed(self, pod: Object, claim_name: str) -> Object:
         """Return the PersistentVolume of a claim that a pod may mount, of whatever kind. Raises VolumeNotReady, ApiError."""
@@ -108,7 +107,8 @@ class CsiVolumes:
                 **common,
             )
         reference = spec.get("claimRef") or {}
-        self.on_mounted(Key(reference.get("namespace", ""), reference.get("name", "")))
+        for call in self.on_mounted:
+            call(Key(reference.get("namespace", ""), reference.get("name", "")))
         return published
 
     def leaves_group_to_node(self, volume: Object) -> bool:
@@ -186,8 +186,8 @@ class CsiVolumes:
 
     @staticmethod
     def is_mounted(published: Published) -> bool:
-        """Whether the driver has done its part: a file system is mounted, or a device is there."""
-        return mounts.mount_at(published.target) is not None
+        """Whether the driver has done its part: it makes the target, and not every driver mounts something there."""
+        return Path(published.target).exists()
 
     def published(self) -> Iterator[Published]:
         """Yield every volume that a pod on this node has or that was left half set up, from disk."""

@@ -21,7 +21,7 @@ from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import MountSpec
 from moorings_core.registry.quantity import to_int
 
-from . import atomic
+from . import atomic, subpaths
 from .payload import volume_files
 from .sources import Snapshot
 
@@ -75,6 +75,7 @@ class VolumeManager:
 
     async def teardown(self, uid: str) -> None:
         """Undo everything of a pod. Raises OSError where something is still mounted and in use."""
+        await asyncio.to_thread(subpaths.release, self.pod_directory(uid))
         for published in [p for p in self._csi.published() if p.pod_uid == uid]:
             await self._csi.teardown(published)
         await asyncio.to_thread(self._remove, self.pod_directory(uid))
@@ -152,32 +153,34 @@ class VolumeManager:
 
 
 def container_mounts(
-    container: Object, paths: Mapping[str, str], variables: Mapping[str, str]
+    container: Object, paths: Mapping[str, str], variables: Mapping[str, str], pod_directory: Path | None = None
 ) -> tuple[list[MountSpec], list[tuple[str, str]]]:
-    """Return a container's mounts and block devices. Raises VolumeError, MissingSource."""
+    """Return a container's mounts and block devices. Raises VolumeError, MissingSource, OSError.
+
+    With a pod's directory, parts of volumes are bound below it, where no pod can exchange them. Blocks: run it in a thread.
+    """
     found = []
-    for mount in container.get("volumeMounts") or ():
-        source = Path(paths[mount["name"]])
+    for number, mount in enumerate(container.get("volumeMounts") or ()):
+        source = paths[mount["name"]]
         sub = mount.get("subPath") or expand(mount.get("subPathExpr", ""), variables)
         if sub:
-            source = _sub_path(source, sub)
+            target = None if pod_directory is None else pod_directory / subpaths.DIRECTORY / container["name"] / str(number)
+            source = _sub_path(Path(source), sub, target)
         read_only = bool(mount.get("readOnly"))
-        found.append(MountSpec(str(source), mount["mountPath"], read_only, mount.get("mountPropagation", "")))
+        found.append(MountSpec(source, mount["mountPath"], read_only, mount.get("mountPropagation", "")))
     devices = [(paths[d["name"]], d["devicePath"]) for d in container.get("volumeDevices") or ()]
     return found, devices
 
 
-def _sub_path(root: Path, sub: str) -> Path:
+def _sub_path(root: Path, sub: str, target: Path | None) -> str:
     """Return a path inside a volume; links that lead out of it are refused."""
-    if ".." in Path(sub).parts or Path(sub).is_absolute():
-        raise VolumeError(f"subPath {sub!r} must be relative and must not contain '..'")
-    path = root / sub
-    if not path.exists():
-        path.mkdir(parents=True, mode=0o750)
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(os.path.realpath(root)):
-        raise VolumeError(f"subPath {sub!r} leads out of its volume")
-    return real
+    try:
+        if target is not None:
+            return str(subpaths.bind(root, sub, target))
+        with subpaths.opened(root, sub):
+            return os.path.realpath(root / sub)
+    except subpaths.SubPathError as error:
+        raise VolumeError(str(error)) from error
 
 
 def _host_path(source: Object) -> str:

@@ -34,6 +34,7 @@ OURS: Object = {
                 "list,watch||namespaces,pods",  # network policies: whom a policy's selectors mean
                 "list,watch|networking.k8s.io|networkpolicies",
                 "list,watch|discovery.k8s.io|endpointslices",  # proxy, DNS, the cloud's speaker
+                "list,watch|networking.k8s.io|servicecidrs",  # the proxy: addresses of no Service are dropped
                 "get,list,watch|storage.k8s.io|storageclasses,volumeattributesclasses,csidrivers,csinodes",  # drivers of the node's agent
                 "get,list,watch,patch||persistentvolumeclaims",  # to provision, as the rest
                 "patch||persistentvolumeclaims/status",

@@ -39,6 +39,7 @@ class Waiting:
     attributes: Attributes
     operation: Operation
     done: asyncio.Future[int]
+    beside: Sequence[Operation] = ()
 
 
 @dataclass(slots=True)
@@ -74,10 +75,10 @@ class QuotaDesks:
             return None
         return a
 
-    async def commit(self, a: Attributes, operation: Operation) -> int:
+    async def commit(self, a: Attributes, operation: Operation, beside: Sequence[Operation] = ()) -> int:
         """Store a write with what it takes; return its revision. Raises Forbidden, PreconditionFailed for the write itself."""
         desk = self._desks.setdefault(a.key.namespace, Desk())
-        waiting = Waiting(a, operation, asyncio.get_running_loop().create_future())
+        waiting = Waiting(a, operation, asyncio.get_running_loop().create_future(), beside)
         desk.waiting.append(waiting)
         if desk.clerk is None:
             desk.clerk = asyncio.create_task(self._serve(a.key.namespace, desk))
@@ -114,10 +115,12 @@ class QuotaDesks:
         """Commit writes, and after them the quotas: whoever sees a quota sees what it counts."""
         quotas = [_with_used(stored, used) for stored, used in running.values()]
         try:
-            revisions = await self._store.commit([*(w.operation for w in fitting), *quotas])
+            beside = [each for w in fitting for each in w.beside]
+            revisions = await self._store.commit([*(w.operation for w in fitting), *beside, *quotas])
         except PreconditionFailed as error:
-            if error.index < len(fitting):
-                _fail([fitting[error.index]], error)
+            lost = [w for w in fitting if error.key in (w.operation.key, *(each.key for each in w.beside))]
+            if lost:
+                _fail(lost, error)
             else:
                 await self._cache.wait_for(error.have or self._store.revision)
             return False

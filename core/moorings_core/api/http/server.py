@@ -7,6 +7,7 @@ refused by the parser's strict mode (request smuggling). Source: RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import Mapping
 from typing import cast
@@ -22,6 +23,7 @@ HEADER_MOST = 64 * 1024
 BODY_MOST = 3 * 1024 * 1024
 REQUEST_SECONDS = 60.0
 IDLE_SECONDS = 300.0
+SWEEP_SECONDS = 1.0
 WRITE_HIGH = 4 * 1024 * 1024
 WRITE_STALL_SECONDS = 60.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39,7 +41,8 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._time = asyncio.get_running_loop().time
+        self._deadline = math.inf
         self._waiting: list[bytes] = []
         self._gone = False
         self._begin()
@@ -225,14 +228,17 @@ class Connection(asyncio.Protocol):
         self._transport.write(head(response, close=True) + response.body)
         self._transport.close()
 
+    def close_if_late(self, now: float) -> None:
+        """Hang up on a client that was given a time and has let it pass."""
+        if now > self._deadline:
+            self._disarm()
+            self.close()
+
     def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.close)
+        self._deadline = self._time() + seconds
 
     def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline = math.inf
 
 
 class HttpServer:
@@ -242,6 +248,7 @@ class HttpServer:
         self._handler = handler
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
 
     async def start(self, host: str | None, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen and return the port (that the kernel chose when 0 was given)."""
@@ -249,11 +256,21 @@ class HttpServer:
         self._server = await loop.create_server(
             lambda: Connection(self._handler, self._connections), host, port, ssl=tls, reuse_address=True, backlog=1024
         )
+        self._sweep()
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 
+    def _sweep(self) -> None:
+        """Look for clients that are late, once for all: a timer for each request costs more than reading it."""
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
+        for connection in list(self._connections):
+            connection.close_if_late(loop.time())
+
     async def close(self) -> None:
         """Stop listening and hang up on everybody."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):

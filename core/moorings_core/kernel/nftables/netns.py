@@ -25,7 +25,7 @@ def call_in(netns: str | None, function: Callable[[], T]) -> T:
 
     def body() -> None:
         try:
-            _enter(netns)
+            enter(netns)
             result.append(function())
         except BaseException as error:
             failure.append(error)
@@ -38,7 +38,8 @@ def call_in(netns: str | None, function: Callable[[], T]) -> T:
     return result[0]
 
 
-def _enter(netns: str) -> None:
+def enter(netns: str) -> None:
+    """Move the calling thread there for good. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     try:

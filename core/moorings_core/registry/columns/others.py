@@ -103,6 +103,11 @@ def _count(name: str, *paths: str, kind: str = "string") -> Column:
     return Column(name, lambda o, now: sum(len(r(o, now)) for r in readers), type=kind)
 
 
+def _parent(reference: Object) -> str:
+    kind = f"{reference['resource']}.{reference['group']}" if reference.get("group") else str(reference.get("resource", ""))
+    return "/".join(filter(None, (kind.lower(), reference.get("namespace"), reference.get("name")))) or "<none>"
+
+
 def _subjects(name: str, kind: str) -> Column:
     def read(binding: Object, _: datetime.datetime) -> str:
         found = (s for s in binding.get("subjects") or () if s.get("kind") == kind)
@@ -208,6 +213,8 @@ COLUMNS = {
         Column("Pod-Selector", lambda o, _: selector(o["spec"].get("podSelector"))),
         AGE,
     ),
+    ("networking.k8s.io", "servicecidrs"): (NAME, Column("CIDRs", lambda o, _: ",".join(o["spec"].get("cidrs") or ())), AGE),
+    ("networking.k8s.io", "ipaddresses"): (NAME, Column("ParentRef", lambda o, _: _parent(o["spec"].get("parentRef") or {})), AGE),
     ("policy", "poddisruptionbudgets"): (
         NAME,
         Column("Min Available", lambda o, _: str(o["spec"].get("minAvailable", "N/A"))),

@@ -12,8 +12,14 @@ DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
 
 
+OFF = ("evictionResponders", "schedulingGroup")
+"""Fields of features that are off by default: upstream takes them away, too"""
+
+
 def pod_spec(spec: Object) -> None:
     """Fill in a PodSpec."""
+    for field in OFF:
+        spec.pop(field, None)
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("dnsPolicy", "ClusterFirst")

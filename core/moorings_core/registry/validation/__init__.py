@@ -52,6 +52,7 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **placement.UPDATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
+_STATUS: dict[tuple[str, str], Update] = {**network.STATUS}
 _UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions")}
 """Kinds whose rules of updates say all that those of creations do."""
 _UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
@@ -73,6 +74,12 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 
+def validate_status(resource: Resource, new: Object, old: Object) -> list[FieldError]:
+    """Return what is wrong with an object whose status is written."""
+    rule = _STATUS.get((resource.group, resource.plural))
+    return rule(new, old) if rule else []
+
+
 def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:
     """Return the 422 answer that lists all errors."""
     listed = [str(e) for e in errors]
@@ -83,4 +90,4 @@ def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> I
     return Invalid(f'{kind} "{name}" is invalid: {text}', details={k: v for k, v in details.items() if v})
 
 
-__all__ = ["FieldError", "Path", "to_invalid", "validate_create", "validate_update"]
+__all__ = ["FieldError", "Path", "to_invalid", "validate_create", "validate_status", "validate_update"]

@@ -11,11 +11,33 @@ from moorings_core.ports.objects import Object
 from moorings_core.registry.amounts import amount, container_total
 from moorings_core.registry.quantity import compare, parse
 
+from . import names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
 
 BASE = ("cpu", "memory")
 RESTARTS = ("NotRequired", "RestartContainer")
 HUGE = "hugepages-"
+STANDARD = (*BASE, "ephemeral-storage")
+COUNTED = (
+    "pods",
+    "services",
+    "storage",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.memory",
+    "requests.storage",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "services.nodeports",
+    "services.loadbalancers",
+)
+"""Names that quotas know and containers don't"""
 WHOLE = ("cpu", "memory")
 """What a pod may ask for as a whole, beside huge pages."""
 
@@ -26,7 +48,7 @@ def resources(given: Object, path: Path, claims: Collection[str] = ()) -> list[F
     limits, requests = given.get("limits") or {}, given.get("requests") or {}
     for field, listed in (("limits", limits), ("requests", requests)):
         for name, value in listed.items():
-            wrong = _quantity(value, (path / field).at(name))
+            wrong = _named(name, (path / field).at(name)) + _quantity(value, (path / field).at(name))
             found += wrong
             if field == "requests" and not wrong:
                 found += _against_limit(name, value, limits, path)
@@ -95,6 +117,16 @@ def _quantity(value: str, where: Path) -> list[FieldError]:
         return [invalid(where, str(value), "must be greater than or equal to 0")] if parse(str(value)) < 0 else []
     except ValueError as error:
         return [invalid(where, str(value), str(error))]
+
+
+def _named(name: str, where: Path) -> list[FieldError]:
+    """Return whether nothing of a container goes by a name."""
+    if complaint := names.label_key(name):
+        return [invalid(where, name, complaint)]
+    if "/" in name or name in STANDARD or name.startswith(HUGE):
+        return []
+    texts = [] if name in COUNTED else ["must be a standard resource type or fully qualified"]
+    return [invalid(where, name, text) for text in (*texts, "must be a standard resource for containers")]
 
 
 def _against_limit(name: str, value: str, limits: Mapping[str, str], path: Path) -> list[FieldError]:

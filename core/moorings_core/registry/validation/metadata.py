@@ -20,7 +20,7 @@ _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("policy", "poddisruptionbudgets"): names.path_segment,
     **{("rbac.authorization.k8s.io", p): names.path_segment for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")},
     ("certificates.k8s.io", "clustertrustbundles"): lambda name: names.path_segment(name),
-    ("networking.k8s.io", "ipaddresses"): lambda name: "",
+    ("networking.k8s.io", "ipaddresses"): names.address,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): names.subdomain,
     ("apiregistration.k8s.io", "apiservices"): names.path_segment,
 }
@@ -37,7 +37,7 @@ def check(resource: Resource, obj: Object) -> list[FieldError]:
     elif complaint := rule(name):
         found.append(invalid(METADATA / "name", name, complaint))
     found += check_labels(metadata.get("labels") or {}, METADATA / "labels")
-    found += _annotations(metadata.get("annotations") or {})
+    found += check_annotations(metadata.get("annotations") or {}, METADATA / "annotations")
     found += _owners(metadata.get("ownerReferences") or ())
     for i, finalizer in enumerate(metadata.get("finalizers") or ()):
         if complaint := names.label_key(finalizer) or _unqualified(resource, finalizer):
@@ -79,8 +79,8 @@ def check_labels(labels: Object, path: Path) -> list[FieldError]:
     return found
 
 
-def _annotations(annotations: Object) -> list[FieldError]:
-    path = METADATA / "annotations"
+def check_annotations(annotations: Object, path: Path) -> list[FieldError]:
+    """Return which annotations have an impossible key, and whether they are too many."""
     found = [invalid(path, k, c) for k in annotations if (c := names.label_key(k.lower()))]
     if sum(len(k) + len(str(v)) for k, v in annotations.items()) > ANNOTATIONS_MOST:
         found.append(FieldError("FieldValueTooLong", path, f"Too long: may not be more than {ANNOTATIONS_MOST} bytes"))

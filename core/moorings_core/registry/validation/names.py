@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 LABEL_WORDS = (
@@ -56,6 +57,15 @@ def subdomain(name: str) -> str:
     return "" if all(_LABEL.fullmatch(part) for part in name.split(".")) else SUBDOMAIN_WORDS
 
 
+def address(name: str) -> str:
+    """An IP address in its canonical form, as IPAddress objects are named."""
+    try:
+        canonical = str(ipaddress.ip_address(name))
+    except ValueError:
+        return "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+    return "" if name == canonical else f'must be in canonical form ("{canonical}")'
+
+
 def path_segment(name: str) -> str:
     """Anything that can stand in a URL's path, as RBAC names."""
     if name in (".", ".."):
@@ -69,7 +79,7 @@ def label_key(key: str) -> str:
     if slash and (not prefix or subdomain(prefix)):
         return f"prefix part {subdomain(prefix) or 'must be non-empty'}"
     if not name or len(name) > 63:
-        return "name part must be non-empty" if not name else "name part must be no more than 63 characters"
+        return "name part must be non-empty" if not name else "name part must be no more than 63 bytes"
     return "" if _QUALIFIED.fullmatch(name) else QUALIFIED_WORDS
 
 
@@ -96,7 +106,7 @@ def variable(name: str) -> str:
 def label_value(value: str) -> str:
     """A value of a label."""
     if len(value) > 63:
-        return "must be no more than 63 characters"
+        return "must be no more than 63 bytes"
     return "" if not value or _QUALIFIED.fullmatch(value) else VALUE_WORDS
 
 

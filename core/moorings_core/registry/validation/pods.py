@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from moorings_core.ports.objects import Object
 
-from . import amounts, names, placement
-from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
-from .metadata import check_labels
+from . import amounts, containers, contexts, names, placement, pod_settings
+from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
+from .metadata import check_annotations, check_labels
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
-PULL_POLICIES = ("Always", "IfNotPresent", "Never")
-PROTOCOLS = ("SCTP", "TCP", "UDP")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-NOT_EPHEMERAL = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources")
-HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 KEY_TYPES = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 CERTIFICATE_SECONDS = (91 * 24 * 3600, 24 * 3600)
 """How long a pod's certificate may live at most: by a signer of somebody's own, and by one of Kubernetes"""
-FILE_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
-ENVIRONMENT_FIELDS = (
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-)
-OTHER_FIELDS = ("spec.restartPolicy", "spec.schedulerName", "status.phase", "spec.host")
 HOST_PATH_TYPES = ("BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 INT32_MOST = 2147483647
 IMMUTABLE = (
@@ -49,69 +31,47 @@ def pod(obj: Object) -> list[FieldError]:
 
 
 def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART_POLICIES) -> list[FieldError]:
-    """Return what is wrong with a PodSpec."""
+    """Return what is wrong with a PodSpec, in upstream's order."""
     volumes, found = _volumes(spec.get("volumes") or (), path / "volumes")
-    containers = spec.get("containers") or ()
-    if not containers:
-        found.append(required(path / "containers"))
-    seen: set[str] = set()
-    claims = {c.get("name") for c in spec.get("resourceClaims") or ()}
-    for field in ("initContainers", "containers", "ephemeralContainers"):
-        for i, container in enumerate(spec.get(field) or ()):
-            found += _container(container, (path / field).at(i), volumes, seen, claims)
-            found += amounts.resize_policies(container, (path / field).at(i), spec.get("restartPolicy", ""))
-            if field == "initContainers":
-                found += _runs_to_an_end(container, (path / field).at(i))
-            if field == "ephemeralContainers":
-                given = [name for name in NOT_EPHEMERAL if container.get(name)]
-                found += [forbidden((path / field).at(i) / name, "cannot be set for an Ephemeral Container") for name in given]
+    found += pod_settings.resource_claims(spec.get("resourceClaims") or (), path / "resourceClaims")
+    found += _containers(spec, path, volumes)
+    found += amounts.whole_pod(spec, path / "resources")
+    found += pod_settings.host_ports(spec, path)
     if spec.get("restartPolicy") not in restart_policies:
-        found.append(not_supported(path / "restartPolicy", spec.get("restartPolicy", ""), restart_policies))
+        known = RESTART_POLICIES if spec.get("restartPolicy") else restart_policies
+        found.append(not_supported(path / "restartPolicy", spec.get("restartPolicy", ""), known))
     if spec.get("dnsPolicy") not in DNS_POLICIES:
         found.append(not_supported(path / "dnsPolicy", spec.get("dnsPolicy", ""), DNS_POLICIES))
     if spec.get("terminationGracePeriodSeconds", 0) < 0:
-        found.append(
-            invalid(
-                path / "terminationGracePeriodSeconds",
-                spec["terminationGracePeriodSeconds"],
-                "must be greater than or equal to 0",
-            )
-        )
+        text = "must be greater than or equal to 0"
+        found.append(invalid(path / "terminationGracePeriodSeconds", spec["terminationGracePeriodSeconds"], text))
+    found += check_labels(spec.get("nodeSelector") or {}, path / "nodeSelector")
+    found += contexts.of_pod(spec.get("securityContext") or {}, path / "securityContext")
+    found += placement.affinity(spec.get("affinity") or {}, path / "affinity")
+    found += pod_settings.dns(spec, path)
+    found += pod_settings.gates(spec, path)
+    found += placement.spread(spec.get("topologySpreadConstraints") or (), path / "topologySpreadConstraints")
+    found += pod_settings.host_name(spec, path)
+    found += pod_settings.account(spec, path)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= INT32_MOST:
         found.append(invalid(path / "activeDeadlineSeconds", deadline, f"must be between 1 and {INT32_MOST}, inclusive"))
-    if spec.get("dnsPolicy") == "None" and spec.get("dnsConfig") is None:
-        found.append(required(path / "dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"))
-    found += amounts.whole_pod(spec, path / "resources")
-    found += _identities(spec.get("securityContext") or {}, path / "securityContext")
-    for field, rule in (
-        ("nodeName", names.subdomain),
-        ("serviceAccountName", names.subdomain),
-        ("hostname", names.label),
-        ("subdomain", names.label),
-    ):
-        if spec.get(field) and (complaint := rule(spec[field])):
-            found.append(invalid(path / field, spec[field], complaint))
+    found += pod_settings.own_names(spec, path)
     found += placement.tolerations(spec.get("tolerations") or (), path / "tolerations")
-    found += placement.affinity(spec.get("affinity") or {}, path / "affinity")
-    found += placement.spread(spec.get("topologySpreadConstraints") or (), path / "topologySpreadConstraints")
-    return found + check_labels(spec.get("nodeSelector") or {}, path / "nodeSelector")
+    found += pod_settings.rest(spec, path)
+    if spec.get("overhead"):
+        found += amounts.resources({"limits": spec["overhead"]}, path / "overhead")
+    return found + pod_settings.system(spec, path)
 
 
-def _runs_to_an_end(container: Object, path: Path) -> list[FieldError]:
-    """An init container that is no sidecar ends by itself: nothing may probe it."""
-    if container.get("restartPolicy") == "Always":
-        return []
-    text = "may not be set for init containers without restartPolicy=Always"
-    return [forbidden(path / field, text) for field in ("lifecycle", *PROBES) if container.get(field)]
-
-
-def _identities(context: Object, path: Path) -> list[FieldError]:
-    return [
-        invalid(path / field, context[field], f"must be between 0 and {INT32_MOST}, inclusive")
-        for field in ("runAsUser", "runAsGroup", "fsGroup")
-        if context.get(field) is not None and not 0 <= context[field] <= INT32_MOST
-    ]
+def _containers(spec: Object, path: Path, volumes: set[str]) -> list[FieldError]:
+    """Return what is wrong with containers, then init containers, then ephemeral ones."""
+    found = [] if spec.get("containers") else [required(path / "containers")]
+    place = containers.Place.of(spec, volumes)
+    for field in ("containers", "initContainers", "ephemeralContainers"):
+        for i, container in enumerate(spec.get(field) or ()):
+            found += containers.check(container, field, (path / field).at(i), place)
+    return found
 
 
 def pod_update(new: Object, old: Object) -> list[FieldError]:
@@ -227,142 +187,24 @@ def _downward(volume: Object, path: Path) -> list[FieldError]:
     for source, where in places:
         for i, item in enumerate((source or {}).get("items") or ()):
             if item.get("fieldRef") is not None:
-                found += _field_ref(item["fieldRef"], FILE_FIELDS, (where / "items").at(i) / "fieldRef")
+                found += containers.field_ref(item["fieldRef"], containers.FILE_FIELDS, (where / "items").at(i) / "fieldRef")
     return found
 
 
-def _field_ref(reference: Object, allowed: Sequence[str], path: Path) -> list[FieldError]:
-    """Return what is wrong with a reference to a field of the pod."""
-    name = reference.get("fieldPath", "")
-    if not name:
-        return [required(path / "fieldPath")]
-    base, bracket, _ = name.partition("['")
-    if bracket and name.endswith("']"):
-        if base in ("metadata.annotations", "metadata.labels"):
-            return []
-        detail = f"error converting fieldPath: field label does not support subscript: {name}"
-        return [invalid(path / "fieldPath", name, detail)]
-    if name not in {*FILE_FIELDS, *ENVIRONMENT_FIELDS, *OTHER_FIELDS}:
-        return [invalid(path / "fieldPath", name, f"error converting fieldPath: field label not supported: {name}")]
-    return [] if name in allowed else [not_supported(path / "fieldPath", name, allowed)]
-
-
-def _container(container: Object, path: Path, volumes: set[str], seen: set[str], claims: Collection[str]) -> list[FieldError]:
-    found: list[FieldError] = []
-    name = container.get("name", "")
-    if not name:
-        found.append(required(path / "name"))
-    elif complaint := names.label(name):
-        found.append(invalid(path / "name", name, complaint))
-    elif name in seen:
-        found.append(duplicate(path / "name", name))
-    seen.add(name)
-    if not container.get("image"):
-        found.append(required(path / "image"))
-    elif container["image"] != container["image"].strip():
-        found.append(invalid(path / "image", container["image"], "must not have leading or trailing whitespace"))
-    if container.get("imagePullPolicy") not in (None, *PULL_POLICIES):
-        found.append(not_supported(path / "imagePullPolicy", container["imagePullPolicy"], PULL_POLICIES))
-    found += _ports(container.get("ports") or (), path / "ports")
-    found += _environment(container.get("env") or (), path / "env")
-    found += _mounts(container.get("volumeMounts") or (), path / "volumeMounts", volumes)
-    found += amounts.resources(container.get("resources") or {}, path / "resources", claims)
-    found += _identities(container.get("securityContext") or {}, path / "securityContext")
-    for probe in PROBES:
-        if container.get(probe):
-            found += _probe(container[probe], path / probe)
+def template(given: Object, path: Path, restart_policies: Sequence[str] = RESTART_POLICIES) -> list[FieldError]:
+    """Return what is wrong with a pod template."""
+    metadata, spec = given.get("metadata") or {}, given.get("spec") or {}
+    found = check_labels(metadata.get("labels") or {}, path / "labels")
+    found += check_annotations(metadata.get("annotations") or {}, path / "annotations")
+    found += pod_spec(spec, path / "spec", restart_policies)
+    if spec.get("ephemeralContainers"):
+        found.append(forbidden(path / "spec" / "ephemeralContainers", "ephemeral containers not allowed in pod template"))
     return found
 
 
-def _ports(ports: Sequence[Object], path: Path) -> list[FieldError]:
-    found: list[FieldError] = []
-    names_seen: set[str] = set()
-    hosts_seen: set[str] = set()
-    for i, port in enumerate(ports):
-        where = path.at(i)
-        for field in ("containerPort", "hostPort"):
-            value = port.get(field)
-            if not value and field == "containerPort":
-                found.append(required(where / field))
-            elif value and not 0 < value < 65536:
-                found.append(invalid(where / field, value, "must be between 1 and 65535, inclusive"))
-        if port.get("hostPort"):
-            place = f"{port.get('protocol')}/{port.get('hostIP', '')}/{port['hostPort']}"
-            if place in hosts_seen:
-                found.append(duplicate(where / "hostPort", place))
-            hosts_seen.add(place)
-        if port.get("protocol") not in PROTOCOLS:
-            found.append(not_supported(where / "protocol", port.get("protocol", ""), PROTOCOLS))
-        if port.get("name"):
-            if port["name"] in names_seen:
-                found.append(duplicate(where / "name", port["name"]))
-            names_seen.add(port["name"])
-            if complaint := names.port_name(port["name"]):
-                found.append(invalid(where / "name", port["name"], complaint))
-    return found
+def _pod_template(obj: Object) -> list[FieldError]:
+    return template(obj.get("template") or {}, Path("template"))
 
 
-def _environment(variables: Sequence[Object], path: Path) -> list[FieldError]:
-    found = []
-    for i, variable in enumerate(variables):
-        if not variable.get("name"):
-            found.append(required(path.at(i) / "name"))
-        elif complaint := names.variable(variable["name"]):
-            found.append(invalid(path.at(i) / "name", variable["name"], complaint))
-        source = variable.get("valueFrom")
-        if source is not None and source.get("fieldRef") is not None:
-            found += _field_ref(source["fieldRef"], ENVIRONMENT_FIELDS, path.at(i) / "valueFrom" / "fieldRef")
-        if source is not None and variable.get("value"):
-            found.append(invalid(path.at(i) / "valueFrom", "", "may not be specified when `value` is not empty"))
-        if source is not None and len([v for v in source.values() if v is not None]) != 1:
-            found.append(
-                invalid(
-                    path.at(i) / "valueFrom",
-                    "",
-                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
-                )
-            )
-    return found
-
-
-def _mounts(mounts: Sequence[Object], path: Path, volumes: set[str]) -> list[FieldError]:
-    found: list[FieldError] = []
-    seen: set[str] = set()
-    for i, mount in enumerate(mounts):
-        where = path.at(i)
-        if not mount.get("name"):
-            found.append(required(where / "name"))
-        elif mount["name"] not in volumes:
-            found.append(not_found(where / "name", mount["name"]))
-        if not mount.get("mountPath"):
-            found.append(required(where / "mountPath"))
-        elif mount["mountPath"] in seen:
-            found.append(invalid(where / "mountPath", mount["mountPath"], "must be unique"))
-        seen.add(mount.get("mountPath", ""))
-        if ".." in (mount.get("subPath") or "").split("/"):
-            found.append(invalid(where / "subPath", mount["subPath"], "must not contain '..'"))
-    return found
-
-
-def _probe(probe: Object, path: Path) -> list[FieldError]:
-    found = [
-        invalid(path / field, probe[field], "must be greater than or equal to 0")
-        for field in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
-        if probe.get(field, 0) < 0
-    ]
-    given = [h for h in HANDLERS if probe.get(h) is not None]
-    if not given:
-        found.append(required(path, "must specify a handler type"))
-    elif len(given) > 1:
-        found.append(forbidden(path / given[1], "may not specify more than 1 handler type"))
-    for handler in ("httpGet", "tcpSocket"):
-        port = (probe.get(handler) or {"port": 1}).get("port")
-        if isinstance(port, int) and not 0 < port < 65536:
-            found.append(invalid(path / handler / "port", port, "must be between 1 and 65535, inclusive"))
-    if "readinessProbe" not in path and probe.get("successThreshold", 1) != 1:
-        found.append(invalid(path / "successThreshold", probe["successThreshold"], "must be 1"))
-    return found
-
-
-CREATE = {("", "pods"): pod}
+CREATE = {("", "pods"): pod, ("", "podtemplates"): _pod_template}
 UPDATE = {("", "pods"): pod_update}

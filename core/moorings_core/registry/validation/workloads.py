@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import from_label_selector
 
-from . import schedule
+from . import names, schedule
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
-from .metadata import check_labels
 from .placement import label_selector
-from .pods import pod_spec
+from .pods import template
 
 SPEC = Path("spec")
 ALWAYS = ("Always",)
@@ -21,33 +19,87 @@ CONCURRENCY = ("Allow", "Forbid", "Replace")
 IMMUTABLE = "field is immutable"
 
 
-def _workload(obj: Object) -> list[FieldError]:
+def _pods_of(spec: Object, word: str, kind: str, wrong: str = "invalid label selector") -> list[FieldError]:
+    """Return what is wrong with a selector and the template that it must select; kind: whose template it is, in upstream's words."""
+    selector, found = spec.get("selector"), list[FieldError]()
+    if selector is None:
+        found.append(required(SPEC / "selector"))
+    else:
+        found += (bad := label_selector(selector, SPEC / "selector"))
+        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            found.append(invalid(SPEC / "selector", selector, f"empty selector is invalid for {word}"))
+        if bad:
+            return [*found, invalid(SPEC / "selector", selector, wrong)]
+    empty = selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions")
+    labels = _template_labels(spec)
+    if not empty and (selector is None or not from_label_selector(selector).matches(labels)):
+        text = "`selector` does not match template `labels`"
+        found.append(invalid(SPEC / "template" / "metadata" / "labels", labels or None, text))
+    return found + _template(spec, kind)
+
+
+def _replica_set(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    found = _not_negative(spec, "replicas", "revisionHistoryLimit", "minReadySeconds", "progressDeadlineSeconds")
-    return found + _selector(spec) + _template(spec, ALWAYS)
+    return _not_negative(spec, "replicas", "minReadySeconds") + _pods_of(spec, "deployment", "ReplicaSet")
 
 
-def _kind_of(word: str) -> Callable[[Object], list[FieldError]]:
-    def rule(obj: Object) -> list[FieldError]:
-        spec = obj.get("spec") or {}
-        found = _not_negative(spec, "replicas", "revisionHistoryLimit", "minReadySeconds")
-        return found + _selector(spec, word) + _template(spec, ALWAYS)
+def _stateful_set(obj: Object) -> list[FieldError]:
+    spec = obj.get("spec") or {}
+    found = _stateful_ways(spec) + _not_negative(spec, "replicas", "minReadySeconds")
+    if (spec.get("ordinals") or {}).get("start", 0) < 0:
+        found.append(invalid(SPEC / "ordinals.start", spec["ordinals"]["start"], "must be greater than or equal to 0"))
+    if spec.get("serviceName") and (complaint := names.label(spec["serviceName"])):
+        found.append(invalid(SPEC / "serviceName", spec["serviceName"], complaint))
+    return found + _pods_of(spec, "statefulset", "StatefulSet", "") + _not_negative(spec, "revisionHistoryLimit")
 
-    return rule
+
+def _stateful_ways(spec: Object) -> list[FieldError]:
+    """Return what is wrong with how a StatefulSet makes, changes and keeps what it has."""
+    found: list[FieldError] = []
+    management, update = spec.get("podManagementPolicy"), spec.get("updateStrategy") or {}
+    if management not in ("OrderedReady", "Parallel"):
+        where = SPEC / "podManagementPolicy"
+        found.append(invalid(where, management, "must be 'OrderedReady' or 'Parallel'") if management else required(where))
+    where, kind, rolling = SPEC / "updateStrategy", update.get("type"), update.get("rollingUpdate")
+    if not kind:
+        found.append(required(where))
+    elif kind == "OnDelete" and rolling is not None:
+        found.append(invalid(where / "rollingUpdate", rolling, "only allowed for updateStrategy 'RollingUpdate'"))
+    elif kind == "RollingUpdate" and rolling:
+        found += _stateful_rolling(rolling, where / "rollingUpdate")
+    elif kind not in ("OnDelete", "RollingUpdate"):
+        shown = {"Type": kind, "RollingUpdate": rolling and {k[0].upper() + k[1:]: v for k, v in rolling.items()}}
+        found.append(invalid(where, shown, "must be 'RollingUpdate' or 'OnDelete'"))
+    kept = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    for field in ("whenDeleted", "whenScaled"):
+        if kept.get(field) not in (None, "Retain", "Delete"):
+            place = SPEC / "persistentVolumeClaimRetentionPolicy" / field
+            found.append(not_supported(place, kept[field], ("Delete", "Retain")))
+    return found
+
+
+def _stateful_rolling(rolling: Object, path: Path) -> list[FieldError]:
+    found = count_or_share(rolling.get("maxUnavailable"), path / "maxUnavailable")
+    if rolling.get("partition", 0) < 0:
+        found.append(invalid(path / "partition", rolling["partition"], "must be greater than or equal to 0"))
+    return found
 
 
 def _deployment(obj: Object) -> list[FieldError]:
-    strategy = (obj.get("spec") or {}).get("strategy") or {}
-    kind, path = strategy.get("type"), SPEC / "strategy"
-    found = _workload(obj)
-    if kind not in ("Recreate", "RollingUpdate"):
-        found.append(not_supported(path / "type", kind or "", ("Recreate", "RollingUpdate")))
-    rolling = strategy.get("rollingUpdate")
-    if kind == "Recreate" and rolling is not None:
-        found.append(forbidden(path / "rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"))
-    if kind == "RollingUpdate" and rolling:
-        found += _rolling(rolling, path / "rollingUpdate")
-    return found + _deadline(obj.get("spec") or {})
+    spec = obj.get("spec") or {}
+    found = _not_negative(spec, "replicas") + _pods_of(spec, "deployment", "ReplicaSet") + _strategy(spec.get("strategy") or {})
+    return found + _not_negative(spec, "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds") + _deadline(spec)
+
+
+def _strategy(strategy: Object) -> list[FieldError]:
+    kind, rolling, path = strategy.get("type"), strategy.get("rollingUpdate"), SPEC / "strategy"
+    if kind == "RollingUpdate":
+        return _rolling(rolling, path / "rollingUpdate") if rolling else []
+    if kind == "Recreate":
+        text = "may not be specified when strategy `type` is 'Recreate'"
+        return [] if rolling is None else [forbidden(path / "rollingUpdate", text)]
+    shown = rolling and {"MaxUnavailable": rolling.get("maxUnavailable"), "MaxSurge": rolling.get("maxSurge")}
+    return [not_supported(path, {"Type": kind or "", "RollingUpdate": shown}, ("Recreate", "RollingUpdate"))]
 
 
 def _rolling(rolling: Object, path: Path) -> list[FieldError]:
@@ -117,14 +169,14 @@ def _own_pods(job: Object) -> list[FieldError]:
 
 def check_once(spec: Object, path: Path) -> list[FieldError]:
     """Return what is wrong with the template of pods that run to an end."""
-    template = spec.get("template") or {}
-    policy = (template.get("spec") or {}).get("restartPolicy")
-    where = path / "template"
-    found = check_labels((template.get("metadata") or {}).get("labels") or {}, where / "labels")
-    if policy == "Always":
+    given = spec.get("template") or {}
+    policy, where = (given.get("spec") or {}).get("restartPolicy"), path / "template"
+    found = template(given, where, (*ONCE, "Always", ""))
+    if policy in ("Always", "", None):
         found.append(required(where / "spec" / "restartPolicy", 'valid values: "OnFailure", "Never"'))
-    allowed = (*ONCE, "Always") if policy == "Always" else ONCE
-    return found + pod_spec(template.get("spec") or {}, where / "spec", allowed)
+    elif policy not in ONCE:
+        found.append(not_supported(where / "spec" / "restartPolicy", policy, ONCE))
+    return found
 
 
 def _cron_job(obj: Object) -> list[FieldError]:
@@ -140,12 +192,26 @@ def _cron_job(obj: Object) -> list[FieldError]:
     return found + check_once((spec.get("jobTemplate") or {}).get("spec") or {}, Path("spec.jobTemplate.spec"))
 
 
+def _daemons(spec: Object) -> list[FieldError]:
+    selector = spec.get("selector")
+    found = label_selector(selector, SPEC / "selector")
+    labels = _template_labels(spec)
+    if not found and not (selector and from_label_selector(selector).matches(labels)):
+        text = "`selector` does not match template `labels`"
+        if selector is None or selector.get("matchLabels") or selector.get("matchExpressions"):
+            found.append(invalid(SPEC / "template" / "metadata" / "labels", labels or None, text))
+    if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        found.append(invalid(SPEC / "selector", selector, "empty selector is invalid for daemonset"))
+    return found + _template(spec, "DaemonSet") + _not_negative(spec, "minReadySeconds", "revisionHistoryLimit")
+
+
 def _daemon_set(obj: Object) -> list[FieldError]:
     update = (obj.get("spec") or {}).get("updateStrategy") or {}
     path = SPEC / "updateStrategy"
-    found = _kind_of("daemonset")(obj)
+    found = _daemons(obj.get("spec") or {})
     if update.get("type") not in ("RollingUpdate", "OnDelete"):
-        return [*found, not_supported(path / "type", update.get("type", ""), ("OnDelete", "RollingUpdate"))]
+        shown = {"Type": update.get("type", ""), "RollingUpdate": update.get("rollingUpdate")}
+        return [*found, not_supported(path, shown, ("RollingUpdate", "OnDelete"))]
     rolling = update.get("rollingUpdate")
     if update["type"] == "OnDelete" or rolling is None:
         return found
@@ -161,7 +227,15 @@ def _daemon_set(obj: Object) -> list[FieldError]:
 
 def _controller(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    return _not_negative(spec, "replicas", "minReadySeconds") + _template(spec, ALWAYS)
+    found, selector = _not_negative(spec, "minReadySeconds"), spec.get("selector") or {}
+    if not selector:
+        found.append(required(SPEC / "selector"))
+    found += _not_negative(spec, "replicas")
+    labels = _template_labels(spec)
+    if selector and not selector.items() <= labels.items():
+        text = "`selector` does not match template `labels`"
+        found.append(invalid(SPEC / "template" / "metadata" / "labels", labels or None, text))
+    return found + (_template(spec, "ReplicationController") if spec.get("template") is not None else [required(SPEC / "template")])
 
 
 def _selector_fixed(new: Object, old: Object) -> list[FieldError]:
@@ -210,38 +284,25 @@ def _not_negative(spec: Object, *fields: str) -> list[FieldError]:
     ]
 
 
-def _selector(spec: Object, word: str = "deployment") -> list[FieldError]:
-    selector = spec.get("selector")
-    labels = _template_labels(spec)
-    mismatch = invalid(SPEC / "template" / "metadata" / "labels", labels, "`selector` does not match template `labels`")
-    if selector is None:
-        return [required(SPEC / "selector"), mismatch]
-    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        return [invalid(SPEC / "selector", selector, f"empty selector is invalid for {word}")]
-    if found := label_selector(selector, SPEC / "selector"):
-        return found
-    try:
-        matches = from_label_selector(selector).matches(labels)
-    except ValueError as error:
-        return [invalid(SPEC / "selector", selector, str(error))]
-    return [] if matches else [mismatch]
-
-
 def _template_labels(spec: Object) -> dict[str, str]:
     return dict(sorted((((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}).items()))
 
 
-def _template(spec: Object, restart_policies: tuple[str, ...]) -> list[FieldError]:
-    template = spec.get("template") or {}
-    path = SPEC / "template"
-    found = check_labels((template.get("metadata") or {}).get("labels") or {}, path / "labels")
-    return found + pod_spec(template.get("spec") or {}, path / "spec", restart_policies)
+def _template(spec: Object, kind: str) -> list[FieldError]:
+    """Return what is wrong with the template of pods that run for ever."""
+    given, path = spec.get("template") or {}, SPEC / "template"
+    found, pod = template(given, path), given.get("spec") or {}
+    if (policy := pod.get("restartPolicy", "Always")) != "Always":
+        found.append(not_supported(path / "spec" / "restartPolicy", policy, ALWAYS))
+    if pod.get("activeDeadlineSeconds") is not None:
+        found.append(forbidden(path / "spec" / "activeDeadlineSeconds", f"activeDeadlineSeconds in {kind} is not Supported"))
+    return found
 
 
 CREATE = {
     ("apps", "deployments"): _deployment,
-    ("apps", "replicasets"): _kind_of("deployment"),
-    ("apps", "statefulsets"): _kind_of("statefulset"),
+    ("apps", "replicasets"): _replica_set,
+    ("apps", "statefulsets"): _stateful_set,
     ("apps", "daemonsets"): _daemon_set,
     ("", "replicationcontrollers"): _controller,
     ("batch", "jobs"): _job,

@@ -1,0 +1,76 @@
+"""The backend `external`: any CSI driver's program, run beside the agent and registered with it; everything else is the driver's own.
+
+    storage: [{name: other, backend: external, parameters: {driver: NAME, command: [PROGRAM, "{socket}", ...], attach: true}}]
+
+In the command {socket}, {node} and {root} (a directory of the node's own) are filled in. The program is started again when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moorings_core.log import get_logger
+from moorings_core.ports.node import NodeContext
+from moorings_core.protos.services import REGISTRATION
+
+from .errors import StorageError
+from .registration import Registration
+from .server import STOP_GRACE, serve
+
+log = get_logger(__name__)
+SOCKET_SECONDS, POLL_SECONDS = 30.0, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A driver's program as a NodeComponent."""
+
+    driver: str
+    command: Sequence[str]
+    socket: Path
+    registry: Path
+
+    async def run(self) -> None:
+        """Run the program and tell the agent of it, until cancelled. Raises StorageError when it ends or never serves."""
+        self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.socket.unlink(missing_ok=True)
+        try:
+            process = await asyncio.create_subprocess_exec(*self.command)
+        except OSError as error:
+            raise StorageError(f"driver {self.driver}: {self.command[0]}: {error.strerror}") from error
+        try:
+            await self._wait_for_socket(process)
+            server = await serve(self.registry / f"{self.driver}-reg.sock", [(REGISTRATION, Registration(self.driver, self.socket))])
+            try:
+                code = await process.wait()
+            finally:
+                await server.stop(STOP_GRACE)
+            raise StorageError(f"driver {self.driver} ended with {code}")
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+
+    async def _wait_for_socket(self, process: asyncio.subprocess.Process) -> None:
+        end = asyncio.get_running_loop().time() + SOCKET_SECONDS
+        while not self.socket.exists():
+            if process.returncode is not None:
+                raise StorageError(f"driver {self.driver} ended with {process.returncode} before it served on {self.socket}")
+            if asyncio.get_running_loop().time() > end:
+                raise StorageError(f"driver {self.driver} serves nothing on {self.socket} after {SOCKET_SECONDS:g} s")
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def backend(context: NodeContext, parameters: Mapping[str, Any]) -> External:
+    """Return a driver's program for a node. Raises StorageError where the cluster file lacks its name or command."""
+    driver, command = str(parameters.get("driver") or ""), parameters.get("command")
+    if not driver or not isinstance(command, list) or not command:
+        raise StorageError("storage backend external: parameters need `driver` (its name) and `command` (a list)")
+    socket, root = context.root / "plugins" / driver / "csi.sock", context.root / "volumes" / driver
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    words = {"socket": str(socket), "node": context.name, "root": str(root)}
+    return External(driver, [str(word).format(**words) for word in command], socket, context.root / "plugins_registry")
