@@ -32,14 +32,14 @@ table inet {table} {{
     set own6 {{ type ipv6_addr; flags interval; auto-merge; {own6} }}
     set inside4 {{ type ipv4_addr; flags interval; auto-merge; {inside4} }}
     set inside6 {{ type ipv6_addr; flags interval; auto-merge; {inside6} }}
-    set hairpin4 {{ type ipv4_addr . ipv4_addr; }}
-    set hairpin6 {{ type ipv6_addr . ipv6_addr; }}
-    map source4 {{ type ipv4_addr : ipv4_addr; }}
-    map source6 {{ type ipv6_addr : ipv6_addr; }}
-    map port4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
-    map port6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
-    map address4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
-    map address6 {{ type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }}
+    set hairpin4 {{ type ipv4_addr . ipv4_addr; {hairpin4} }}
+    set hairpin6 {{ type ipv6_addr . ipv6_addr; {hairpin6} }}
+    map source4 {{ type ipv4_addr : ipv4_addr; {source4} }}
+    map source6 {{ type ipv6_addr : ipv6_addr; {source6} }}
+    map port4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; {port4} }}
+    map port6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; {port6} }}
+    map address4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; {address4} }}
+    map address6 {{ type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; {address6} }}
     chain ports {{
         dnat ip to ip daddr . meta l4proto . th dport map @address4
         dnat ip6 to ip6 daddr . meta l4proto . th dport map @address6
@@ -81,6 +81,8 @@ class Zones:
 
 
 Element = tuple[SetSpec, bytes, bytes]
+FIELDS = {"hairpin": ("aa", ""), "source": ("a", "a"), "port": ("ps", "as"), "address": ("aps", "as")}
+"""Of keys and data: a(ddress), p(rotocol), s(ervice: a port)."""
 
 
 class Masquerade:
@@ -133,12 +135,8 @@ class Masquerade:
     def _write(self, connection: Connection, zones: Zones, attachments: Iterable[Attachment]) -> None:
         self._zones = None
         try:
-            nftables.run_sync(text(zones))
-            batch = Batch()
-            for spec, items in _grouped(part for a in attachments for part in elements(a, zones)).items():
-                batch.add_elements(spec, items.items())
-            connection.commit(batch)
-        except (nftables.NftablesError, BatchError) as error:
+            nftables.run_sync(text(zones, attachments))
+        except nftables.NftablesError as error:
             raise NetworkError(f"nftables refused the pod rules: {error}") from error
         self._zones, self._wanted = zones, self._state(connection)
 
@@ -217,9 +215,11 @@ def _forget(attachment: Attachment, *, opened: bool) -> None:
         conntrack.close()
 
 
-def text(zones: Zones) -> str:
-    """Return the table as nft text. Pure."""
-    fields = {"table": TABLE}
+def text(zones: Zones, attachments: Iterable[Attachment] = ()) -> str:
+    """Return the table with all that it holds as nft text: one transaction. Pure."""
+    fields = {"table": TABLE} | {f"{name}{version}": "" for name in FIELDS for version in (4, 6)}
+    for spec, items in _grouped(part for a in attachments for part in elements(a, zones)).items():
+        fields[spec.name] = f"elements = {{ {', '.join(_literal(spec.name, *item) for item in items.items())} }}"
     for name, members in (("own", zones.own), ("inside", zones.inside)):
         for version in (4, 6):
             mine = sorted({m for m in members if ip_network(m, strict=False).version == version})
@@ -255,6 +255,22 @@ def _ports(attachment: Attachment) -> list[Element]:
             elif (host := _host_ip(port)).version == ip.version:
                 found.append((_spec(f"address{ip.version}", 8 + length, len(data)), host.packed + key, data))
     return found
+
+
+def _literal(name: str, key: bytes, data: bytes) -> str:
+    """Return an element as nft writes it."""
+    size = 4 if name.endswith("4") else 16
+    sides = [_fields(fields, size, packed) for fields, packed in zip(FIELDS[name[:-1]], (key, data), strict=True) if packed]
+    return " : ".join(sides)
+
+
+def _fields(kinds: str, size: int, packed: bytes) -> str:
+    words, at = [], 0
+    for kind in kinds:
+        part = packed[at : at + (size if kind == "a" else 4)]
+        words.append(str(ip_address(part)) if kind == "a" else str(part[0] if kind == "p" else int.from_bytes(part[:2])))
+        at += len(part)
+    return " . ".join(words)
 
 
 def _host_ip(port: PortMapping) -> IPv4Address | IPv6Address:
