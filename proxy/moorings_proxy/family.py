@@ -132,7 +132,10 @@ class Family:
             self._rules = self._connection.rules(self.layout.family, self.layout.table)
 
     def _batches(self, changes: Changes, batch: Batch) -> Iterator[Batch]:
-        """Yield transactions: slots before the verdicts that lead to them, and the other way round for what goes."""
+        """Yield transactions: slots before the verdicts that lead to them, and the other way round for what goes.
+
+        What goes has a transaction of its own: a packet may have looked its verdict up before one is committed, and its slot after.
+        """
         replaced = {name: set(keys) & changes.add.get(name, {}).keys() for name, keys in changes.delete.items()}
         for name, spec in self.layout.sets.items():
             if spec.interval:  # a range may not overlap one that is still there: first those that go, in the same transaction
@@ -146,6 +149,9 @@ class Family:
                 if batch.elements >= CHUNK:
                     yield batch
                     batch = Batch()
+        if batch.elements and any(set(keys) - replaced[name] for name, keys in changes.delete.items()):
+            yield batch
+            batch = Batch()
         for name, spec in reversed(self.layout.sets.items()):
             if spec.interval:
                 continue

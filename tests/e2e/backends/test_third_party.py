@@ -62,7 +62,7 @@ def file(tmp_path):
 def test_without_the_package_the_name_is_unknown(file):
     refused = run([*MOORINGS, "up", "-f", str(file), "--name", f"f{os.getpid()}"], check=False)
     assert refused.returncode == 2
-    assert "no network backend 'ferry'; installed: routed, vxlan" in refused.stderr
+    assert "no network backend 'ferry'; installed: routed, underlay, vxlan" in refused.stderr
 
 
 def test_with_the_package_it_carries_pods_by_its_own_routes_and_can_be_exchanged(installed, make_lab):

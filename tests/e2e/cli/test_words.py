@@ -19,7 +19,7 @@ NO_NETWORK_RIGHTS = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ("network: {backend: carrier-pigeon}", ["no network backend 'carrier-pigeon'", "installed: routed, vxlan"]),
+        ("network: {backend: carrier-pigeon}", ["no network backend 'carrier-pigeon'", "installed: routed, underlay, vxlan"]),
         ("services: {backend: x}", ["no proxy backend 'x'", "nftables"]),
         ("server: {store: {backend: x}}", ["no store backend 'x'", "memory, sqlite"]),
         ("network:\n  podCIDR: [10.1.0.0/16]", ["{file}:2: network.podCIDR: no such field", "podCIDRs"]),
