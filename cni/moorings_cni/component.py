@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moorings_core.client.informer import Informer
-from moorings_core.client.resources import NODES
+from moorings_core.client.resources import NAMESPACES, NODES
 from moorings_core.config import backends
 from moorings_core.kernel.namespaces import identity, own
 from moorings_core.kernel.rtnetlink import Monitor, RtnetlinkError
@@ -24,7 +24,7 @@ from moorings_core.ports.network import Attachment, NetworkError, NotReady, Tran
 from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Object
 
-from . import install, underlay
+from . import egress, install, underlay
 from .ipam import Ipam
 from .journal import Journal
 from .masquerade import Masquerade, zones_of
@@ -51,6 +51,7 @@ class CniComponent:
         self._bin = Path(parameters.get("binDir") or context.root / "cni/bin")
         self._socket, self._spool = context.run / "cni.sock", context.root / "cni/spool"
         self._nodes = Informer(context.client, NODES)
+        self._namespaces = Informer(context.client, NAMESPACES, transform=_trimmed)
         self._wake = asyncio.Event()
         self._masquerade = Masquerade()
         self.policies = PolicyKeeper(context.client, self._attachments)
@@ -65,12 +66,16 @@ class CniComponent:
         server = Server(network, self._socket, self._spool)
         monitor = Monitor()
         self._nodes.on_change(lambda old, new: self._wake.set())
+        self._namespaces.on_change(self._on_namespace)
         try:
             await network.recover()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._nodes.run())
+                tasks.create_task(self._namespaces.run())
                 tasks.create_task(self.policies.run())
                 tasks.create_task(self._listen(monitor))
+                with suppress(TimeoutError):  # what the kernel has is right until more is known
+                    await self._namespaces.synced(PERIOD)
                 await self._until_ready(network)
                 install.executables(self._bin, self._socket, self._spool)
                 await server.start()
@@ -135,11 +140,19 @@ class CniComponent:
         if cidrs:
             nodes = [address for node in self._nodes.items.values() for address in addresses_of(node)]
             inside = [*nodes, *self._context.addresses, *self._parameters.get("noMasquerade", ())]
-            zones = zones_of(cidrs, self._context.config.network.pod_cidrs, inside)
+            zones = zones_of(cidrs, self._context.config.network.pod_cidrs, inside, await self._sources())
             await asyncio.to_thread(underlay.forward, {ip_network(cidr).version for cidr in cidrs})
             await asyncio.to_thread(self._masquerade.ensure, zones, network.ipam.attachments.values())
             network.mtu = await asyncio.to_thread(self._mtu, addresses_of(mine) or self._context.addresses)
         await network.repair()
+
+    async def _sources(self) -> egress.Sources:
+        asking = [namespace for namespace in self._namespaces.items.values() if egress.asked(namespace)]
+        return egress.sources(asking, await asyncio.to_thread(egress.own_addresses)) if asking else {}
+
+    def _on_namespace(self, old: Object | None, new: Object | None) -> None:
+        if any(egress.asked(namespace) for namespace in (old, new) if namespace):
+            self._wake.set()
 
     def _mtu(self, addresses: tuple[str, ...]) -> int:
         """Return the MTU that pods get: what every transport that the cluster may swap to can carry."""
@@ -163,6 +176,12 @@ class CniComponent:
             return None
         made: Transport | None = make(self._context, self._parameters) if make else None
         return made
+
+
+def _trimmed(namespace: Object) -> Object:
+    """Return what is kept of a Namespace."""
+    metadata, annotations = namespace["metadata"], {egress.EGRESS: egress.asked(namespace)}
+    return {"metadata": {"name": metadata["name"], "resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
 
 
 def boot_id() -> str:

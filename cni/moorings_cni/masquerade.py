@@ -1,4 +1,4 @@
-"""The node's constant nftables rules for pods: masquerade to the outside, ports of the node that lead to pods.
+"""The node's constant nftables rules for pods: masquerade to the outside, or a namespace's own address there; host ports.
 
 Rules never change; what varies are sets and maps. Every few seconds the ruleset's generation says whether anybody changed
 anything; only then is ours compared, and written anew in one transaction when it differs.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -32,12 +32,14 @@ table inet {table} {{
     set own6 {{ type ipv6_addr; flags interval; auto-merge; {own6} }}
     set inside4 {{ type ipv4_addr; flags interval; auto-merge; {inside4} }}
     set inside6 {{ type ipv6_addr; flags interval; auto-merge; {inside6} }}
-    set hairpin4 {{ type ipv4_addr . ipv4_addr; }}
-    set hairpin6 {{ type ipv6_addr . ipv6_addr; }}
-    map port4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
-    map port6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
-    map address4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
-    map address6 {{ type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }}
+    set hairpin4 {{ type ipv4_addr . ipv4_addr; {hairpin4} }}
+    set hairpin6 {{ type ipv6_addr . ipv6_addr; {hairpin6} }}
+    map source4 {{ type ipv4_addr : ipv4_addr; {source4} }}
+    map source6 {{ type ipv6_addr : ipv6_addr; {source6} }}
+    map port4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; {port4} }}
+    map port6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; {port6} }}
+    map address4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; {address4} }}
+    map address6 {{ type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; {address6} }}
     chain ports {{
         dnat ip to ip daddr . meta l4proto . th dport map @address4
         dnat ip6 to ip6 daddr . meta l4proto . th dport map @address6
@@ -57,6 +59,8 @@ table inet {table} {{
         type nat hook postrouting priority srcnat; policy accept;
         ip saddr . ip daddr @hairpin4 masquerade fully-random
         ip6 saddr . ip6 daddr @hairpin6 masquerade fully-random
+        ip daddr != @inside4 ip daddr != 224.0.0.0/4 snat ip to ip saddr map @source4 fully-random
+        ip6 daddr != @inside6 ip6 daddr != {{ ff00::/8, fe80::/10 }} snat ip6 to ip6 saddr map @source6 fully-random
         ip saddr @own4 ip daddr != @inside4 ip daddr != 224.0.0.0/4 masquerade fully-random
         ip6 saddr @own6 ip6 daddr != @inside6 ip6 daddr != {{ ff00::/8, fe80::/10 }} masquerade fully-random
     }}
@@ -66,13 +70,19 @@ table inet {table} {{
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """own: the node's pod ranges; inside: what pods reach under their own address (all pod ranges, all nodes' addresses)."""
+    """own: the node's pod ranges; inside: what pods reach under their own address (all pod ranges, all nodes' addresses).
+
+    sources: namespaces and the addresses that their pods have outside, where these are not the node's.
+    """
 
     own: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    sources: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 Element = tuple[SetSpec, bytes, bytes]
+FIELDS = {"hairpin": ("aa", ""), "source": ("a", "a"), "port": ("ps", "as"), "address": ("aps", "as")}
+"""Of keys and data: a(ddress), p(rotocol), s(ervice: a port)."""
 
 
 class Masquerade:
@@ -105,7 +115,7 @@ class Masquerade:
             return self._wanted is not None and self._state(self._connect()) == self._wanted
 
     def open_ports(self, attachment: Attachment) -> None:
-        """Lead the node's ports to a pod. Raises NetworkError when one is taken."""
+        """Lead the node's ports to a pod, and let it out under its namespace's address. Raises NetworkError when one is taken."""
         self._change(attachment, add=True)
 
     def close_ports(self, attachment: Attachment) -> None:
@@ -125,21 +135,18 @@ class Masquerade:
     def _write(self, connection: Connection, zones: Zones, attachments: Iterable[Attachment]) -> None:
         self._zones = None
         try:
-            nftables.run_sync(text(zones))
-            batch = Batch()
-            for spec, items in _grouped(part for a in attachments for part in elements(a)).items():
-                batch.add_elements(spec, items.items())
-            connection.commit(batch)
-        except (nftables.NftablesError, BatchError) as error:
+            nftables.run_sync(text(zones, attachments))
+        except nftables.NftablesError as error:
             raise NetworkError(f"nftables refused the pod rules: {error}") from error
         self._zones, self._wanted = zones, self._state(connection)
 
     def _change(self, attachment: Attachment, *, add: bool) -> None:
-        if not attachment.ports:
-            return
         with self._lock:
+            wanted = _grouped(elements(attachment, self._zones or Zones()))
+            if not wanted:
+                return
             connection = self._connect()
-            for spec, items in _grouped(elements(attachment)).items():
+            for spec, items in wanted.items():
                 batch = Batch()
                 if add:
                     batch.add_elements(spec, items.items())
@@ -208,9 +215,11 @@ def _forget(attachment: Attachment, *, opened: bool) -> None:
         conntrack.close()
 
 
-def text(zones: Zones) -> str:
-    """Return the table as nft text. Pure."""
-    fields = {"table": TABLE}
+def text(zones: Zones, attachments: Iterable[Attachment] = ()) -> str:
+    """Return the table with all that it holds as nft text: one transaction. Pure."""
+    fields = {"table": TABLE} | {f"{name}{version}": "" for name in FIELDS for version in (4, 6)}
+    for spec, items in _grouped(part for a in attachments for part in elements(a, zones)).items():
+        fields[spec.name] = f"elements = {{ {', '.join(_literal(spec.name, *item) for item in items.items())} }}"
     for name, members in (("own", zones.own), ("inside", zones.inside)):
         for version in (4, 6):
             mine = sorted({m for m in members if ip_network(m, strict=False).version == version})
@@ -218,8 +227,21 @@ def text(zones: Zones) -> str:
     return RULES.format(**fields)
 
 
-def elements(attachment: Attachment) -> list[Element]:
-    """Return what the maps and sets have to hold for a pod's ports. Pure. Raises NetworkError for a host IP that is none."""
+def elements(attachment: Attachment, zones: Zones) -> list[Element]:
+    """Return what the maps and sets have to hold for a pod. Pure. Raises NetworkError for a host IP that is none."""
+    return _sources(attachment, zones) + _ports(attachment)
+
+
+def _sources(attachment: Attachment, zones: Zones) -> list[Element]:
+    mine = dict(zones.sources).get(attachment.pod.partition("/")[0], ())
+    sources = {(source := ip_address(text)).version: source.packed for text in mine}
+    return [
+        (_spec(f"source{ip.version}", len(ip.packed), len(ip.packed)), ip.packed, sources[ip.version])
+        for ip in map(ip_address, attachment.addresses) if ip.version in sources
+    ]  # fmt: skip
+
+
+def _ports(attachment: Attachment) -> list[Element]:
     found: list[Element] = []
     for address in attachment.addresses if attachment.ports else ():
         ip = ip_address(address)
@@ -233,6 +255,22 @@ def elements(attachment: Attachment) -> list[Element]:
             elif (host := _host_ip(port)).version == ip.version:
                 found.append((_spec(f"address{ip.version}", 8 + length, len(data)), host.packed + key, data))
     return found
+
+
+def _literal(name: str, key: bytes, data: bytes) -> str:
+    """Return an element as nft writes it."""
+    size = 4 if name.endswith("4") else 16
+    sides = [_fields(fields, size, packed) for fields, packed in zip(FIELDS[name[:-1]], (key, data), strict=True) if packed]
+    return " : ".join(sides)
+
+
+def _fields(kinds: str, size: int, packed: bytes) -> str:
+    words, at = [], 0
+    for kind in kinds:
+        part = packed[at : at + (size if kind == "a" else 4)]
+        words.append(str(ip_address(part)) if kind == "a" else str(part[0] if kind == "p" else int.from_bytes(part[:2])))
+        at += len(part)
+    return " . ".join(words)
 
 
 def _host_ip(port: PortMapping) -> IPv4Address | IPv6Address:
@@ -257,6 +295,8 @@ def _grouped(parts: Iterable[Element]) -> dict[SetSpec, dict[bytes, bytes]]:
     return groups
 
 
-def zones_of(own: Sequence[str], cluster: Sequence[str], nodes: Iterable[str]) -> Zones:
-    """Return the zones of a node: its ranges, the cluster's ranges, all nodes' addresses. Pure."""
-    return Zones(tuple(own), tuple(sorted({*cluster, *own, *nodes})))
+def zones_of(
+    own: Sequence[str], cluster: Sequence[str], nodes: Iterable[str], sources: Mapping[str, tuple[str, ...]] | None = None
+) -> Zones:
+    """Return the zones of a node: its ranges, the cluster's ranges, all nodes' addresses, namespaces' addresses. Pure."""
+    return Zones(tuple(own), tuple(sorted({*cluster, *own, *nodes})), tuple(sorted((sources or {}).items())))

@@ -9,7 +9,7 @@ from moorings_core.kernel.rtnetlink.messages import VethEnd
 pytestmark = pytest.mark.netns
 
 
-def test_a_removed_link_leaves_its_name_index_and_routes_to_the_next_at_once(fabric):
+def test_a_removed_link_leaves_its_name_and_index_to_the_next_at_once(fabric):
     node = fabric(nodes=1, start=False).nodes[0]
 
     def again() -> None:
