@@ -18,6 +18,8 @@ class Measure(NamedTuple):
     labels: tuple[tuple[str, str], ...]
     value: float
     kind: Literal["counter", "gauge"] = "counter"
+    at: float | None = None
+    """When it was so, in seconds since 1970; None: now"""
 
 
 Source = Callable[[], Iterable[Measure]]
@@ -36,20 +38,26 @@ def told_by(source: Source) -> Iterator[None]:
 
 def text() -> bytes:
     """Return all measures, and the process's own, as Prometheus' text. Blocking."""
+    return written((measure for source in list(_sources) for measure in source()), process=True)
+
+
+def written(measures: Iterable[Measure], *, process: bool = False) -> bytes:
+    """Return measures as Prometheus' text; process: the process's own, too. Blocking."""
     from prometheus_client import CollectorRegistry, generate_latest, process_collector
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     registry = CollectorRegistry()
-    process_collector.ProcessCollector(registry=registry)
+    if process:
+        process_collector.ProcessCollector(registry=registry)
+    families: dict[str, Any] = {}
+    kinds = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+    for measure in measures:
+        names = [name for name, _ in measure.labels]
+        family = families.setdefault(measure.name, kinds[measure.kind](measure.name, measure.help, labels=names))
+        family.add_metric([value for _, value in measure.labels], measure.value, timestamp=measure.at)
 
     class Told:
         def collect(self) -> Iterable[Any]:
-            families: dict[str, Any] = {}
-            kinds = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
-            for measure in (measure for source in list(_sources) for measure in source()):
-                names = [name for name, _ in measure.labels]
-                family = families.setdefault(measure.name, kinds[measure.kind](measure.name, measure.help, labels=names))
-                family.add_metric([value for _, value in measure.labels], measure.value)
             return families.values()
 
     registry.register(Told())

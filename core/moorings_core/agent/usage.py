@@ -13,10 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
+from moorings_core.measures import Measure, written
 from moorings_core.ports.objects import Object
 from moorings_core.ports.runtime import ContainerUsage, Runtime
 
@@ -26,9 +23,6 @@ from .status import timestamp
 
 BILLION = 1_000_000_000
 PodName = tuple[str, str]
-Labels = tuple[str, ...]
-Values = dict[Labels, tuple[float, float | None]]
-"""labels -> (value, when it was so in seconds since 1970, None: now)"""
 Pods = Callable[[], Iterable[Object]]
 
 
@@ -69,9 +63,8 @@ class Usage:
 
     async def resources(self) -> bytes:
         """Return /metrics/resource in Prometheus' text format. Raises RuntimeFailure."""
-        registry = CollectorRegistry()
-        registry.register(_Resources(await self._sample(), _starts(self._pods())))
-        return generate_latest(registry)
+        told = list(_measures(await self._sample(), _starts(self._pods())))
+        return await asyncio.to_thread(written, told)
 
     async def _sample(self) -> Sample:
         containers = await self._runtime.usage()
@@ -121,41 +114,20 @@ def _starts(pods: Iterable[Object]) -> dict[tuple[str, str, str], float]:
     return found
 
 
-class _Resources(Collector):
-    """One sample as metrics; each value has the time at which it was so."""
-
-    def __init__(self, sample: Sample, starts: Mapping[tuple[str, str, str], float]) -> None:
-        self._sample, self._starts = sample, starts
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the families."""
-        sample = self._sample
-        yield _family(CounterMetricFamily, "node_cpu_usage_seconds", "Cpu that the node used", {(): (sample.cpu, sample.at)})
-        yield _family(GaugeMetricFamily, "node_memory_working_set_bytes", "The node's working set", {(): (float(sample.memory), sample.at)})
-        pods, where = sample.by_pod(), ("container", "pod", "namespace")
-        single: dict[Labels, ContainerUsage] = {(u.labels[CONTAINER], name, ns): u for (ns, name), found in pods.items() for u in found}
-        cpu: Values = {k: (u.cpu, u.at) for k, u in single.items()}
-        memory: Values = {k: (float(u.memory), u.at) for k, u in single.items()}
-        starts: Values = {(c, name, ns): (at, None) for (ns, name, c), at in self._starts.items() if (c, name, ns) in single}
-        yield _family(CounterMetricFamily, "container_cpu_usage_seconds", "Cpu that containers used", cpu, where)
-        yield _family(GaugeMetricFamily, "container_memory_working_set_bytes", "Containers' working sets", memory, where)
-        yield _family(GaugeMetricFamily, "container_start_time_seconds", "Since when containers run", starts, where)
-        times = {name: max(u.at for u in found) for name, found in pods.items()}
-        sums: Values = {(name, ns): (sum(u.cpu for u in found), times[ns, name]) for (ns, name), found in pods.items()}
-        sets: Values = {(name, ns): (float(sum(u.memory for u in found)), times[ns, name]) for (ns, name), found in pods.items()}
-        yield _family(CounterMetricFamily, "pod_cpu_usage_seconds", "Cpu that pods used", sums, where[1:])
-        yield _family(GaugeMetricFamily, "pod_memory_working_set_bytes", "Pods' working sets", sets, where[1:])
-        yield GaugeMetricFamily("resource_scrape_error", "1 if there was an error while getting container metrics", value=0)
-
-
-def _family(
-    kind: type[CounterMetricFamily | GaugeMetricFamily],
-    name: str,
-    text: str,
-    values: Values,
-    labels: tuple[str, ...] = (),
-) -> Metric:
-    family = kind(name, text, labels=labels)
-    for where, (value, at) in values.items():
-        family.add_metric(where, value, timestamp=at)
-    return family
+def _measures(sample: Sample, starts: Mapping[tuple[str, str, str], float]) -> Iterator[Measure]:
+    """Yield one sample as metrics; each value has the time at which it was so."""
+    yield Measure("node_cpu_usage_seconds", "Cpu that the node used", (), sample.cpu, at=sample.at)
+    yield Measure("node_memory_working_set_bytes", "The node's working set", (), sample.memory, "gauge", sample.at)
+    for (namespace, pod), containers in sample.by_pod().items():
+        of_pod = (("pod", pod), ("namespace", namespace))
+        for usage in containers:
+            name = usage.labels[CONTAINER]
+            labels = (("container", name), *of_pod)
+            yield Measure("container_cpu_usage_seconds", "Cpu that containers used", labels, usage.cpu, at=usage.at)
+            yield Measure("container_memory_working_set_bytes", "Containers' working sets", labels, usage.memory, "gauge", usage.at)
+            if (started := starts.get((namespace, pod, name))) is not None:
+                yield Measure("container_start_time_seconds", "Since when containers run", labels, started, "gauge")
+        at = max(usage.at for usage in containers)
+        yield Measure("pod_cpu_usage_seconds", "Cpu that pods used", of_pod, sum(u.cpu for u in containers), at=at)
+        yield Measure("pod_memory_working_set_bytes", "Pods' working sets", of_pod, sum(u.memory for u in containers), "gauge", at)
+    yield Measure("resource_scrape_error", "1 if there was an error while getting container metrics", (), 0, "gauge")
