@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from moorings_core.durable import sync_directory
+
 Entry = dict[str, Any]
 
 
@@ -47,7 +49,7 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
             self.close()
             self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             self.lines = len(lines)
@@ -80,11 +82,3 @@ class Journal:
     def __del__(self) -> None:
         """Give the descriptor back when nobody holds the journal any more: a component that is started again opens its own."""
         self.close()
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from moorings_core.durable import sync_directory
 from moorings_core.kernel import btrfs
 
 from .errors import StorageError
 from .faults import point
 from .files import Files
 from .image_pool import SMALLEST, space_of
-from .journal import sync_directory
 from .pool import Features, Space, Usage
 from .records import Record, SnapshotRecord, VolumeRecord
 

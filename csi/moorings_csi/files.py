@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from moorings_core.durable import sync_directory
 from moorings_core.kernel import filesystems, loops, mounts
 from moorings_core.log import get_logger
 
 from .errors import PoolFull, StorageError
 from .faults import point
 from .filesystem import Templates
-from .journal import sync_directory
 from .records import Record, SnapshotRecord, VolumeRecord
 
 log = get_logger(__name__)

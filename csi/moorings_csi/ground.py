@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from moorings_core.durable import sync_directory
 from moorings_core.kernel import loops, mounts
 from moorings_core.log import get_logger
 
 from . import filesystem
 from .errors import StorageError, WrongState
-from .journal import sync_directory
 
 log = get_logger(__name__)
 SMALLEST = 512 << 20

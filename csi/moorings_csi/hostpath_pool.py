@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from moorings_core.durable import sync_directory
+
 from .errors import StorageError
 from .faults import point
-from .image_pool import SMALLEST, space_of
-from .journal import sync_directory
+from .image_pool import SMALLEST, space_of, usage_of
 from .pool import Features, Space, Usage
 from .records import Record, SnapshotRecord, VolumeRecord
 
@@ -80,10 +81,7 @@ class HostPathPool:
 
     def usage(self, record: VolumeRecord, path: Path) -> Usage:
         """Return the room of the file system below, which is what a writer will meet."""
-        found = os.statvfs(path)
-        unit = found.f_frsize
-        used = (found.f_blocks - found.f_bfree) * unit
-        return Usage(found.f_blocks * unit, used, found.f_bavail * unit, found.f_files, found.f_files - found.f_ffree)
+        return usage_of(path)
 
     def space(self) -> Space:
         """Return the room of the file system below."""

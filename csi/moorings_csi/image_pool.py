@@ -80,10 +80,7 @@ class ImagePool:
 
     def usage(self, record: VolumeRecord, path: Path) -> Usage:
         """Return what the volume's own file system says."""
-        found = os.statvfs(path)
-        unit = found.f_frsize
-        used = (found.f_blocks - found.f_bfree) * unit
-        return Usage(found.f_blocks * unit, used, found.f_bavail * unit, found.f_files, found.f_files - found.f_ffree)
+        return usage_of(path)
 
     def space(self) -> Space:
         """Return the room below the pool."""
@@ -110,6 +107,14 @@ def space_of(directory: Path) -> Space:
     """Return the room of a directory's file system."""
     found = os.statvfs(directory)
     return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def usage_of(path: Path) -> Usage:
+    """Return what the file system at a path says of itself."""
+    found = os.statvfs(path)
+    unit = found.f_frsize
+    used = (found.f_blocks - found.f_bfree) * unit
+    return Usage(found.f_blocks * unit, used, found.f_bavail * unit, found.f_files, found.f_files - found.f_ffree)
 
 
 def _may_resize_ext4() -> bool:

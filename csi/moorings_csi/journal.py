@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from moorings_core.durable import sync_directory
+
 
 class HasId(Protocol):
     """A dataclass that is kept under its id."""
@@ -81,12 +83,3 @@ class Journal(Generic[RecordType]):
 
     def _read(self, path: Path) -> RecordType:
         return self._kind(**json.loads(path.read_text()))
-
-
-def sync_directory(directory: Path) -> None:
-    """Make creations, renames and removals in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moorings_core.ports.objects import Object
 from moorings_core.protos import csi_pb2 as csi
+
+from .plugins import Driver
 
 Mode = csi.VolumeCapability.AccessMode
 _MODES = {
@@ -13,6 +16,19 @@ _MODES = {
     "ReadWriteMany": Mode.MULTI_NODE_MULTI_WRITER,
     "ReadWriteOncePod": Mode.SINGLE_NODE_SINGLE_WRITER,
 }
+
+
+def capability_of(volume: Object, driver: Driver, group: str = "") -> csi.VolumeCapability:
+    """Return what a PersistentVolume asks of its driver."""
+    spec = volume["spec"]
+    return volume_capability(
+        spec["accessModes"],
+        block=spec.get("volumeMode") == "Block",
+        fs_type=spec["csi"].get("fsType", ""),
+        mount_options=spec.get("mountOptions") or (),
+        group=group,
+        many_writers=driver.many_writers,
+    )
 
 
 def volume_capability(

@@ -24,7 +24,7 @@ from moorings_core.ports.objects import Key, Object, key_of
 from moorings_core.protos import csi_pb2 as csi
 from moorings_core.registry.quantity import parse, to_int
 
-from .capability import volume_capability
+from .capability import capability_of
 from .client import CsiError
 from .plugins import Driver, PluginWatcher
 from .quantities import quantity
@@ -91,7 +91,7 @@ class Resizer:
                 "ControllerExpandVolume",
                 volume_id=volume["spec"]["csi"]["volumeHandle"],
                 capacity_range=size,
-                volume_capability=_capability(volume, driver),
+                volume_capability=capability_of(volume, driver),
             )
         except CsiError as error:
             self._events.event(claim, "Warning", "VolumeResizeFailed", f"resize volume {volume['metadata']['name']} failed: {error}")
@@ -118,7 +118,7 @@ class Resizer:
             return None  # the node that has it, or gets it, does this
         wanted = (claim["status"].get("allocatedResources") or {}).get("storage") or claim["spec"]["resources"]["requests"]["storage"]
         try:
-            await self._mounted.expand(published, driver, _capability(volume, driver), to_int(wanted))
+            await self._mounted.expand(published, driver, capability_of(volume, driver), to_int(wanted))
         except CsiError as error:
             self._events.event(claim, "Warning", "VolumeResizeFailed", f"growing the file system failed: {error}")
             if error.code == IN_USE:
@@ -174,14 +174,3 @@ def _wants_more(claim: Object) -> bool:
     wanted = claim["spec"].get("resources", {}).get("requests", {}).get("storage")
     has = (claim["status"].get("capacity") or {}).get("storage")
     return bool(wanted and has and parse(str(wanted)) > parse(str(has)))
-
-
-def _capability(volume: Object, driver: Driver) -> csi.VolumeCapability:
-    spec = volume["spec"]
-    return volume_capability(
-        spec["accessModes"],
-        block=spec.get("volumeMode") == "Block",
-        fs_type=spec["csi"].get("fsType", ""),
-        mount_options=spec.get("mountOptions") or (),
-        many_writers=driver.many_writers,
-    )

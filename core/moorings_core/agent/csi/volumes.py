@@ -14,19 +14,19 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from moorings_core import durable
 from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
 from moorings_core.ports.client import Client
 from moorings_core.ports.objects import Key, Object
 from moorings_core.protos import csi_pb2 as csi
 
 from .attachments import Attachments
-from .capability import volume_capability
+from .capability import capability_of, volume_capability
 from .errors import VolumeNotReady
 from .plugins import Driver, PluginWatcher
 from .reach import Reach
@@ -90,7 +90,7 @@ class CsiVolumes:
             await asyncio.to_thread(_remember, published)
             common: dict[str, Any] = {
                 "volume_id": published.handle,
-                "volume_capability": _capability(volume, driver, mount_group(pod, driver)),
+                "volume_capability": capability_of(volume, driver, mount_group(pod, driver)),
                 "volume_context": dict(source.get("volumeAttributes") or {}),
             }
             if attached:
@@ -242,18 +242,6 @@ def about(pod: Object, declared: Object, *, inline: bool) -> dict[str, str]:
     return told
 
 
-def _capability(volume: Object, driver: Driver, group: str) -> csi.VolumeCapability:
-    spec = volume["spec"]
-    return volume_capability(
-        spec["accessModes"],
-        block=spec.get("volumeMode") == "Block",
-        fs_type=spec["csi"].get("fsType", ""),
-        mount_options=spec.get("mountOptions") or (),
-        group=group,
-        many_writers=driver.many_writers,
-    )
-
-
 def _data_file(published: Published) -> Path:
     target = Path(published.target)
     return (target.with_name(f"{target.name}.data") if published.block else target.parent) / DATA_FILE
@@ -262,12 +250,7 @@ def _data_file(published: Published) -> Path:
 def _remember(published: Published) -> None:
     file = _data_file(published)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("w") as out:
-        json.dump(asdict(published), out)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.rename(file)
+    durable.write(file, json.dumps(asdict(published)).encode())
 
 
 def _forget(published: Published) -> None:
