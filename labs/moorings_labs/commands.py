@@ -160,6 +160,13 @@ def start(node_name: str, name: str, wait: float) -> None:
     _run(engine.start(engine.find(name), node_name, wait))
 
 
+def _kubeconfig(lab: str, given: Path | None) -> Path:
+    """Return the kubeconfig of a cluster: the one given, or a lab's."""
+    from . import engine
+
+    return given or engine.find(lab).layout.kubeconfig
+
+
 @click.group()
 def swap() -> None:
     """Exchange a backend of a running cluster."""
@@ -172,11 +179,9 @@ def swap() -> None:
 @click.option("--timeout", default=60.0, show_default=True)
 def swap_network_command(backend: str, name: str, kubeconfig_file: Path | None, timeout: float) -> None:
     """Carry pod traffic another way, without losing a packet. Example: moorings swap network routed"""
-    from . import engine
     from .exchange import swap_network
 
-    path = kubeconfig_file or engine.find(name).layout.kubeconfig
-    seconds = _run(swap_network(path, backend, timeout))
+    seconds = _run(swap_network(_kubeconfig(name, kubeconfig_file), backend, timeout))
     click.echo(f"network is {backend} on all nodes after {seconds:.2f} s")
 
 
@@ -187,11 +192,9 @@ def swap_network_command(backend: str, name: str, kubeconfig_file: Path | None, 
 @click.option("--timeout", default=60.0, show_default=True)
 def swap_proxy_command(backend: str, name: str, kubeconfig_file: Path | None, timeout: float) -> None:
     """Serve Services another way, without losing a connection. Example: moorings swap proxy ipvs"""
-    from . import engine
     from .exchange import swap_proxy
 
-    path = kubeconfig_file or engine.find(name).layout.kubeconfig
-    seconds = _run(swap_proxy(path, backend, timeout))
+    seconds = _run(swap_proxy(_kubeconfig(name, kubeconfig_file), backend, timeout))
     click.echo(f"the proxy is {backend} on all nodes after {seconds:.2f} s")
 
 
@@ -208,14 +211,12 @@ def swap_store_command(backend: str, name: str, given: tuple[str, ...], kubeconf
     """
     import yaml
 
-    from . import engine
     from .exchange import swap_store
 
     if wrong := [text for text in given if "=" not in text]:
         raise click.UsageError(f"--parameter {wrong[0]}: expected NAME=VALUE")
-    path = kubeconfig_file or engine.find(name).layout.kubeconfig
     parameters = {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in given)}
-    seconds = _run(swap_store(path, backend, parameters, timeout))
+    seconds = _run(swap_store(_kubeconfig(name, kubeconfig_file), backend, parameters, timeout))
     click.echo(f"the store is {backend} after {seconds:.2f} s")
 
 

@@ -13,7 +13,7 @@ from moorings_core.ports.objects import Object
 
 from .quantity import parse, render
 
-POD_LEVEL = ("cpu", "memory")
+POD_LEVEL, HUGE_PAGES = ("cpu", "memory"), "hugepages-"
 
 
 class Amount(NamedTuple):
@@ -37,6 +37,11 @@ class Amount(NamedTuple):
 Amounts = dict[str, Amount]
 ONE = Amount(Fraction(1))
 ZERO = Amount(Fraction(0))
+
+
+def is_of_pods(name: str) -> bool:
+    """Whether a pod as a whole can ask for a resource."""
+    return name in POD_LEVEL or name.startswith(HUGE_PAGES)
 
 
 def amount(text: str | float) -> Amount:
@@ -74,7 +79,7 @@ def pod_total(pod: Object, field: str, *, overhead: bool = False, actual: bool =
     """
     total = container_total(pod, field, _held(pod, field) if actual else {})
     own = amounts((pod["spec"].get("resources") or {}).get(field))
-    total |= {name: value for name, value in own.items() if name in POD_LEVEL or name.startswith("hugepages-")}
+    total |= {name: value for name, value in own.items() if is_of_pods(name)}
     extra = amounts(pod["spec"].get("overhead")) if overhead else {}
     if field == "limits":
         extra = {name: value for name, value in extra.items() if total.get(name, ZERO).value}

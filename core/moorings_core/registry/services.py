@@ -31,9 +31,7 @@ def takes_node_ports(spec: Object) -> bool:
 def keep_allocated(new: Object, old: Object) -> None:
     """Fill in what a client has left out of an update and what was given to the Service before."""
     if needs_address(old) and needs_address(new):
-        for field in ("clusterIP", "clusterIPs"):
-            if not new.get(field) and old.get(field):
-                new[field] = old[field]
+        _fill_in(new, old, "clusterIP", "clusterIPs")
     if takes_node_ports(old) and takes_node_ports(new):
         _keep_node_ports(new, old)
     if needs_health_check(old) and needs_health_check(new) and not new.get("healthCheckNodePort") and old.get("healthCheckNodePort"):
@@ -46,7 +44,11 @@ def take_over(new: Object, old: Object) -> None:
         return
     if new.get("clusterIP") and not new.get("clusterIPs"):
         new["clusterIPs"] = [new["clusterIP"]]
-    for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+    _fill_in(new, old, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+
+
+def _fill_in(new: Object, old: Object, *fields: str) -> None:
+    for field in fields:
         if not new.get(field) and old.get(field):
             new[field] = old[field]
 

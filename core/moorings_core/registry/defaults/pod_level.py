@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from moorings_core.ports.objects import Object
-from moorings_core.registry.amounts import POD_LEVEL, ZERO, amount, container_total
-
-HUGE = "hugepages-"
+from moorings_core.registry.amounts import HUGE_PAGES, POD_LEVEL, ZERO, amount, container_total, is_of_pods
 
 
 def fill(spec: Object) -> None:
@@ -23,10 +21,10 @@ def _fill(spec: Object, own: Object) -> None:
     pod = {"spec": spec}
     requests, limits = dict(own.get("requests") or {}), dict(own.get("limits") or {})
     sums = container_total(pod, "limits")
-    limits |= {k: str(v) for k, v in sums.items() if k.startswith(HUGE) and k not in requests and k not in limits}
+    limits |= {k: str(v) for k, v in sums.items() if k.startswith(HUGE_PAGES) and k not in requests and k not in limits}
     requests |= {k: str(v) for k, v in container_total(pod, "requests").items() if k in POD_LEVEL and k not in requests}
-    requests |= {k: v for k, v in limits.items() if k not in requests and (k in POD_LEVEL or k.startswith(HUGE))}
-    for name in [n for n in requests if n not in limits and (n in POD_LEVEL or n.startswith(HUGE)) and _all_limited(spec, n)]:
+    requests |= {k: v for k, v in limits.items() if k not in requests and is_of_pods(k)}
+    for name in [n for n in requests if n not in limits and is_of_pods(n) and _all_limited(spec, n)]:
         limits[name] = str(max(sums.get(name, ZERO), amount(requests[name]), key=lambda a: a.value))
     spec["resources"] = {**own} | ({"requests": requests} if requests else {}) | ({"limits": limits} if limits else {})
 

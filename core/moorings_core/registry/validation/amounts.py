@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from moorings_core.ports.objects import Object
-from moorings_core.registry.amounts import amount, container_total
+from moorings_core.registry.amounts import HUGE_PAGES, POD_LEVEL, amount, container_total, is_of_pods
 from moorings_core.registry.quantity import compare, parse
 
 from . import names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
 
-BASE = ("cpu", "memory")
 RESTARTS = ("NotRequired", "RestartContainer")
-HUGE = "hugepages-"
-STANDARD = (*BASE, "ephemeral-storage")
+STANDARD = (*POD_LEVEL, "ephemeral-storage")
 COUNTED = (
     "pods",
     "services",
@@ -38,8 +36,6 @@ COUNTED = (
     "services.loadbalancers",
 )
 """Names that quotas know and containers don't"""
-WHOLE = ("cpu", "memory")
-"""What a pod may ask for as a whole, beside huge pages."""
 
 
 def resources(given: Object, path: Path, claims: Collection[str] = ()) -> list[FieldError]:
@@ -53,7 +49,7 @@ def resources(given: Object, path: Path, claims: Collection[str] = ()) -> list[F
             if field == "requests" and not wrong:
                 found += _against_limit(name, value, limits, path)
     names = {*limits, *requests}
-    if any(n.startswith(HUGE) for n in names) and not names.intersection(BASE):
+    if any(n.startswith(HUGE_PAGES) for n in names) and not names.intersection(POD_LEVEL):
         found.append(forbidden(path, "HugePages require cpu or memory"))
     asked: Sequence[Object] = given.get("claims") or ()
     return found + _claims(asked, claims, path / "claims")
@@ -68,7 +64,7 @@ def resize_policies(container: Object, path: Path, restart_policy: str) -> list[
         if name in seen:
             found.append(duplicate(where.at(i), name))
         seen.add(name)
-        for value, known in ((name, BASE), (restart, RESTARTS)):
+        for value, known in ((name, POD_LEVEL), (restart, RESTARTS)):
             if value not in known:
                 found.append(not_supported(where, value, known) if value else required(where))
         if restart_policy == "Never" and restart != "NotRequired":
@@ -87,8 +83,8 @@ def whole_pod(spec: Object, path: Path) -> list[FieldError]:
     found = [forbidden(path / "claims", "claims may not be set for Resources at pod-level")] if given.get("claims") else []
     for field in ("limits", "requests"):
         for name in given.get(field) or {}:
-            if name not in WHOLE and not name.startswith(HUGE):
-                found.append(not_supported((path / field).at(name), name, (*WHOLE[:1], HUGE, *WHOLE[1:])))
+            if not is_of_pods(name):
+                found.append(not_supported((path / field).at(name), name, (*POD_LEVEL[:1], HUGE_PAGES, *POD_LEVEL[1:])))
     wrong = resources(given, path)
     return found + wrong + (_sums(spec, given, path) if not wrong else [])
 
@@ -101,7 +97,7 @@ def _sums(spec: Object, given: Object, path: Path) -> list[FieldError]:
             text = f"must be greater than or equal to aggregate container requests of {total}"
             found.append(invalid((path / "requests").at(name), str(requests[name]), text))
     for name, total in container_total(pod, "limits").items():
-        if name.startswith(HUGE) and name in limits and total.value > amount(limits[name]).value:
+        if name.startswith(HUGE_PAGES) and name in limits and total.value > amount(limits[name]).value:
             text = f"must be greater than or equal to aggregate container limits of {total}"
             found.append(invalid((path / "limits").at(name), str(limits[name]), text))
     for i, container in enumerate(spec.get("containers") or ()):
@@ -123,7 +119,7 @@ def _named(name: str, where: Path) -> list[FieldError]:
     """Return whether nothing of a container goes by a name."""
     if complaint := names.label_key(name):
         return [invalid(where, name, complaint)]
-    if "/" in name or name in STANDARD or name.startswith(HUGE):
+    if "/" in name or name in STANDARD or name.startswith(HUGE_PAGES):
         return []
     texts = [] if name in COUNTED else ["must be a standard resource type or fully qualified"]
     return [invalid(where, name, text) for text in (*texts, "must be a standard resource for containers")]
@@ -131,7 +127,7 @@ def _named(name: str, where: Path) -> list[FieldError]:
 
 def _against_limit(name: str, value: str, limits: Mapping[str, str], path: Path) -> list[FieldError]:
     """A request is at most the limit; of what can't be shared, as extended resources and huge pages, it is the limit."""
-    exact = name.startswith(HUGE) or ("/" in name and "kubernetes.io/" not in name)
+    exact = name.startswith(HUGE_PAGES) or ("/" in name and "kubernetes.io/" not in name)
     if name not in limits:
         return [required(path / "limits", "Limit must be set for non overcommitable resources")] if exact else []
     if exact and str(value) != str(limits[name]):
