@@ -27,20 +27,13 @@ from moorings_core.client.resources import ENDPOINT_SLICES, NODES, SERVICES
 from tests.bench import report
 from tests.bench.bench_proxy import objects
 from tests.differential import peers
+from tests.token_kubeconfig import KUBECONFIG
 
 KUBE_PROXY = peers.UPSTREAM / "kube-proxy"
 SIZES = ((1000, 5), (10000, 5))
 CHANGES, AT_ONCE, SECONDS = 5, 32, 120.0
 PARTIAL = "kubeproxy_sync_partial_proxy_rules_duration_seconds"
 METRICS = "http://127.0.0.1:10249/metrics"
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-current-context: c
-contexts: [{name: c, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:%d", insecure-skip-tls-verify: true}}]
-users: [{name: u, user: {token: %s}}]
-"""
 
 
 def command(name: str, kubeconfig: Path) -> list[str]:

@@ -14,12 +14,6 @@ from moorings_labs.cluster import Cluster
 IMAGE = "moorings.dev/busybox:1"
 Object = dict[str, Any]
 counter = itertools.count()
-AGENT = "[^ ]*python[^ ]* -m moorings_core.cli [a]gent"
-"""How the command line of a node's agent begins, and no other"""
-KILL = """
-for process in /proc/[0-9]*; do
-    if tr "\\0" " " < $process/cmdline 2>/dev/null | grep -q "^{start}"; then kill -9 ${{process#/proc/}} && echo killed; fi
-done"""
 
 
 def container(name: str = "main", script: str = "exec sleep 3600", **fields: Any) -> Object:
@@ -107,11 +101,6 @@ class Room:
 
         found: Object = self.lab.wait_for(f"container {container} of {name} waits: {reason}", look, timeout)
         return found
-
-
-def kill(lab: Cluster, node: str, start: str) -> list[str]:
-    """Kill -9 the node's programs whose command line starts so; return whether there was one."""
-    return lab.node(node, "sh", "-c", KILL.format(start=start)).split()
 
 
 @contextmanager

@@ -6,10 +6,14 @@ import pytest
 
 from moorings_labs import layout as layouts
 
-from .pods_support import AGENT, IMAGE, config_map, container, kill, pod, room
+from .pods_support import IMAGE, config_map, container, pod, room
 
 pytestmark = pytest.mark.lab
 SERVE = "mkdir /www; cat /proc/sys/kernel/random/uuid > /www/id; httpd -p 8080 -h /www; exec sleep 3600"
+KILL = """
+for process in /proc/[0-9]*; do
+    if tr "\\0" " " < $process/cmdline 2>/dev/null | grep -q "^{start}"; then kill -9 ${{process#/proc/}} && echo killed; fi
+done"""
 PATIENT = {"tolerations": [{"key": f"node.kubernetes.io/{k}", "operator": "Exists"} for k in ("unreachable", "not-ready")]}
 
 
@@ -37,6 +41,11 @@ def pods(lab, node):
         yield made
 
 
+def kill(lab, node, start):
+    """Kill -9 the node's programs whose command line starts so; return whether there was one."""
+    return lab.node(node, "sh", "-c", KILL.format(start=start)).split()
+
+
 def identity(pods):
     """Ask the pod over the network who it is."""
     return pods.sh("client", f"timeout 2 wget -qO- http://{pods.get('served')['status']['podIP']}:8080/id")
@@ -54,7 +63,7 @@ def agent_answers(pods, name="served"):
     return pods.lab.exec(name, "true", namespace=pods.namespace, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("start", [AGENT, "[c]ontainerd --config"], ids=["agent", "containerd"])
+@pytest.mark.parametrize("start", ["[^ ]*python[^ ]* -m moorings_core.cli [a]gent", "[c]ontainerd --config"], ids=["agent", "containerd"])
 def test_pods_outlive_the_agent_and_containerd_and_are_taken_over(lab, node, pods, start):
     before, known = facts(pods), identity(pods)
     assert kill(lab, node, start)

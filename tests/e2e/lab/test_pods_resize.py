@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from .pods_support import AGENT, container, kill, pod, room
+from . import places
+from .pods_support import container, pod, room
 
 pytestmark = pytest.mark.lab
 AMOUNTS = {"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "32Mi"}}
@@ -91,7 +92,7 @@ def test_what_the_node_has_no_room_for_waits_and_the_pod_runs_on(resizable):
     status = resizable.status("greedy")
     assert status["resources"] == AMOUNTS and status["restartCount"] == 0
     node = resizable.get("greedy")["spec"]["nodeName"]
-    assert kill(resizable.lab, node, AGENT)
+    places.kill_agent(resizable.lab, node)
     resizable.lab.wait_for("the agent to be back", lambda: resizable.sh("greedy", "echo back", check=False) == "back")
     assert resizable.status("greedy")["resources"] == AMOUNTS
     resize(resizable, "greedy", AMOUNTS)

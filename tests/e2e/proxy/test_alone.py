@@ -15,17 +15,10 @@ import pytest
 
 from moorings_core.kernel.nftables.netns import call_in
 from tests.netns.proxy import netlab
+from tests.token_kubeconfig import KUBECONFIG
 
 pytestmark = pytest.mark.netns
 PORT, VIP, TOKEN = 6443, "10.96.0.20", "administrator"
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-current-context: c
-contexts: [{name: c, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:%d", insecure-skip-tls-verify: true}}]
-users: [{name: u, user: {token: %s}}]
-"""
 OBJECTS = """
 apiVersion: v1
 kind: Node

@@ -14,6 +14,7 @@ import pytest
 from moorings_core.client.http import HttpClient
 from moorings_core.client.resources import CONFIG_MAPS
 from moorings_core.ports.errors import ApiError, NotFound
+from tests.e2e.access.server_process import Server
 
 from .conftest import config_map
 from .histories import LOST, Call, State, linearizable
@@ -87,8 +88,16 @@ class Client:
                     await asyncio.sleep(0.05)
 
 
-def judge(clients: list[Client]) -> None:
-    """Every object's history fits."""
+async def played(clients: list[Client], victim: Server) -> None:
+    """Let the clients do their calls, kill a server in the middle, and judge: every object's history fits."""
+
+    async def kill() -> None:
+        while sum(len(c) for client in clients for c in client.calls.values()) < CALLS:
+            await asyncio.sleep(0.01)
+        victim.stop(signal.SIGKILL)
+        victim.launch_again()
+
+    await asyncio.gather(kill(), *(client.run() for client in clients))
     written = [call for client in clients for calls in client.calls.values() for call in calls if isinstance(call.answer, int)]
     assert len(written) > CLIENTS, "hardly anything was written"
     for name in NAMES:
@@ -100,26 +109,10 @@ def judge(clients: list[Client]) -> None:
 async def test_one_server_that_is_killed_in_the_middle(server, seed):
     await asyncio.to_thread(server.start)
     clients = [Client(server.data / "pki/admin.kubeconfig", seed * 10 + n) for n in range(CLIENTS)]
-
-    async def kill() -> None:
-        while sum(len(c) for client in clients for c in client.calls.values()) < CALLS:
-            await asyncio.sleep(0.01)
-        server.stop(signal.SIGKILL)
-        server.launch_again()
-
-    await asyncio.gather(kill(), *(client.run() for client in clients))
-    judge(clients)
+    await played(clients, server)
 
 
 async def test_two_servers_on_one_etcd_of_which_one_is_killed_in_the_middle(pair):
     one, two = pair
     clients = [Client((one, two)[n % 2].data / "pki/admin.kubeconfig", 100 + n) for n in range(CLIENTS)]
-
-    async def kill() -> None:
-        while sum(len(c) for client in clients for c in client.calls.values()) < CALLS:
-            await asyncio.sleep(0.01)
-        two.stop(signal.SIGKILL)
-        two.launch_again()
-
-    await asyncio.gather(kill(), *(client.run() for client in clients))
-    judge(clients)
+    await played(clients, two)

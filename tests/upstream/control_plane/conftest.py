@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import time
@@ -35,7 +34,6 @@ lab:
   - {{count: 3, cpu: 2, memory: 1Gi}}
 """
 START_SECONDS = 60.0
-counter = itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,13 +140,3 @@ def keys(name: str, directory: Path) -> Keys:
 def lab(driven: Driven) -> Cluster:
     """Return the cluster."""
     return driven.cluster
-
-
-@pytest.fixture
-def namespace(lab: Cluster) -> Iterator[str]:
-    """Return the name of a fresh Kubernetes namespace."""
-    name = f"n{os.getpid()}-{next(counter)}"
-    lab.kubectl("create", "namespace", name)
-    lab.wait_for("default service account", lambda: lab.get("serviceaccount", "default", "-n", name))
-    yield name
-    lab.kubectl("delete", "namespace", name, "--wait=true", "--timeout=60s")
