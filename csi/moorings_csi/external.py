@@ -51,9 +51,7 @@ class External:
                 await server.stop(STOP_GRACE)
             raise StorageError(f"driver {self.driver} ended with {code}")
         finally:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
+            await _end(process)
 
     async def _wait_for_socket(self, process: asyncio.subprocess.Process) -> None:
         end = asyncio.get_running_loop().time() + SOCKET_SECONDS
@@ -63,6 +61,19 @@ class External:
             if asyncio.get_running_loop().time() > end:
                 raise StorageError(f"driver {self.driver} serves nothing on {self.socket} after {SOCKET_SECONDS:g} s")
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask a program that runs to end, and end it when it does not."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_GRACE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def backend(context: NodeContext, parameters: Mapping[str, Any]) -> External:
