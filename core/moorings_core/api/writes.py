@@ -93,10 +93,9 @@ class Writer:
             pending = await self.plan_create(kind, namespace, copied(body) if again else body, context)
             try:
                 return await self.commit(pending, context)
-            except AddressLost as error:  # another server gave the address to its Service first
+            except AddressLost:  # another server gave the address to its Service first
                 if attempt == NAME_TRIES - 1:
                     raise
-                await self._cache.wait_for(error.have)
             except AlreadyExists:
                 if not generated or attempt == NAME_TRIES - 1:
                     raise
@@ -392,7 +391,7 @@ class Writer:
         return await self.retrying(attempt, once=conditional)
 
     async def retrying(self, attempt: Callable[[], Awaitable[T]], *, once: bool) -> T:
-        """Attempt until it wins; after a loss not before the cache shows what it lost to. A conditional write has one attempt (once)."""
+        """Attempt until it wins; a loss is told once the cache shows what was lost to. A conditional write has one attempt (once)."""
         for _ in range(TRIES):
             try:
                 return await attempt()
@@ -400,13 +399,10 @@ class Writer:
                 await self._converter.resolve(need)
                 continue
             except Conflict as error:
-                if once or not isinstance(error.__cause__, PreconditionFailed):
+                cause = error.__cause__
+                if once or not isinstance(cause, PreconditionFailed) or self._cache.revision < cause.have:
                     raise
-                lost, newest = error, error.__cause__.have
-            try:
-                await self._cache.wait_for(newest)
-            except TimeoutError:
-                raise lost from None
+                lost = error
         raise lost
 
     def _prepare_body(self, kind: Kind, obj: Object, context: Context, *, partial: bool = False) -> None:
@@ -500,17 +496,13 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
 
 
 class AddressLost(Conflict):
-    """Somebody else has taken an address that was free when the write was decided; have: the revision that says so."""
-
-    def __init__(self, text: str, have: int) -> None:
-        super().__init__(text)
-        self.have = have
+    """Somebody else has taken an address that was free when the write was decided."""
 
 
 def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
     name = pending.result["metadata"]["name"]
     if any(error.key == each.key for each in pending.beside):
-        return AddressLost(f"the address of {name} was given to another Service meanwhile; please try again", error.have)
+        return AddressLost(f"the address of {name} was given to another Service meanwhile; please try again")
     if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
         return problems.already_exists(pending.resource, name)
     return problems.not_found(pending.resource, name) if error.have == 0 else problems.conflict(pending.resource, name)
