@@ -43,10 +43,15 @@ def footprint(pod: Object) -> Footprint:
 
 
 def granted(pod: Object) -> dict[str, Mapping[str, str]]:
-    """Return what the node says that it has granted each container."""
-    status = pod.get("status", {})
+    """Return what the node says that it has granted containers where that is not what they ask for: those being resized."""
+    spec, status = pod["spec"], pod.get("status", {})
     listed = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
-    return {s["name"]: s["allocatedResources"] for s in listed if s.get("allocatedResources")}
+    found = {s["name"]: s["allocatedResources"] for s in listed if s.get("allocatedResources")}
+    if not found:
+        return {}
+    containers = [*spec.get("containers", ()), *spec.get("initContainers", ())]
+    asked = {c["name"]: c.get("resources", {}).get("requests") for c in containers}
+    return {name: given for name, given in found.items() if given != asked.get(name)}
 
 
 def amounts(resources: Mapping[str, str]) -> Amounts:

@@ -1,6 +1,6 @@
 """What a pod takes of its node."""
 
-from moorings_core.scheduler.footprint import footprint
+from moorings_core.scheduler.footprint import footprint, granted
 
 SMALL, GREAT = {"cpu": "100m", "memory": "64Mi"}, {"cpu": "300m", "memory": "32Mi"}
 
@@ -14,6 +14,11 @@ def pod(requests, allocated=None):
 def test_while_it_is_resized_a_pod_takes_the_greater_of_what_it_asks_for_and_holds():
     taken = footprint(pod(GREAT, SMALL)).requests
     assert (taken["cpu"], taken["memory"]) == (300, 64 << 20)
+
+
+def test_only_what_is_being_resized_is_held():
+    assert granted(pod(GREAT, SMALL)) == {"main": SMALL}
+    assert granted(pod(SMALL, SMALL)) == granted(pod(SMALL)) == {}
 
 
 def test_a_pod_that_holds_what_it_asks_for_takes_that():
