@@ -51,7 +51,7 @@ class External:
                 await server.stop(STOP_GRACE)
             raise StorageError(f"driver {self.driver} ended with {code}")
         finally:
-            await _end(process)
+            await end(process)
 
     async def _wait_for_socket(self, process: asyncio.subprocess.Process) -> None:
         end = asyncio.get_running_loop().time() + SOCKET_SECONDS
@@ -63,7 +63,7 @@ class External:
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
     """Ask a program that runs to end, and end it when it does not."""
     if process.returncode is not None:
         return
