@@ -82,6 +82,12 @@ def groups(directory: Path) -> set[int]:
     return {int(p.name[2:]) for p in found.glob("0_*") if int(p.name[2:]) >= FIRST_OBJECT}
 
 
+def is_inconsistent(directory: Path) -> bool:
+    """Whether the kernel has given up to count what subvolumes hold: limits are not kept then."""
+    with opened(directory) as descriptor:
+        return (_qgroups(descriptor) / "inconsistent").read_text().strip() != "0"
+
+
 def group_of(path: Path) -> int:
     """Return the id of a subvolume's qgroup."""
     with opened(path) as descriptor:
@@ -89,12 +95,18 @@ def group_of(path: Path) -> int:
 
 
 def remove_group(directory: Path, group: int) -> bool:
-    """Remove the qgroup of a subvolume that is gone; return False while the kernel still frees the subvolume."""
+    """Remove the qgroup of a subvolume that is gone; return False while the kernel still frees the subvolume.
+
+    One that still counts something stays: without it no sum is right any more, and the kernel would give up all limits.
+    """
     with opened(directory) as descriptor:
+        counts = _qgroups(descriptor) / f"0_{group}"
         try:
+            if any(int((counts / name).read_text()) for name in ("referenced", "exclusive")):
+                return False
             fcntl.ioctl(descriptor, QGROUP_CREATE, struct.pack("=QQ", 0, group))
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EINVAL):
+            if error.errno in (errno.ENOENT, errno.EINVAL, errno.ENODEV):  # the last: it went while it was read
                 return True
             if error.errno == errno.EBUSY:
                 return False

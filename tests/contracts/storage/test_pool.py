@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from moorings_core.kernel import loops, mounts
+from moorings_core.kernel import btrfs, loops, mounts
 from moorings_csi.driver import DriverOptions, open_ledger
 from moorings_csi.errors import NameTaken, NoSuchSnapshot, NoSuchVolume, PoolFull, SizeOutOfRange, StorageError, WrongState
 from moorings_csi.files import Files
@@ -325,3 +325,29 @@ class TestDevices:
             assert loops.find(loops.identity(file)) is None
         finally:
             assert loops.detach(loop.backing)
+
+
+class TestBtrfs:
+    """What only subvolumes can lose: their limits, all at once, when the kernel's counts no longer agree."""
+
+    @pytest.fixture(params=["btrfs"])
+    def kind(self, request):
+        return request.param
+
+    def test_limits_hold_after_volumes_with_data_were_deleted(self, pool):
+        kept = pool.volumes.create(request("kept", 16 * MIB))
+        for number in range(8):
+            gone = pool.volumes.create(request(f"gone-{number}", 16 * MIB))
+            fill(pool.pool.attach(gone) / "data", 12 * MIB)
+            pool.volumes.delete(gone.id)
+            with pytest.raises(OSError, match="quota"):
+                fill(pool.pool.attach(kept) / "data", 20 * MIB)
+            assert not btrfs.is_inconsistent(pool.root)
+
+
+def fill(file, size):
+    """Write as many bytes durably."""
+    with file.open("wb") as out:
+        out.write(os.urandom(size))
+        out.flush()
+        os.fsync(out.fileno())
