@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 from moorings_core.durable import sync_directory
 from moorings_core.kernel import filesystems, loops, mounts
@@ -17,6 +16,7 @@ from .errors import PoolFull, StorageError
 from .faults import point
 from .filesystem import Templates
 from .records import Record, SnapshotRecord, VolumeRecord
+from .scratch import remove_scratch, scratch
 
 log = get_logger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -35,33 +35,27 @@ class Files:
 
     def probe_loop(self) -> bool:
         """Attach a loop device to a file and let go of it; return whether I/O is direct. Raises StorageError."""
-        file = self.directory / f".probe-{uuid4()}"
-        file.touch()
-        try:
-            os.truncate(file, 1 << 20)
-            loop = loops.attach(file, block_size=SECTOR)
-            direct = loops.is_direct(loop.path)
-            loops.detach(loop.backing)
-        except OSError as error:
-            raise StorageError(f"loop devices do not work on {self.directory}: {error}") from error
-        finally:
-            file.unlink()
+        with scratch(self.directory, "probe") as file:
+            try:
+                os.truncate(file, 1 << 20)
+                loop = loops.attach(file, block_size=SECTOR)
+                direct = loops.is_direct(loop.path)
+                loops.detach(loop.backing)
+            except OSError as error:
+                raise StorageError(f"loop devices do not work on {self.directory}: {error}") from error
         return direct
 
     def shares_blocks(self) -> bool:
         """Whether a file can be copied without copying its blocks."""
-        one, other = (self.directory / f".probe-{uuid4()}" for _ in range(2))
-        try:
+        with scratch(self.directory, "probe") as one, scratch(self.directory, "probe") as other:
             one.write_bytes(bytes(4096))
-            with filesystems.opened(one) as source, filesystems.opened(other, os.O_RDWR | os.O_CREAT) as target:
-                filesystems.share(source, target)
-        except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
-                return False
-            raise
-        finally:
-            for file in (one, other):
-                file.unlink(missing_ok=True)
+            try:
+                with filesystems.opened(one) as source, filesystems.opened(other, os.O_RDWR) as target:
+                    filesystems.share(source, target)
+            except OSError as error:
+                if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
+                    return False
+                raise
         return True
 
     def names(self) -> list[str]:
@@ -69,9 +63,8 @@ class Files:
         return [name for name in os.listdir(self.directory) if not name.startswith(".")]
 
     def tidy(self) -> None:
-        """Remove hidden files: probes and templates of a driver that died."""
-        for file in self.directory.glob(".*"):
-            file.unlink(missing_ok=True)
+        """Remove probes and templates of a driver that died."""
+        remove_scratch(self.directory)
 
     def path(self, record: Record) -> Path:
         """Return the file of a record."""

@@ -9,9 +9,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from .errors import StorageError, WrongState
+from .scratch import scratch
 
 MKFS = {
     "ext4": ("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"),
@@ -90,14 +90,10 @@ class Templates:
             return self._known[key]
 
     def _make(self, fs_type: str, size: int) -> Sequence[tuple[int, bytes]]:
-        file = self._directory / f".template-{uuid4()}"
-        try:
-            file.touch(mode=0o600)
+        with scratch(self._directory, "template") as file:
             os.truncate(file, size)
             _run([*MKFS[fs_type], str(file)])
             return _written(file)
-        finally:
-            file.unlink(missing_ok=True)
 
 
 def _written(file: Path) -> Sequence[tuple[int, bytes]]:
