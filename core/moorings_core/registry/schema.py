@@ -15,6 +15,7 @@ from moorings_core.ports.objects import Object
 
 from .facts import Definition, definition
 from .quantity import canonical, parse
+from .times import complaint as time_complaint
 
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
@@ -136,7 +137,7 @@ def is_clean(value: Any, schema: Schema) -> bool:
         return value is not None and wanted is None
     if kind == "quantity":
         return value != "" and bool(_canonical(value) == value)
-    return _fits(value, schema) and not (schema.format == "byte" and base64_complaint(value))
+    return _fits(value, schema) and not (kind == "string" and schema.format and _text_complaint(value, schema))
 
 
 def _fits(value: Any, schema: Schema) -> bool:
@@ -228,7 +229,14 @@ def _complaint(value: Any, schema: Schema, path: str, owner: str) -> str:
     if not _fits(value, schema):
         field = f"struct field {owner.rpartition('.')[2]}.{_INDEX.sub('', path)}" if owner else "value"
         return f"json: cannot unmarshal number {value} into Go {field} of type {'int32' if kind == 'int-or-string' else _go_type(schema)}"
-    return base64_complaint(value) if kind == "string" and schema.format == "byte" else ""
+    return _text_complaint(value, schema) if kind == "string" else ""
+
+
+def _text_complaint(text: str, schema: Schema) -> str:
+    """Return what is wrong with a text that stands for bytes or for a time, "" with any other."""
+    if schema.format == "byte":
+        return base64_complaint(text)
+    return time_complaint(text, micro=schema.name.endswith("MicroTime")) if schema.format == "date-time" else ""
 
 
 def _go_type(schema: Schema) -> str:
