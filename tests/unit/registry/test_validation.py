@@ -397,7 +397,7 @@ UPDATE = [
     ("claim", {"spec.resources.requests.storage": "2Gi"}, FORBIDDEN, "spec", "spec is immutable after creation"),
     ("bound claim", {"spec.resources.requests.storage": "1Mi"}, FORBIDDEN, "spec.resources.requests.storage", "field can not be less"),
     ("driver", {"spec.attachRequired": False}, INVALID, "spec.attachedRequired", "field is immutable"),
-    ("node", {"spec.podCIDRs": ["10.9.0.0/24"]}, FORBIDDEN, "spec.podCIDRs", "may not change podCIDR"),
+    ("node", {"spec.podCIDR": "10.9.0.0/24"}, FORBIDDEN, "spec.podCIDRs", "may not change podCIDR"),
     ("volume", {"spec.hostPath.path": "/y"}, FORBIDDEN, "spec.persistentvolumesource", "immutable after creation"),
     ("class", {"provisioner": "y"}, INVALID, "provisioner", "field is immutable"),
     ("secret", {"type": "other"}, INVALID, "type", "field is immutable"),
