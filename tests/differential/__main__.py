@@ -26,9 +26,10 @@ from .resize import resize
 from .rich import rich
 from .services import RANGES, services
 from .webhooks import webhooks
+from .wrong import wrong
 
 MUTATED = "mutated:"
-ALONE = {MUTATED: mutated, "custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
+ALONE = {MUTATED: mutated, "custom:": custom, "definitions:": custom, "wrong:": wrong, "resize:": resize, "ephemeral:": resize}
 """Cases that need nothing of others, by how their names begin"""
 KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))
 
@@ -92,7 +93,7 @@ def drift(found: set[str]) -> list[str]:
 
 
 def _everything() -> Iterator[Case]:
-    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize):
+    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize, wrong):
         yield from part()
 
 
