@@ -32,8 +32,9 @@ OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespa
 class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
-    {continue} and {resourceVersion} in the path are those of the answer before. managed: compare who manages what. stream: the answer
-    is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the answer holds this text.
+    {continue} and {resourceVersion} in the path, and that version in the body's metadata, are those of the answer before. managed: compare
+    who manages what. stream: the answer is a line an event. pick: compare only the keys of this part of the answer. until: ask again until
+    the answer holds this text.
     """
 
     method: str
@@ -76,7 +77,7 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
-            answers.append(self._ask_until(replace(request, path=where)))
+            answers.append(self._ask_until(replace(request, path=where, body=_of_version(request.body, metadata))))
         return answers
 
     def _ask_until(self, request: Request) -> Answer:
@@ -172,6 +173,12 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def _of_version(body: Any, metadata: dict[str, Any]) -> Any:
+    if not isinstance(body, dict) or (body.get("metadata") or {}).get("resourceVersion") != "{resourceVersion}":
+        return body
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": str(metadata.get("resourceVersion", ""))}}
 
 
 def _answer(code: int, body: bytes, headers: Message, *, stream: bool = False) -> Answer:

@@ -21,6 +21,7 @@ from . import (
     events,
     flow_schemas,
     ingresses,
+    ips,
     jobs,
     limits,
     metadata,
@@ -124,7 +125,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
     found = metadata.check(resource, new) + metadata.check_update(new, old)
     alone = (resource.group, resource.plural) in _UPDATE_ALONE
-    wrong, changed = create(new) if create and not alone else [], update(new, old) if update else []
+    wrong = ips.tolerated(create(new), lambda: create(old)) if create and not alone else []
+    changed = update(new, old) if update else []
     return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 
