@@ -24,6 +24,7 @@ TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
 SETTLE_SECONDS = 5.0
 RANGE = "10.96.0.0/16"
+VERSION = "{resourceVersion}"
 OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
 """What upstream's server does without a configuration"""
 
@@ -32,7 +33,7 @@ OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespa
 class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
-    {continue} and {resourceVersion} in the path are those of the answer before. managed: compare who manages what. stream: the answer
+    {continue} and {resourceVersion} in the path, and {resourceVersion} in the body, are those of the answer before. managed: compare who manages what. stream: the answer
     is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the answer holds this text.
     """
 
@@ -76,7 +77,10 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
-            answers.append(self._ask_until(replace(request, path=where)))
+            sent = request.body
+            if isinstance(sent, dict) and VERSION in (text := json.dumps(sent)):
+                sent = json.loads(text.replace(VERSION, str(metadata.get("resourceVersion", ""))))
+            answers.append(self._ask_until(replace(request, path=where, body=sent)))
         return answers
 
     def _ask_until(self, request: Request) -> Answer:
