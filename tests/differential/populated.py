@@ -1,36 +1,48 @@
 """Every stable kind with as many fields set as upstream takes: made, read, changed in every way, applied by three, and deleted.
 
 The body is upstream's fully populated example laid under the one of bodies.py. The example is nonsense in places, so upstream itself is
-asked (tried only) what is wrong with it, and what it names is mended or left out until it takes the rest.
+asked (tried only) what is wrong with it, and what it names is mended or left out until it takes the rest. What is null in an answer is
+not compared with what is not there: to typed clients it is one.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 from .bodies import bodies
 from .cases import APPLY, JSON, MERGE, PARTIAL, STRATEGIC, TABLE, Case, obj, path
 from .mutated import NAMES, Path_, drop, example, held, lacking, put
 from .peers import Answer, Peer, Request
+from .rich import FULL, VOLUMES
 
 PREFIX = "populated:"
 TRIES = 400
 GUESSES: tuple[Any, ...] = ("a", "/a", "a.example.org", "a.example.org/a", "10.0.0.0/8", "10.0.0.7", "1")
 """What a text may be that upstream finds wrong, in the order they are tried"""
-NUMBERS = (1, 0, 80)
+NUMBERS = (1, 80)
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 STEP = re.compile(r"([^.\[\]]+)|\[([^\]]*)\]")
 METADATA = ("labels", "annotations", "ownerReferences")
 SAME_NAME = {"Service", "CustomResourceDefinition", "APIService", "IPAddress"}
 """Kinds whose second object has to be named as the first was: its name or what it holds is given to one alone"""
-UNTOUCHED = {"Event v1", "Event events.k8s.io/v1"}
+DROPPED_LATE = {"ResourceSlice"}
+"""Kinds of which upstream takes fields away after it has counted them as a change: they would make a generation each time"""
+SETTLED = {"CustomResourceDefinition": "InitialNamesAccepted", "APIService": '"Available"', "FlowSchema": '"Dangling"'}
+"""What the server itself writes into the status of a new object"""
+RICH: dict[str, Path_] = {"Pod": ("spec",), "Deployment": ("spec", "template", "spec"), "PodTemplate": ("template", "spec")}
 
 
 def populated(theirs: Peer, words: str) -> Iterator[Case]:
     """Yield the cases of the kinds that the words are about; upstream is asked for bodies as they are wanted."""
+    for name, requests in _cases(theirs, words):
+        yield name, [replace(request, sparse=True) for request in requests]
+
+
+def _cases(theirs: Peer, words: str) -> Iterator[Case]:
     account = Request("POST", path("v1", "serviceaccounts"), {"metadata": {"name": "default"}})
     yield f"{PREFIX} the account of pods", [account]
     for (api, plural, kind, namespaced), body in bodies().items():
@@ -41,14 +53,22 @@ def populated(theirs: Peer, words: str) -> Iterator[Case]:
 
 
 def _whole(api: str, kind: str, body: dict[str, Any]) -> dict[str, Any]:
-    return {**obj(api, kind, NAMES.get(kind, "populated")), **body}
+    return {**obj(api, kind, NAMES.get(kind, "populated")), **_richer(kind, body)}
+
+
+def _richer(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with the containers and volumes of rich.py: of a volume's many sources the example leaves none that is taken."""
+    if kind not in RICH:
+        return body
+    return put(put(body, (*RICH[kind], "containers"), [FULL]), (*RICH[kind], "volumes"), VOLUMES)
 
 
 def _life(theirs: Peer, name: str, where: str, base: dict[str, Any], api: str, kind: str) -> Iterator[Case]:
     full = fitted(theirs, where, base, example(api, kind))
     own = full["metadata"]["name"]
     one, chosen = f"{where}/{own}", f"{where}?fieldSelector=metadata.name%3D{own}"
-    yield f"{name} made", [Request("POST", where, full), Request("GET", one)]
+    settled = SETTLED.get(kind, "")
+    yield f"{name} made", [Request("POST", where, full), Request("GET", one, until=settled)]
     yield f"{name} shown", [Request("GET", chosen, headers=TABLE), Request("GET", one, headers=PARTIAL)]
     yield from _changed(name, one, full, base)
     yield from _status(theirs, name, one, full, example(api, kind))
@@ -56,7 +76,7 @@ def _life(theirs: Peer, name: str, where: str, base: dict[str, Any], api: str, k
     yield f"{name} gone", [Request("DELETE", f"{one}?gracePeriodSeconds=0"), *_awaited(kind, one)]
     applied = copy.deepcopy(full)
     applied["metadata"]["name"] = own if kind in SAME_NAME else "applied"
-    yield from _applied(theirs, name, where, applied)
+    yield from _applied(theirs, name, where, applied, settled)
 
 
 def _awaited(kind: str, one: str) -> list[Request]:
@@ -70,7 +90,10 @@ def _changed(name: str, one: str, full: dict[str, Any], base: dict[str, Any]) ->
     yield f"{name} put as it is", [Request("GET", one), Request("PUT", one, versioned)]
     yield f"{name} put with a label", [Request("GET", one), Request("PUT", one, labelled)]
     yield f"{name} merged", [Request("PATCH", one, {"metadata": {"annotations": {"merge": "a", "none": None}}}, MERGE)]
-    operations = [{"op": "test", "path": "/metadata/labels/put", "value": "a"}, {"op": "add", "path": "/metadata/labels/json", "value": "a"}]
+    operations = [
+        {"op": "test", "path": "/metadata/name", "value": full["metadata"]["name"]},
+        {"op": "add", "path": "/metadata/labels/json", "value": "a"},
+    ]
     yield f"{name} patched by JSON", [Request("PATCH", one, operations, JSON)]
     yield f"{name} merged strategically", [Request("PATCH", one, {"metadata": {"labels": {"put": None, "strategic": "a"}}}, STRATEGIC)]
     for steps, value in lacking(base, full):
@@ -90,7 +113,7 @@ def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict
     if current.code != 200 or "status" not in whole:
         return
     made = {"apiVersion": full["apiVersion"], "kind": full["kind"], "metadata": {"name": full["metadata"]["name"]}}
-    with_status = mended(theirs, "PUT", f"{one}/status?dryRun=All", {**full, **made, "status": whole["status"]}, ("status",))
+    with_status = mended(theirs, "PUT", f"{one}/status?dryRun=All", {**full, **made, "status": whole["status"]}, ("status",), {("status",)})
     if with_status is None:
         return
     yield f"{name} its status put", [Request("PUT", f"{one}/status", with_status), Request("GET", one)]
@@ -103,11 +126,12 @@ def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict
     )
 
 
-def _applied(theirs: Peer, name: str, where: str, full: dict[str, Any]) -> Iterator[Case]:
+def _applied(theirs: Peer, name: str, where: str, full: dict[str, Any], settled: str) -> Iterator[Case]:
     """Three managers apply: one the whole, two a part of it otherwise, three the same as two."""
     one = f"{where}/{full['metadata']['name']}"
     named = {"apiVersion": full["apiVersion"], "kind": full["kind"], "metadata": {"name": full["metadata"]["name"]}}
-    yield f"{name} applied", [_apply(one, "one", full), _apply(one, "one", full)]
+    waited = [Request("GET", one, until=settled)] if settled else []
+    yield f"{name} applied", [_apply(one, "one", full), *waited, _apply(one, "one", full)]
     for number, part in enumerate(_otherwise(theirs, one, named, full)):
         again = f"{name} applied otherwise {number}"
         yield again, [_apply(one, "two", part), _apply(one, "two", part, "&force=true"), _apply(one, "three", part)]
@@ -137,9 +161,16 @@ def _otherwise(theirs: Peer, one: str, named: dict[str, Any], full: dict[str, An
             continue
         part = {**named, **nested(steps, other)}
         asked = theirs.ask(_apply(one, "two", part, "&force=true&dryRun=All"))
-        if asked.code == 200:
+        if asked.code == 200 and reached(asked.body, steps) == other:  # what Go's types leave out is as good as not said
             found += 1
             yield part
+
+
+def reached(body: Any, steps: Path_) -> Any:
+    """Return what is at the end of the steps, None for nothing."""
+    for step in steps:
+        body = body.get(step) if isinstance(body, dict) else None
+    return body
 
 
 def nested(steps: Path_, value: Any) -> dict[str, Any]:
@@ -158,39 +189,55 @@ def laid_under(base: Any, full: Any) -> Any:
     return copy.deepcopy(base)
 
 
+def shared(body: Any, other: Any) -> Any:
+    """Return what a body has that the other has, too."""
+    if isinstance(body, dict) and isinstance(other, dict):
+        return {k: shared(v, other[k]) for k, v in body.items() if k in other}
+    if isinstance(body, list) and isinstance(other, list) and len(body) == len(other):
+        return [shared(*pair) for pair in zip(body, other, strict=True)]
+    return body
+
+
 def fitted(theirs: Peer, where: str, base: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
     """Return base with every field of the example that upstream takes beside it."""
     metadata = {**{k: full["metadata"][k] for k in METADATA if k in full.get("metadata", {})}, **base["metadata"]}
     metadata.setdefault("labels", {"a": "b"})
     wanted = {**laid_under(base, {k: v for k, v in full.items() if k not in ("status", "metadata")}), "metadata": metadata}
-    whole = mended(theirs, "POST", f"{where}?dryRun=All", wanted, ())
+    kept = {tuple(steps) for steps, _ in held(base)}
+    whole = mended(theirs, "POST", f"{where}?dryRun=All", wanted, (), kept)
     if whole is not None:
-        return whole
+        answer = theirs.ask(Request("POST", f"{where}?dryRun=All", whole))
+        return shared(whole, answer.body) if base["kind"] in DROPPED_LATE else whole
     made = {**base, "metadata": {"name": base["metadata"]["name"], "labels": metadata["labels"]}}
     for steps, value in lacking(base, wanted):  # one at a time, where they do not go together
-        tried = mended(theirs, "POST", f"{where}?dryRun=All", put(made, steps, value), steps)
+        tried = mended(theirs, "POST", f"{where}?dryRun=All", put(made, steps, value), steps, kept)
         made = tried if tried is not None else made
     return made
 
 
-def mended(theirs: Peer, method: str, where: str, body: dict[str, Any], within: Path_) -> dict[str, Any] | None:
-    """Return a body as upstream takes it, what it refuses exchanged or left out within the steps; None where that is not enough."""
+def mended(
+    theirs: Peer, method: str, where: str, body: dict[str, Any], within: Path_, kept: Collection[Path_] = ()
+) -> dict[str, Any] | None:
+    """Return a body as upstream takes it, what it refuses exchanged or left out within the steps; None where that is not enough.
+
+    kept: what is not to be left out.
+    """
     tried: dict[str, int] = {}
     for _ in range(TRIES):
         answer = theirs.ask(Request(method, where, body))
         if answer.code < 300:
             return body
-        known, body = body, _mend(body, answer, tried, within)
+        known, body = body, _mend(body, answer, tried, within, kept)
         if body == known:
             return None
     return None
 
 
-def _mend(body: dict[str, Any], answer: Answer, tried: dict[str, int], within: Path_) -> dict[str, Any]:
+def _mend(body: dict[str, Any], answer: Answer, tried: dict[str, int], within: Path_, kept: Collection[Path_]) -> dict[str, Any]:
     causes = (answer.body.get("details") or {}).get("causes") or () if isinstance(answer.body, dict) else ()
     for cause in causes:
         steps = _deepest(body, cause.get("field", ""))
-        if len(steps) <= len(within) or steps[: len(within)] != within:
+        if steps in kept or len(steps) < max(len(within), 1) or steps[: len(within)] != within:
             continue
         body = _mend_one(body, steps, cause, tried)
     return body
@@ -202,7 +249,7 @@ def _mend_one(body: dict[str, Any], steps: Path_, cause: dict[str, str], tried: 
     count = tried[key] = tried.get(key, -1) + 1
     choices: tuple[Any, ...] = ()
     if cause["reason"] == "FieldValueNotSupported":
-        choices = tuple(QUOTED.findall(cause["message"].partition("supported values")[2]))
+        choices = tuple(filter(None, QUOTED.findall(cause["message"].partition("supported values")[2])))
     elif cause["reason"] in ("FieldValueInvalid", "FieldValueRequired") and isinstance(value, str):
         choices = GUESSES
     elif cause["reason"] == "FieldValueInvalid" and isinstance(value, int) and not isinstance(value, bool):
@@ -211,7 +258,8 @@ def _mend_one(body: dict[str, Any], steps: Path_, cause: dict[str, str], tried: 
         return put(body, steps, choices[count])
     if steps[-1] in ("name", "apiVersion", "kind", "metadata") and len(steps) <= 2:
         return body
-    return drop(body, steps)
+    less = drop(body, steps)
+    return less if len(steps) < 2 or not isinstance(steps[-1], int) or _at(less, steps[:-1]) else drop(less, steps[:-1])
 
 
 def _deepest(body: Any, field: str) -> Path_:

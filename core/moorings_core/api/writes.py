@@ -43,7 +43,7 @@ from .admission import Admission, Attributes
 from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
-from .context import Context
+from .context import SYSTEM, Context
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
 from .scale import apply_scale, replicas_path, scale_of
@@ -54,6 +54,8 @@ PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions", Fa
 NO_KIND = Resource("", "", "", "", False)
 """What upstream names in its answer to a patch that does not fit"""
 NAME_TRIES, TRIES = 5, 1000
+SERVER = "kube-apiserver"
+"""What the server calls itself where it writes"""
 DEPENDENTS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 Change = Callable[[Object], Object]
 T = TypeVar("T")
@@ -375,7 +377,7 @@ class Writer:
 
     def _manage(self, kind: Kind, new: Object, old: Object, context: Context, subresource: str) -> None:
         """Note who has written what, on objects that somebody applies."""
-        name = context.options.field_manager or context.user.name
+        name = context.options.field_manager or (SERVER if context.user == SYSTEM else context.user.name)
         managed = updated(old, new, kind.schema, Manager(name, UPDATE, kind.resource.api_version, subresource), _now())
         if managed is None:
             new["metadata"].pop("managedFields", None)

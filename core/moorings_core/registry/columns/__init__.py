@@ -13,7 +13,7 @@ from typing import Literal
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry.custom import served
 
-from . import flows, others, pods, policies, workloads
+from . import extensions, flows, others, pods, policies, workloads
 from .column import AGE, NAME, Column
 
 Include = Literal["None", "Metadata", "Object"]
@@ -23,6 +23,7 @@ _COLUMNS: dict[tuple[str, str], Sequence[Column]] = {
     **others.COLUMNS,
     **policies.COLUMNS,
     **flows.COLUMNS,
+    **extensions.COLUMNS,
 }
 _DEFAULT = (NAME, Column("Created At", lambda o, _: o["metadata"].get("creationTimestamp") or "<unknown>", type="date"))
 

@@ -32,6 +32,12 @@ def _binding(obj: Object) -> None:
             subject.setdefault("apiGroup", RBAC)
 
 
+def _account(obj: Object) -> None:
+    """Of the secrets of an account only the names count."""
+    if obj.get("secrets"):
+        obj["secrets"] = [{"name": s["name"]} if s.get("name") else {} for s in obj["secrets"]]
+
+
 def _priority_class(obj: Object) -> None:
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
@@ -70,6 +76,7 @@ def _node(obj: Object) -> None:
 RULES = {
     ("", "nodes"): _node,
     ("", "secrets"): _secret,
+    ("", "serviceaccounts"): _account,
     ("", "namespaces"): _namespace,
     ("", "limitranges"): _limit_range,
     (RBAC, "rolebindings"): _binding,
