@@ -35,6 +35,7 @@ from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
 from moorings_core.registry.services import take_over
+from moorings_core.registry.shape import fill
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_status, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
@@ -128,6 +129,8 @@ class Writer:
         strategy.prepare_create(resource, obj)
         if kind.custom is not None:
             kind.custom.prepare_create(obj)
+        elif kind.schema is not None:
+            fill(obj, kind.schema)
         if context.guard is not None:
             context.guard("CREATE", resource, "", obj, None)
         key = attributes.key = Key(key.namespace, metadata.get("name", ""))
@@ -325,6 +328,8 @@ class Writer:
             await self.admission.mutate(attributes)
             scale = subresource == "scale"
             new = apply_scale(new, attributes.new, replicas_path(kind.custom)) if scale else attributes.new
+        if kind.custom is None and kind.schema is not None:
+            fill(new, kind.schema)
         strategy.prepare_update(resource, new, old, subresource)
         if kind.custom is not None:
             kind.custom.prepare_update(new, old, subresource)
@@ -431,7 +436,7 @@ class Writer:
         unknown = find_unknown(obj, schema)
         if unknown or context.duplicates:
             bodies.complain(unknown, bodies.about(obj, resource), context)
-        clean = prune(obj, schema)
+        clean = prune(obj, schema, zeros=partial)
         if clean is not obj:
             obj.clear()
             obj.update(clean)

@@ -49,7 +49,7 @@ CREATE = [
     ("pod", {"metadata.ownerReferences": [{"kind": "A", "name": "b"}]}, REQUIRED, "metadata.ownerReferences[0].uid", "must not be empty"),
     ("pod", {"metadata.finalizers": ["no good"]}, INVALID, "metadata.finalizers[0]", "name part"),
     ("pod", {"metadata.finalizers": ["simple"]}, INVALID, "metadata.finalizers[0]", "neither a standard finalizer name nor"),
-    ("statefulset", {"metadata.name": "a.b"}, INVALID, "metadata.name", "a lowercase RFC 1123 label"),
+    ("statefulset", {"metadata.name": "a.b"}, INVALID, "metadata.name", "must not contain dots"),
     (
         "pod",
         {"spec.initContainers": [{"name": "i", "image": "i", "readinessProbe": {"tcpSocket": {"port": 1}}}]},
@@ -255,7 +255,7 @@ CREATE = [
     ("pod", {"spec.volumes": [{"name": "v"}, {"name": "v"}]}, DUPLICATE, "spec.volumes[1].name", '"v"'),
     ("pod", {"spec.volumes": [{"emptyDir": {}}]}, REQUIRED, "spec.volumes[0].name", ""),
     ("pod", {"spec.volumes": [{"name": "v", "emptyDir": {}, "nfs": {}}]}, FORBIDDEN, "spec.volumes[0].nfs", "more than 1 volume type"),
-    ("pod", {"spec.hostname": "a.b"}, INVALID, "spec.hostname", "RFC 1123 label"),
+    ("pod", {"spec.hostname": "a.b"}, INVALID, "spec.hostname", "must not contain dots"),
     ("pod", {"spec.nodeSelector": {"a": "b c"}}, INVALID, "spec.nodeSelector", "a valid label"),
     ("pod", {"spec.tolerations": [{"operator": "Equal"}]}, INVALID, "spec.tolerations[0].operator", "operator must be Exists when `key`"),
     ("pod", {"spec.tolerations": [{"key": "a", "operator": "Has"}]}, UNSUPPORTED, "spec.tolerations[0].operator", '"Equal", "Exists"'),
@@ -381,7 +381,7 @@ CREATE = [
     ("role", {"rules": [{"apiGroups": [""], "resources": ["pods"]}]}, REQUIRED, "rules[0].verbs", "Required value"),
     ("binding", {"roleRef.name": ""}, REQUIRED, "roleRef.name", ""),
     ("priority", {"value": 2_000_000_000}, FORBIDDEN, "value", "maximum allowed value"),
-    ("namespace", {"metadata.name": "a.b"}, INVALID, "metadata.name", "RFC 1123 label"),
+    ("namespace", {"metadata.name": "a.b"}, INVALID, "metadata.name", "must not contain dots"),
 ]
 
 UPDATE = [

@@ -25,11 +25,11 @@ def _namespace(obj: Object) -> None:
 
 
 def _binding(obj: Object) -> None:
-    if obj.get("roleRef"):
-        obj["roleRef"].setdefault("apiGroup", RBAC)
+    reference = obj.setdefault("roleRef", {})
+    reference["apiGroup"] = reference.get("apiGroup") or RBAC
     for subject in obj.get("subjects") or ():
         if subject.get("kind") in ("User", "Group"):
-            subject.setdefault("apiGroup", RBAC)
+            subject["apiGroup"] = subject.get("apiGroup") or RBAC
 
 
 def _account(obj: Object) -> None:

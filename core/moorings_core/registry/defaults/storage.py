@@ -32,7 +32,7 @@ def _csi_driver(obj: Object) -> None:
     spec.setdefault("podInfoOnMount", False)
     spec.setdefault("storageCapacity", False)
     spec.setdefault("fsGroupPolicy", "ReadWriteOnceWithFSType")
-    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+    spec["volumeLifecycleModes"] = spec.get("volumeLifecycleModes") or ["Persistent"]
     spec.setdefault("requiresRepublish", False)
     spec.setdefault("seLinuxMount", False)
     spec.setdefault("preventPodSchedulingIfMissing", False)

@@ -10,7 +10,27 @@ from collections.abc import Callable, Sequence
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
 
-from . import admission_policies, aggregation, metadata, network, placement, pods, policies, registrations, settings, storage, workloads
+from . import (
+    admission_policies,
+    aggregation,
+    autoscalers,
+    drivers,
+    endpoints,
+    events,
+    flow_schemas,
+    ingresses,
+    metadata,
+    network,
+    placement,
+    pods,
+    policies,
+    registrations,
+    roles,
+    settings,
+    storage,
+    trust_bundles,
+    workloads,
+)
 from .errors import FieldError, Path
 
 
@@ -36,6 +56,14 @@ _CREATE: dict[tuple[str, str], Create] = {
     **network.CREATE,
     **storage.CREATE,
     **settings.CREATE,
+    **roles.CREATE,
+    **flow_schemas.CREATE,
+    **autoscalers.CREATE,
+    **drivers.CREATE,
+    **endpoints.CREATE,
+    **events.CREATE,
+    **ingresses.CREATE,
+    **trust_bundles.CREATE,
     **placement.CREATE,
     **policies.CREATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _create_definition,
@@ -48,6 +76,12 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **network.UPDATE,
     **storage.UPDATE,
     **settings.UPDATE,
+    **roles.UPDATE,
+    **drivers.UPDATE,
+    **endpoints.UPDATE,
+    **events.UPDATE,
+    **ingresses.UPDATE,
+    **trust_bundles.UPDATE,
     **policies.UPDATE,
     **placement.UPDATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
@@ -57,6 +91,10 @@ _UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions")}
 """Kinds whose rules of updates say all that those of creations do."""
 _UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
 """Kinds whose answers name what may not change before what is wrong in itself."""
+
+
+_GROUPS = {"events.k8s.io": ""}
+"""Groups whose kinds upstream knows by another name where it says what is wrong with them"""
 
 
 def validate_create(resource: Resource, obj: Object) -> list[FieldError]:
@@ -81,12 +119,13 @@ def validate_status(resource: Resource, new: Object, old: Object) -> list[FieldE
 
 
 def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:
-    """Return the 422 answer that lists all errors."""
-    listed = [str(e) for e in errors]
-    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    """Return the 422 answer that lists all errors, each once."""
+    listed = list(dict.fromkeys(str(e) for e in errors))
+    group = _GROUPS.get(resource.group, resource.group)
+    kind = f"{resource.kind}.{group}" if group else resource.kind
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     causes = [{"reason": e.reason, "message": e.message, "field": e.field} for e in errors]
-    details: Object = {"name": name, "group": resource.group, "kind": resource.kind, "causes": causes}
+    details: Object = {"name": name, "group": group, "kind": resource.kind, "causes": causes}
     return Invalid(f'{kind} "{name}" is invalid: {text}', details={k: v for k, v in details.items() if v})
 
 

@@ -44,7 +44,7 @@ def resources(given: Object, path: Path, claims: Collection[str] = ()) -> list[F
     limits, requests = given.get("limits") or {}, given.get("requests") or {}
     for field, listed in (("limits", limits), ("requests", requests)):
         for name, value in listed.items():
-            wrong = _named(name, (path / field).at(name)) + _quantity(value, (path / field).at(name))
+            wrong = container_resource(name, (path / field).at(name)) + not_negative(value, (path / field).at(name))
             found += wrong
             if field == "requests" and not wrong:
                 found += _against_limit(name, value, limits, path)
@@ -108,14 +108,15 @@ def _sums(spec: Object, given: Object, path: Path) -> list[FieldError]:
     return found
 
 
-def _quantity(value: str, where: Path) -> list[FieldError]:
+def not_negative(value: str, where: Path) -> list[FieldError]:
+    """Return whether an amount is no quantity, or less than nothing."""
     try:
         return [invalid(where, str(value), "must be greater than or equal to 0")] if parse(str(value)) < 0 else []
     except ValueError as error:
         return [invalid(where, str(value), str(error))]
 
 
-def _named(name: str, where: Path) -> list[FieldError]:
+def container_resource(name: str, where: Path) -> list[FieldError]:
     """Return whether nothing of a container goes by a name."""
     if complaint := names.label_key(name):
         return [invalid(where, name, complaint)]

@@ -69,5 +69,10 @@ def too_long(field: str, most: int) -> FieldError:
     return FieldError("FieldValueTooLong", field, f"Too long: may not be more than {most} bytes")
 
 
+def too_many(field: str, count: int, most: int) -> FieldError:
+    """The list has more than `most` items."""
+    return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {most} items")
+
+
 def _shown(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

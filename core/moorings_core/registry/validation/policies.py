@@ -1,9 +1,8 @@
-"""Rules of what steers others: autoscalers, ingresses, network policies, disruption budgets, leases, drivers and classes."""
+"""Rules of what steers others: network policies, disruption budgets, leases and runtime classes."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 
 from moorings_core.ports.objects import Object
 
@@ -13,83 +12,9 @@ from .placement import label_selector
 from .workloads import count_or_share
 
 SPEC = Path("spec")
-PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 DIRECTIONS = ("Ingress", "Egress")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 IMMUTABLE = "field is immutable"
-
-
-def _autoscaler(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
-    found: list[FieldError] = []
-    if least < 1:
-        found.append(invalid(SPEC / "minReplicas", least, "must be greater than or equal to 1"))
-    if most < least:
-        found.append(invalid(SPEC / "maxReplicas", most, "must be greater than or equal to `minReplicas`"))
-    if most == 0:
-        found.append(required(SPEC / "maxReplicas"))
-    elif most < 0:
-        found.append(invalid(SPEC / "maxReplicas", most, "must be greater than or equal to 1"))
-    target = spec.get("scaleTargetRef") or {}
-    return found + [required(SPEC / "scaleTargetRef" / field) for field in ("kind", "name") if not target.get(field)]
-
-
-def _ingress(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    backend, rules = spec.get("defaultBackend"), spec.get("rules") or ()
-    if backend is None and not rules:
-        return [invalid(SPEC, None, "either `defaultBackend` or `rules` must be specified")]
-    found = _backend(backend, SPEC / "defaultBackend") if backend is not None else []
-    for i, rule in enumerate(rules):
-        path = (SPEC / "rules").at(i)
-        host = rule.get("host", "")
-        if host and (complaint := _host(host)):
-            found.append(invalid(path / "host", host, complaint))
-        http = rule.get("http")
-        if http is not None:
-            found += _routes(http.get("paths") or (), path / "http" / "paths")
-    return found
-
-
-def _host(host: str) -> str:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return names.subdomain(host.removeprefix("*."))
-    return "must be a DNS name, not an IP address"
-
-
-def _routes(routes: Sequence[Object], path: Path) -> list[FieldError]:
-    found = [] if routes else [required(path)]
-    for i, route in enumerate(routes):
-        kind, text = route.get("pathType"), route.get("path", "")
-        if kind is None:
-            found.append(required(path.at(i) / "pathType", "pathType must be specified"))
-            continue
-        if kind not in PATH_TYPES:
-            found.append(not_supported(path.at(i) / "pathType", kind, PATH_TYPES))
-        elif not text.startswith("/") and (text or kind != "ImplementationSpecific"):
-            found.append(invalid(path.at(i) / "path", text, "must be an absolute path"))
-        found += _backend(route.get("backend") or {}, path.at(i) / "backend")
-    return found
-
-
-def _backend(backend: Object, path: Path) -> list[FieldError]:
-    service, resource = backend.get("service"), backend.get("resource")
-    if service is not None and resource is not None:
-        return [invalid(path, "", "cannot set both resource and service backends")]
-    if resource is not None:
-        return []
-    if service is None:
-        return [required(path, "port name or number is required")]
-    port = service.get("port") or {}
-    found = [] if service.get("name") else [required(path / "service" / "name")]
-    if port.get("name") and port.get("number"):
-        return [*found, invalid(path, "", "cannot set both port name & port number")]
-    if not port.get("name") and not port.get("number"):
-        return [*found, required(path, "port name or number is required")]
-    return found
 
 
 def _network_policy(obj: Object) -> list[FieldError]:
@@ -177,23 +102,15 @@ def _lease(obj: Object) -> list[FieldError]:
     return found
 
 
-def _driver_update(new: Object, old: Object) -> list[FieldError]:
-    after, before = (o["spec"].get("attachRequired") for o in (new, old))
-    return [] if after == before else [invalid(SPEC / "attachedRequired", after, IMMUTABLE)]
-
-
 def _runtime_class_update(new: Object, old: Object) -> list[FieldError]:
     return [] if new.get("handler") == old.get("handler") else [invalid("handler", None, IMMUTABLE)]
 
 
 CREATE = {
-    ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
-    ("networking.k8s.io", "ingresses"): _ingress,
     ("networking.k8s.io", "networkpolicies"): _network_policy,
     ("policy", "poddisruptionbudgets"): _disruption_budget,
     ("coordination.k8s.io", "leases"): _lease,
 }
 UPDATE = {
-    ("storage.k8s.io", "csidrivers"): _driver_update,
     ("node.k8s.io", "runtimeclasses"): _runtime_class_update,
 }

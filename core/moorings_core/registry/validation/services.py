@@ -27,6 +27,7 @@ IP_WORDS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 CIDR_WORDS = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 ONLY_BALANCED = "may only be used when `type` is 'LoadBalancer'"
 RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"
+LOOPBACK = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
 LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
 
 
@@ -174,16 +175,16 @@ def _external_ips(spec: Object) -> list[FieldError]:
     found: list[FieldError] = []
     for i, text in enumerate(spec.get("externalIPs") or ()):
         path = (SPEC / "externalIPs").at(i)
-        found += _outer(text, path) if is_ip(text) else [invalid(path, text, IP_WORDS)]
+        found += reachable(text, path) if is_ip(text) else [invalid(path, text, IP_WORDS)]
     return found
 
 
-def _outer(text: str, path: Path) -> list[FieldError]:
+def reachable(text: str, path: Path) -> list[FieldError]:
     """Return whether an address is none that others can reach."""
     address = ipaddress.ip_address(text)
     kinds = (
         (address.is_unspecified, f"may not be unspecified ({text})"),
-        (address.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (address.is_loopback, LOOPBACK),
         (address.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
         (any(address in n for n in LINK_LOCAL_MULTICAST), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
     )

@@ -1,4 +1,4 @@
-"""Rules of ConfigMaps, Secrets, roles and priorities."""
+"""Rules of ConfigMaps, Secrets and priorities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object
 
 from . import names
-from .errors import FieldError, Path, forbidden, invalid, not_supported, required
+from .errors import FieldError, Path, forbidden, invalid, required
 
 SIZE_MOST = 1 << 20
 CONFIG_DATA = ("data", "binaryData")
@@ -69,44 +69,6 @@ def _secret_update(new: Object, old: Object) -> list[FieldError]:
     return fixed + _immutable_secret(new, old)
 
 
-def _role(obj: Object) -> list[FieldError]:
-    found: list[FieldError] = []
-    for i, rule in enumerate(obj.get("rules") or ()):
-        path = Path("rules").at(i)
-        if not rule.get("verbs"):
-            found.append(required(path / "verbs"))
-        if not rule.get("nonResourceURLs"):
-            found += [
-                required(path / f, f"resource rules must supply at least one {w}")
-                for f, w in (("apiGroups", "api group"), ("resources", "resource"))
-                if not rule.get(f)
-            ]
-    return found
-
-
-SUBJECTS = ("ServiceAccount", "User", "Group")
-_ROLE_REF = (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))
-
-
-def _binding(obj: Object) -> list[FieldError]:
-    reference = obj.get("roleRef") or {}
-    found = [] if reference.get("name") else [required(Path("roleRef") / "name")]
-    for i, subject in enumerate(obj.get("subjects") or ()):
-        path = Path("subjects").at(i)
-        if not subject.get("name"):
-            found.append(required(path / "name"))
-        if subject.get("kind") not in SUBJECTS:
-            found.append(not_supported(path / "kind", subject.get("kind", ""), SUBJECTS))
-    return found
-
-
-def _binding_update(new: Object, old: Object) -> list[FieldError]:
-    if new.get("roleRef") != old.get("roleRef"):
-        shown = {name: (new.get("roleRef") or {}).get(field, "") for name, field in _ROLE_REF}
-        return [invalid("roleRef", shown, "field is immutable")]
-    return []
-
-
 def _priority(obj: Object) -> list[FieldError]:
     system = obj["metadata"].get("name", "").startswith("system-")
     if not system and obj.get("value", 0) > SYSTEM_PRIORITY:
@@ -120,21 +82,14 @@ def _priority_update(new: Object, old: Object) -> list[FieldError]:
     ]
 
 
-_RBAC = "rbac.authorization.k8s.io"
 _immutable_secret = _immutable("data")
 CREATE = {
     ("", "configmaps"): _config_map,
     ("", "secrets"): _secret,
-    (_RBAC, "roles"): _role,
-    (_RBAC, "clusterroles"): _role,
-    (_RBAC, "rolebindings"): _binding,
-    (_RBAC, "clusterrolebindings"): _binding,
     ("scheduling.k8s.io", "priorityclasses"): _priority,
 }
 UPDATE = {
     ("", "configmaps"): _immutable(*CONFIG_DATA),
     ("", "secrets"): _secret_update,
-    (_RBAC, "rolebindings"): _binding_update,
-    (_RBAC, "clusterrolebindings"): _binding_update,
     ("scheduling.k8s.io", "priorityclasses"): _priority_update,
 }

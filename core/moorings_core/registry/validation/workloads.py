@@ -238,6 +238,18 @@ def _controller(obj: Object) -> list[FieldError]:
     return found + (_template(spec, "ReplicationController") if spec.get("template") is not None else [required(SPEC / "template")])
 
 
+def _revision(obj: Object) -> list[FieldError]:
+    number, data = obj.get("revision", 0), obj.get("data")
+    found = [] if number >= 0 else [invalid("revision", number, "must be greater than or equal to 0")]
+    if data is None:
+        return [*found, required(Path("data"), "data is mandatory")]
+    return found if isinstance(data, dict) else [*found, required(Path("data"), "data must be a valid JSON object")]
+
+
+def _revision_fixed(new: Object, old: Object) -> list[FieldError]:
+    return [] if new.get("data") == old.get("data") else [invalid("data", new.get("data"), IMMUTABLE)]
+
+
 def _selector_fixed(new: Object, old: Object) -> list[FieldError]:
     if new["spec"].get("selector") != old["spec"].get("selector"):
         return [invalid(SPEC / "selector", new["spec"].get("selector"), IMMUTABLE)]
@@ -305,6 +317,7 @@ CREATE = {
     ("apps", "statefulsets"): _stateful_set,
     ("apps", "daemonsets"): _daemon_set,
     ("", "replicationcontrollers"): _controller,
+    ("apps", "controllerrevisions"): _revision,
     ("batch", "jobs"): _job,
     ("batch", "cronjobs"): _cron_job,
 }
@@ -313,5 +326,6 @@ UPDATE = {
     ("apps", "replicasets"): _selector_fixed,
     ("apps", "daemonsets"): _selector_fixed,
     ("apps", "statefulsets"): _stateful_fixed,
+    ("apps", "controllerrevisions"): _revision_fixed,
     ("batch", "jobs"): _job_fixed,
 }
