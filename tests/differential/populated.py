@@ -33,6 +33,17 @@ DROPPED_LATE = {"ResourceSlice"}
 """Kinds of which upstream takes fields away after it has counted them as a change: they would make a generation each time"""
 SETTLED = {"CustomResourceDefinition": "InitialNamesAccepted", "APIService": '"Available"', "FlowSchema": '"Dangling"'}
 """What the server itself writes into the status of a new object"""
+TWINS = {"v1": "events.k8s.io/v1", "events.k8s.io/v1": "v1", "autoscaling/v1": "autoscaling/v2", "autoscaling/v2": "autoscaling/v1"}
+"""APIs that serve the same objects"""
+_NAMED = "metadata.name%3Dpopulated"
+SHARED = {
+    "Event": {
+        "v1": ("involvedObject.name%3Dx", "regarding.name%3Dx"),
+        "events.k8s.io/v1": ("regarding.name%3Dx,reportingController%3Dexample.org%2Fc", "reportingComponent%3Dexample.org%2Fc"),
+    },
+    "HorizontalPodAutoscaler": {"autoscaling/v1": (_NAMED, _NAMED), "autoscaling/v2": (_NAMED, _NAMED)},
+}
+"""Kinds that they serve, with what selects an object in one and the other"""
 RICH: dict[str, Path_] = {"Pod": ("spec",), "Deployment": ("spec", "template", "spec"), "PodTemplate": ("template", "spec")}
 
 
@@ -69,14 +80,33 @@ def _life(theirs: Peer, name: str, where: str, base: dict[str, Any], api: str, k
     one, chosen = f"{where}/{own}", f"{where}?fieldSelector=metadata.name%3D{own}"
     settled = SETTLED.get(kind, "")
     yield f"{name} made", [Request("POST", where, full), Request("GET", one, until=settled)]
+    if api in TWINS and kind in SHARED:
+        yield f"{name} by the other API", [Request("GET", one.replace(api_path(api), api_path(TWINS[api])))]
     yield f"{name} shown", [Request("GET", chosen, headers=TABLE), Request("GET", one, headers=PARTIAL)]
     yield from _changed(name, one, full, base)
     yield from _status(theirs, name, one, full, example(api, kind))
+    if api in TWINS and kind in SHARED:
+        other = where.replace(api_path(api), api_path(TWINS[api]))
+        yield (
+            f"{name} changed by the other API",
+            [
+                Request("PATCH", f"{other}/{own}", {"metadata": {"labels": {"other": "a"}}}, MERGE),
+                Request("GET", one),
+                *(Request("GET", f"{w}?fieldSelector={selector}") for w, selector in zip((where, other), SHARED[kind][api], strict=True)),
+                Request("GET", f"{other}?fieldSelector=metadata.name%3D{own}", headers=TABLE),
+                Request("GET", f"{other}/{own}", headers=PARTIAL),
+            ],
+        )
     yield f"{name} after all", [Request("GET", one), Request("GET", chosen), Request("GET", chosen, headers=TABLE)]
     yield f"{name} gone", [Request("DELETE", f"{one}?gracePeriodSeconds=0"), *_awaited(kind, one)]
     applied = copy.deepcopy(full)
     applied["metadata"]["name"] = own if kind in SAME_NAME else "applied"
     yield from _applied(theirs, name, where, applied, settled)
+
+
+def api_path(api: str) -> str:
+    """Return where an API begins."""
+    return "/api/v1/" if api == "v1" else f"/apis/{api}/"
 
 
 def _awaited(kind: str, one: str) -> list[Request]:

@@ -25,5 +25,7 @@ def apply(resource: Resource, obj: Object) -> None:
     for path in off.OTHERS.get((resource.group, resource.plural), ()):
         off.take(obj, path)
     rule = _RULES.get((resource.group, resource.plural))
-    if rule is not None:
+    if resource.plural == "horizontalpodautoscalers" and resource.version == "v1":
+        obj.setdefault("spec", {}).setdefault("minReplicas", 1)  # the rest is that of version 2, which it is made
+    elif rule is not None:
         rule(obj)
