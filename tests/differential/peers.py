@@ -24,7 +24,6 @@ TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
 SETTLE_SECONDS = 5.0
 RANGE = "10.96.0.0/16"
-VERSION = "{resourceVersion}"
 OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
 """What upstream's server does without a configuration"""
 
@@ -33,10 +32,9 @@ OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespa
 class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
-    {continue} and {resourceVersion} in the path, and {resourceVersion} in the body, are those of the answer before. managed: compare who
-    manages what. stream: the answer is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the
-    answer holds this text.
-    sparse: what is null is as good as not there.
+    {continue} and {resourceVersion} in the path, and that version in the body's metadata, are those of the answer before. managed: compare
+    who manages what. stream: the answer is a line an event. pick: compare only the keys of this part of the answer. until: ask again until
+    the answer holds this text. sparse: what is null is as good as not there.
     """
 
     method: str
@@ -80,10 +78,7 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
-            sent = request.body
-            if isinstance(sent, dict) and VERSION in (text := json.dumps(sent)):
-                sent = json.loads(text.replace(VERSION, str(metadata.get("resourceVersion", ""))))
-            answers.append(self._ask_until(replace(request, path=where, body=sent)))
+            answers.append(self._ask_until(replace(request, path=where, body=_of_version(request.body, metadata))))
         return answers
 
     def _ask_until(self, request: Request) -> Answer:
@@ -179,6 +174,12 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def _of_version(body: Any, metadata: dict[str, Any]) -> Any:
+    if not isinstance(body, dict) or (body.get("metadata") or {}).get("resourceVersion") != "{resourceVersion}":
+        return body
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": str(metadata.get("resourceVersion", ""))}}
 
 
 def _answer(code: int, body: bytes, headers: Message, *, stream: bool = False) -> Answer:

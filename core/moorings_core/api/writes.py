@@ -45,6 +45,7 @@ from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import SYSTEM, Context
+from .devices import admin_access
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
 from .scale import apply_scale, replicas_path, scale_of
@@ -141,7 +142,7 @@ class Writer:
                 self._services.allocate(obj, dry_run=context.options.dry_run)
             else:
                 take_over(obj["spec"], exists.object["spec"])
-        wrong = validate_create(resource, obj)
+        wrong = [*admin_access(self._cache, resource, obj), *validate_create(resource, obj)]
         self._check(resource, obj, [*wrong, *bodies.judged(kind, obj, None, context, wrong)])
         if exists is not None:  # an object that is wrong is told so first
             raise problems.already_exists(resource, key.name)

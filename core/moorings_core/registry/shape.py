@@ -22,14 +22,15 @@ OWN = ("apiVersion", "kind", "metadata")
 class Shape:
     """How to fill objects of one definition.
 
-    nulls: fields that are null where they hold nothing. zeros: fields with their zeros. always: objects that are there even where
-    nothing was given. inner: fields to look into; single: whether that is one object rather than a list or map of them.
+    nulls: fields that are null where they hold nothing; many: whether an empty list or map is nothing too. zeros: fields with their
+    zeros. always: objects that are there even where nothing was given. inner: fields to look into; single: whether that is one object
+    rather than a list or map of them.
     """
 
     def __init__(self, schema: Schema, skipped: Collection[str] = ()) -> None:
         nodes = [(name, node) for name, node in schema.properties.items() if name not in skipped]
         written = [(name, node) for name, node in nodes if node.shape == "w"]
-        self.nulls = tuple(name for name, node in nodes if node.shape == "n")
+        self.nulls = tuple((name, node.type in ("array", "map") or node.format == "byte") for name, node in nodes if node.shape == "n")
         self.zeros = tuple((name, _zero(node)) for name, node in written if node.type != "object")
         self.always = tuple((name, node.name) for name, node in written if node.type == "object")
         self._inner = tuple((name, held, node.type == "object") for name, node in nodes if (held := _held(node)) and _has_shape(held))
@@ -42,8 +43,8 @@ class Shape:
     def filled(self, value: Object) -> Object:
         """Return an object with what Go would write of its empty fields; the same one where nothing is missing."""
         made: Object = {}
-        for name in self.nulls:
-            if not value.get(name) and value.get(name, "") is not None:
+        for name, many in self.nulls:
+            if name not in value or (many and not value[name] and value[name] is not None):
                 made[name] = None
         for name, zero in self.zeros:
             if name not in value:

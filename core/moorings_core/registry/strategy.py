@@ -6,10 +6,11 @@ Source: upstream's registry strategies. Functions change the object they are giv
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from moorings_core.ports.objects import Object, Resource
 
-from . import certificates, subresources
+from . import certificates, claims, gates, subresources
 from .custom import definition as definitions
 from .custom import served
 from .defaults.workloads import job_labels
@@ -108,6 +109,9 @@ def allows_unconditional_update(resource: Resource) -> bool:
 
 def prepare_create(resource: Resource, obj: Object) -> None:
     """Reset what a client may not set on a new object."""
+    gates.drop(resource, obj)
+    if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
+        rule(obj, None)
     if has_status(resource):
         obj["status"] = _first_status(resource, obj)
         if not obj["status"]:
@@ -138,11 +142,14 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         _only_status(resource, new, old)
         certificates.prepare_update(new, old, subresource, asked)
         return
+    if subresource == "binding":
+        return
+    gates.drop(resource, new, old)
     if subresource == "status":
         _only_status(resource, new, old)
         return
-    if subresource == "binding":
-        return
+    if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
+        rule(new, old)
     if subresource in ("resize", "ephemeralcontainers"):
         subresources.prepare_update(new, old, subresource)
     if has_status(resource):
@@ -297,6 +304,20 @@ def _first_status(resource: Resource, obj: Object) -> Object:
         case ("networking.k8s.io", "ingresses"):
             return {"loadBalancer": {}}
     return {}
+
+
+def _bare_secrets(account: Object, old: Object | None) -> None:
+    """Of the secrets of an account only the names count."""
+    for secret in account.get("secrets") or ():
+        for field in [name for name in secret if name != "name"]:
+            del secret[field]
+
+
+_ALWAYS: dict[tuple[str, str], Callable[[Object, Object | None], None]] = {
+    ("", "serviceaccounts"): _bare_secrets,
+    ("", "persistentvolumeclaims"): claims.match_sources,
+}
+"""What both creations and updates of a kind make of an object, given the one that it replaces"""
 
 
 def _gated(pod: Object) -> Object:

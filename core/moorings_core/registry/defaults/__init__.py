@@ -11,12 +11,12 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry.custom import definition
 
-from . import access, admission, events, flows, network, off, storage, workloads
+from . import access, admission, devices, events, flows, network, off, storage, workloads
 
 Rule = Callable[[Object], None]
 
 _RULES: dict[tuple[str, str], Rule] = {**workloads.RULES, **network.RULES, **storage.RULES, **access.RULES}
-_RULES |= {**admission.RULES, **flows.RULES, **events.RULES}
+_RULES |= {**admission.RULES, **flows.RULES, **events.RULES, **devices.RULES}
 _RULES[definition.GROUP, definition.PLURAL] = definition.fill
 
 

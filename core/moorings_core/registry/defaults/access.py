@@ -62,8 +62,10 @@ _NODE_FACTS = (
 def _node(obj: Object) -> None:
     """What a node has not said yet is empty, not absent: typed clients print it."""
     spec = obj.get("spec") or {}
-    if spec.get("podCIDR") and not spec.get("podCIDRs"):
+    if spec.get("podCIDR") and (spec.get("podCIDRs") or [""])[0] != spec["podCIDR"]:  # the older field counts where they differ
         spec["podCIDRs"] = [spec["podCIDR"]]
+    if spec.get("podCIDRs"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
     status = obj.setdefault("status", {})
     if status.get("capacity") and not status.get("allocatable"):
         status["allocatable"] = dict(status["capacity"])

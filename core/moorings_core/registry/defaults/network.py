@@ -19,7 +19,7 @@ def _service(obj: Object) -> None:
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         if port.get("targetPort") in (None, 0, ""):
-            port["targetPort"] = port.get("port")
+            port["targetPort"] = port.get("port", 0)
     kind = spec["type"]
     if kind != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")

@@ -14,16 +14,22 @@ from . import (
     admission_policies,
     aggregation,
     autoscalers,
+    device_claims,
+    device_slices,
     drivers,
     endpoints,
     events,
     flow_schemas,
     ingresses,
+    ips,
+    limits,
     metadata,
     network,
+    network_policies,
     placement,
     pods,
     policies,
+    priority_levels,
     registrations,
     roles,
     settings,
@@ -69,6 +75,11 @@ _CREATE: dict[tuple[str, str], Create] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): _create_definition,
     **registrations.CREATE,
     **admission_policies.CREATE,
+    **limits.CREATE,
+    **priority_levels.CREATE,
+    **network_policies.CREATE,
+    **device_claims.CREATE,
+    **device_slices.CREATE,
 }
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,
@@ -84,6 +95,9 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **trust_bundles.UPDATE,
     **policies.UPDATE,
     **placement.UPDATE,
+    **limits.UPDATE,
+    **device_claims.UPDATE,
+    **device_slices.UPDATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
 _STATUS: dict[tuple[str, str], Update] = {**network.STATUS}
@@ -108,7 +122,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
     found = metadata.check(resource, new) + metadata.check_update(new, old)
     alone = (resource.group, resource.plural) in _UPDATE_ALONE
-    wrong, changed = create(new) if create and not alone else [], update(new, old) if update else []
+    wrong = ips.tolerated(create(new), lambda: create(old)) if create and not alone else []
+    changed = update(new, old) if update else []
     return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 

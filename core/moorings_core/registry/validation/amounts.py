@@ -11,31 +11,10 @@ from moorings_core.ports.objects import Object
 from moorings_core.registry.amounts import HUGE_PAGES, POD_LEVEL, amount, container_total, is_of_pods
 from moorings_core.registry.quantity import compare, parse
 
-from . import names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
+from .resource_names import container_resource
 
 RESTARTS = ("NotRequired", "RestartContainer")
-STANDARD = (*POD_LEVEL, "ephemeral-storage")
-COUNTED = (
-    "pods",
-    "services",
-    "storage",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "replicationcontrollers",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "services.nodeports",
-    "services.loadbalancers",
-)
-"""Names that quotas know and containers don't"""
 
 
 def resources(given: Object, path: Path, claims: Collection[str] = ()) -> list[FieldError]:
@@ -114,16 +93,6 @@ def not_negative(value: str, where: Path) -> list[FieldError]:
         return [invalid(where, str(value), "must be greater than or equal to 0")] if parse(str(value)) < 0 else []
     except ValueError as error:
         return [invalid(where, str(value), str(error))]
-
-
-def container_resource(name: str, where: Path) -> list[FieldError]:
-    """Return whether nothing of a container goes by a name."""
-    if complaint := names.label_key(name):
-        return [invalid(where, name, complaint)]
-    if "/" in name or name in STANDARD or name.startswith(HUGE_PAGES):
-        return []
-    texts = [] if name in COUNTED else ["must be a standard resource type or fully qualified"]
-    return [invalid(where, name, text) for text in (*texts, "must be a standard resource for containers")]
 
 
 def _against_limit(name: str, value: str, limits: Mapping[str, str], path: Path) -> list[FieldError]:

@@ -8,9 +8,10 @@ from moorings_core.ports.objects import Object
 from moorings_core.registry.quantity import parse
 
 from . import names
-from .amounts import container_resource, not_negative
+from .amounts import not_negative
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .formats import named, needed
+from .resource_names import container_resource
 
 SPEC = Path("spec")
 WINDOW_MOST, PERIOD_MOST = 3600, 1800

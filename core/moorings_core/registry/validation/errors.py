@@ -49,14 +49,14 @@ def not_supported(field: str, value: Any, allowed: Iterable[str]) -> FieldError:
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {_shown(value)}: supported values: {listed}")
 
 
-def forbidden(field: str, detail: str) -> FieldError:
+def forbidden(field: str, detail: str = "") -> FieldError:
     """The field may not be set, or not be changed, here."""
-    return FieldError("FieldValueForbidden", field, f"Forbidden: {detail}")
+    return FieldError("FieldValueForbidden", field, "Forbidden" + (f": {detail}" if detail else ""))
 
 
-def duplicate(field: str, value: Any) -> FieldError:
+def duplicate(field: str, value: Any, detail: str = "") -> FieldError:
     """The value is there already."""
-    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}")
+    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}" + (f": {detail}" if detail else ""))
 
 
 def not_found(field: str, value: Any) -> FieldError:

@@ -38,6 +38,10 @@ CONFIG_KEY_WORDS = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
     "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
 )
+IDENTIFIER_WORDS = (
+    "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' "
+    "(e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"
+)
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
@@ -109,16 +113,27 @@ def label_key_complaints(key: str) -> Iterator[str]:
 
 
 def port_name(name: str) -> str:
-    """A name of a container's port (IANA service name, RFC 6335)."""
+    """A name of a container's port (IANA service name, RFC 6335); the first complaint alone."""
+    return next(port_name_complaints(name), "")
+
+
+def port_name_complaints(name: str) -> Iterator[str]:
+    """Yield all that is wrong with a name of a port."""
     if len(name) > 15:
-        return "must be no more than 15 characters"
+        yield "must be no more than 15 characters"
     if not re.fullmatch(r"[-a-z0-9]+", name):
-        return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
+        yield "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
     if not re.search(r"[a-z]", name):
-        return "must contain at least one letter (a-z)"
+        yield "must contain at least one letter (a-z)"
     if "--" in name:
-        return "must not contain consecutive hyphens"
-    return "must not begin or end with a hyphen" if name.startswith("-") or name.endswith("-") else ""
+        yield "must not contain consecutive hyphens"
+    if name.startswith("-") or name.endswith("-"):
+        yield "must not begin or end with a hyphen"
+
+
+def identifier(name: str) -> str:
+    """An identifier as in C."""
+    return "" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else IDENTIFIER_WORDS
 
 
 def variable(name: str) -> str:

@@ -16,7 +16,7 @@ DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 KEY_TYPES = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 CERTIFICATE_SECONDS = (91 * 24 * 3600, 24 * 3600)
 """How long a pod's certificate may live at most: by a signer of somebody's own, and by one of Kubernetes"""
-HOST_PATH_TYPES = ("BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 INT32_MOST = 2147483647
 IMMUTABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -140,7 +140,7 @@ def host_path(source: Object, path: Path) -> list[FieldError]:
     if ".." in source["path"].split("/"):
         return [invalid(path / "path", source["path"], "must not contain '..'")]
     kind = source.get("type") or ""
-    return [] if kind in ("", *HOST_PATH_TYPES) else [not_supported(path / "type", kind, HOST_PATH_TYPES)]
+    return [] if kind in HOST_PATH_TYPES else [not_supported(path / "type", kind, HOST_PATH_TYPES)]
 
 
 def _named_source(volume: Object, path: Path) -> list[FieldError]:

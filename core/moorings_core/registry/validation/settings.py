@@ -1,4 +1,4 @@
-"""Rules of ConfigMaps, Secrets and priorities."""
+"""Rules of ConfigMaps, Secrets, namespaces and priorities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object
 
 from . import names
-from .errors import FieldError, Path, forbidden, invalid, required
+from .errors import FieldError, Path, forbidden, invalid, not_supported, required
+from .formats import qualified
+from .metadata import STANDARD_FINALIZERS
 
 SIZE_MOST = 1 << 20
 CONFIG_DATA = ("data", "binaryData")
@@ -69,11 +71,42 @@ def _secret_update(new: Object, old: Object) -> list[FieldError]:
     return fixed + _immutable_secret(new, old)
 
 
+SYSTEM_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+PREEMPTION = ("PreemptLowerPriority", "Never")
+
+
 def _priority(obj: Object) -> list[FieldError]:
-    system = obj["metadata"].get("name", "").startswith("system-")
-    if not system and obj.get("value", 0) > SYSTEM_PRIORITY:
-        return [forbidden("value", f"maximum allowed value of a user defined priority is {SYSTEM_PRIORITY}")]
-    return []
+    name, value, policy = obj["metadata"].get("name", ""), obj.get("value", 0), obj.get("preemptionPolicy")
+    found: list[FieldError] = []
+    if name.startswith("system-") and (complaint := _no_system_class(name, value, default=bool(obj.get("globalDefault")))):
+        text = f"priority class names with 'system-' prefix are reserved for system use only. error: {complaint}"
+        found.append(forbidden("metadata.name", text))
+    if not name.startswith("system-") and value > SYSTEM_PRIORITY:
+        found.append(forbidden("value", f"maximum allowed value of a user defined priority is {SYSTEM_PRIORITY}"))
+    if policy == "":
+        found.append(required("preemptionPolicy"))
+    elif policy not in (None, *PREEMPTION):
+        found.append(not_supported("preemptionPolicy", policy, PREEMPTION))
+    return found
+
+
+def _no_system_class(name: str, value: int, *, default: bool) -> str:
+    """Return why a class is none of the system's, or ""."""
+    if name not in SYSTEM_CLASSES:
+        return f"{name} is not a known system priority class"
+    if value != SYSTEM_CLASSES[name]:
+        return f"value of {name} PriorityClass must be {SYSTEM_CLASSES[name]}"
+    return f"globalDefault of {name} PriorityClass must be false" if default else ""
+
+
+def _namespace(obj: Object) -> list[FieldError]:
+    path = Path("spec") / "finalizers"
+    found: list[FieldError] = []
+    for finalizer in (obj.get("spec") or {}).get("finalizers") or ():
+        found += qualified(finalizer, path)
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            found.append(invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+    return found
 
 
 def _priority_update(new: Object, old: Object) -> list[FieldError]:
@@ -86,6 +119,7 @@ _immutable_secret = _immutable("data")
 CREATE = {
     ("", "configmaps"): _config_map,
     ("", "secrets"): _secret,
+    ("", "namespaces"): _namespace,
     ("scheduling.k8s.io", "priorityclasses"): _priority,
 }
 UPDATE = {
