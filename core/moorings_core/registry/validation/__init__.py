@@ -104,7 +104,7 @@ _UPDATE: dict[tuple[str, str], Update] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
 _STATUS: dict[tuple[str, str], Update] = {**network.STATUS}
-_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions")}
+_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions"), ("events.k8s.io", "events")}
 """Kinds whose rules of updates say all that those of creations do."""
 _UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
 """Kinds whose answers name what may not change before what is wrong in itself."""
