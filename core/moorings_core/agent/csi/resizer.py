@@ -10,6 +10,7 @@ Source: external-resizer and the kubelet's volume manager (KEP-1790).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -112,7 +113,8 @@ class Resizer:
         return None
 
     async def _on_node(self, claim: Object, volume: Object) -> float | None:
-        published = next((p for p in self._mounted.published() if p.pv == volume["metadata"]["name"] and self._mounted.is_mounted(p)), None)
+        present = await asyncio.to_thread(self._mounted.mounted)
+        published = next((p for p in present if p.pv == volume["metadata"]["name"]), None)
         driver = self._plugins.drivers.get(volume["spec"]["csi"]["driver"])
         if published is None or driver is None:
             return None  # the node that has it, or gets it, does this

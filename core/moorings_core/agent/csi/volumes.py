@@ -14,6 +14,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 from moorings_core import durable
 from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
+from moorings_core.kernel import mounts
 from moorings_core.ports.client import Client
 from moorings_core.ports.objects import Key, Object
 from moorings_core.protos import csi_pb2 as csi
@@ -49,6 +51,8 @@ class Published:
     staging: str
     inline: bool = False
     attached: bool = False
+    bare: bool = False
+    """The driver has published it and mounts nothing at the target: there its word is all there is"""
 
 
 class CsiVolumes:
@@ -106,6 +110,7 @@ class CsiVolumes:
                 secrets=await self._secrets(source.get("nodePublishSecretRef")),
                 **common,
             )
+            published = await asyncio.to_thread(_settled, published)
         reference = spec.get("claimRef") or {}
         for call in self.on_mounted:
             call(Key(reference.get("namespace", ""), reference.get("name", "")))
@@ -146,7 +151,7 @@ class CsiVolumes:
                 readonly=bool(source.get("readOnly")),
                 secrets=await self._secrets(reference),
             )
-        return published
+            return await asyncio.to_thread(_settled, published)
 
     async def expand(self, published: Published, driver: Driver, capability: csi.VolumeCapability, size: int) -> None:
         """Let the file system of a mounted volume fill what the driver has made of it. Raises CsiError."""
@@ -184,10 +189,10 @@ class CsiVolumes:
             if published.attached:
                 await self._attachments.use(self.published())
 
-    @staticmethod
-    def is_mounted(published: Published) -> bool:
-        """Whether the driver has done its part: it makes the target, and not every driver mounts something there."""
-        return Path(published.target).exists()
+    def mounted(self) -> list[Published]:
+        """Return the volumes whose driver has done its part, as the mount table says. Blocks: run it in a thread."""
+        present = {mount.path for mount in mounts.mount_table()}
+        return [p for p in self.published() if p.bare or os.path.realpath(p.target) in present]
 
     def published(self) -> Iterator[Published]:
         """Yield every volume that a pod on this node has or that was left half set up, from disk."""
@@ -251,6 +256,15 @@ def _remember(published: Published) -> None:
     file = _data_file(published)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     durable.write(file, json.dumps(asdict(published)).encode())
+
+
+def _settled(published: Published) -> Published:
+    """Return what is known of a volume now that its driver has published it, and remember it."""
+    if mounts.mount_at(published.target) is not None:
+        return published
+    bare = replace(published, bare=True)
+    _remember(bare)
+    return bare
 
 
 def _forget(published: Published) -> None:
