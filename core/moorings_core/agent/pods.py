@@ -26,7 +26,6 @@ from moorings_core.ports.runtime import Runtime, RuntimeFailure
 
 from .cgroups import PodCgroups
 from .containers import container_named
-from .environment import MissingSource
 from .handlers import Handlers
 from .images import Images
 from .last_words import read_last_words
@@ -226,7 +225,7 @@ class PodManager:
             self._want_status(pod, observed)
             await self._refresh(pod, state)
             await self._starter.tidy(observed)
-            return _soonest(resized, planned.after, left, timing.volume_refresh if _has_live_volumes(pod) else None)
+            return _soonest(resized, planned.after, left, timing.volume_refresh if self._has_live_volumes(pod) else None)
         if observed.sandbox is not None:
             self._want_status(pod, observed)
         retry = await self._apply(pod, observed, planned.operations)
@@ -330,13 +329,17 @@ class PodManager:
 
     async def _refresh(self, pod: Object, state: PodState) -> None:
         age = self._settings.timing.volume_refresh * 0.9
-        if not _has_live_volumes(pod) or time.monotonic() - state.refreshed < age:
+        if not self._has_live_volumes(pod) or time.monotonic() - state.refreshed < age:
             return
         state.refreshed = time.monotonic()
         try:
             await self._volumes.refresh(pod, await self._sources.fetch(pod, age), self._settings.allocatable)
-        except (MissingSource, ApiError, OSError) as error:
+        except (MooringsError, OSError, TimeoutError) as error:
             log.warning("volumes not refreshed", pod=pod["metadata"]["name"], error=str(error))
+
+    def _has_live_volumes(self, pod: Object) -> bool:
+        live = any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in LIVE_VOLUMES)
+        return live or self._volumes.is_republished(pod)
 
     async def _wind_down(self, pod: Object, observed: Observed) -> None:
         """Stop what still runs of a pod that has come to its end; its containers stay for their logs until it is deleted."""
@@ -417,10 +420,6 @@ def _grace(pod: Object) -> float:
 
 def _soonest(*delays: float | None) -> float | None:
     return min((d for d in delays if d is not None), default=None)
-
-
-def _has_live_volumes(pod: Object) -> bool:
-    return any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in LIVE_VOLUMES)
 
 
 def _only_own_status(old: Object, new: Object) -> bool:

@@ -29,7 +29,9 @@ from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
 from moorings_core.ports.errors import AlreadyExists, Conflict
 from moorings_core.ports.objects import Key, Object, key_of
+from moorings_core.registry import volume_secrets
 
+from . import secrets
 from .client import CsiError
 from .finalizers import has, set_finalizers, with_, without
 from .plugins import Driver
@@ -136,6 +138,8 @@ class Snapshotter:
             await self._client.create(VOLUME_SNAPSHOT_CONTENTS, _content_of(snapshot, volume, chosen, driver))
         except AlreadyExists:
             return None
+        except ValueError as error:
+            return await self._failed(snapshot, str(error))
         return None
 
     async def _follow(self, snapshot: Object, content: Object) -> float | None:
@@ -256,7 +260,11 @@ class Snapshotter:
         name = f"snapshot-{reference['uid']}"
         try:
             answer = await driver.client.call(
-                "CreateSnapshot", name=name, source_volume_id=content["spec"]["source"]["volumeHandle"], parameters=parameters
+                "CreateSnapshot",
+                name=name,
+                source_volume_id=content["spec"]["source"]["volumeHandle"],
+                parameters=parameters,
+                secrets=await self._secrets(content),
             )
         except CsiError as error:
             await self._tell(content, {"readyToUse": False, "error": {"message": str(error), "time": _now()}})
@@ -296,19 +304,23 @@ class Snapshotter:
             if handle is None:
                 handle = await self._remade(content, driver)
             if handle:
-                await driver.client.call("DeleteSnapshot", snapshot_id=handle)
+                await driver.client.call("DeleteSnapshot", snapshot_id=handle, secrets=await self._secrets(content))
         await set_finalizers(self._client, VOLUME_SNAPSHOT_CONTENTS, content, without(content, CONTENT_BOUND))
 
     async def _remade(self, content: Object, driver: Driver) -> str:
         """Return the handle of a snapshot that may or may not have been taken: the same call again tells it."""
         name, handle = f"snapshot-{content['spec']['volumeSnapshotRef']['uid']}", content["spec"]["source"]["volumeHandle"]
         try:
-            answer = await driver.client.call("CreateSnapshot", name=name, source_volume_id=handle)
+            confided = await self._secrets(content)
+            answer = await driver.client.call("CreateSnapshot", name=name, source_volume_id=handle, secrets=confided)
         except CsiError as error:
             if error.final or error.code == "NOT_FOUND":
                 return ""
             raise
         return str(answer.snapshot.snapshot_id)
+
+    async def _secrets(self, content: Object) -> dict[str, str]:
+        return await secrets.read(self._client, volume_secrets.for_deletion(VOLUME_SNAPSHOT_CONTENTS.kind, content))
 
     def _answers_for(self, content: Object) -> Driver | None:
         """Return the driver of a content if this agent is to work on it."""
@@ -362,10 +374,14 @@ def _content_of(snapshot: Object, volume: Object, chosen: Object, driver: Driver
         "namespace": metadata["namespace"],
         "uid": metadata["uid"],
     }
+    words = {"volumesnapshotcontent.name": content_name(snapshot), "volumesnapshot.name": metadata["name"]}
+    words["volumesnapshot.namespace"] = metadata["namespace"]
+    secret = volume_secrets.reference(volume_secrets.SNAPSHOTTER, chosen.get("parameters") or {}, words)
+    annotations = {PLACE: _place(driver)} | volume_secrets.deletion_annotations(VOLUME_SNAPSHOT_CONTENTS.kind, secret)
     return {
         "apiVersion": "snapshot.storage.k8s.io/v1",
         "kind": "VolumeSnapshotContent",
-        "metadata": {"name": content_name(snapshot), "finalizers": [CONTENT_BOUND], "annotations": {PLACE: _place(driver)}},
+        "metadata": {"name": content_name(snapshot), "finalizers": [CONTENT_BOUND], "annotations": annotations},
         "spec": {
             "deletionPolicy": chosen["deletionPolicy"],
             "driver": driver.name,
