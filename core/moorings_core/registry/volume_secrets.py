@@ -12,7 +12,16 @@ from collections.abc import Iterator, Mapping
 from moorings_core.ports.objects import Key, Object
 
 PREFIX = "csi.storage.k8s.io/"
-PROVISIONER, SNAPSHOTTER = "provisioner", "snapshotter"
+PROVISIONER, SNAPSHOTTER, GROUP_SNAPSHOTTER = "provisioner", "snapshotter", "group-snapshotter"
+IN_NAMESPACES = (
+    "pv.name",
+    "pvc.namespace",
+    "volumesnapshotcontent.name",
+    "volumesnapshot.namespace",
+    "volumegroupsnapshotcontent.name",
+    "volumegroupsnapshot.namespace",
+)
+"""The words that may stand in the template of a namespace"""
 OF_VOLUMES = {
     "controller-publish": "controllerPublishSecretRef",
     "node-stage": "nodeStageSecretRef",
@@ -24,6 +33,7 @@ OF_VOLUMES = {
 DELETION = {
     "PersistentVolume": "volume.kubernetes.io/provisioner-deletion-secret-",
     "VolumeSnapshotContent": "snapshot.storage.kubernetes.io/deletion-secret-",
+    "VolumeGroupSnapshotContent": "groupsnapshot.storage.kubernetes.io/deletion-secret-",
 }
 """What is to be deleted keeps its secret in annotations: this with "name" and "namespace"."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -41,8 +51,7 @@ def reference(kind: str, parameters: Mapping[str, str], words: Mapping[str, str]
         return None
     if not name or not namespace:
         raise ValueError(f"only one of name and namespace of the {kind} secret is given: both must be")
-    places = {word: value for word, value in words.items() if word in ("pv.name", "pvc.namespace", "volumesnapshot.namespace")}
-    places |= {word: value for word, value in words.items() if word == "volumesnapshotcontent.name"}
+    places = {word: value for word, value in words.items() if word in IN_NAMESPACES}
     found = Key(_filled(namespace, places, kind), _filled(name, words, kind))
     if not _LABEL.fullmatch(found.namespace) or not _SUBDOMAIN.fullmatch(found.name):
         raise ValueError(f"the {kind} secret {found} has no name that a secret can have")

@@ -13,7 +13,11 @@ from moorings_core.ports.objects import Key, Object
 from moorings_core.registry import volume_secrets
 
 SIDECARS = "storage.moorings.dev/sidecars"
-STORAGE, SNAPSHOTS = "storage.k8s.io", "snapshot.storage.k8s.io"
+STORAGE = "storage.k8s.io"
+CONTENTS = (
+    ("snapshot.storage.k8s.io", "volumesnapshotcontents", "VolumeSnapshotContent"),
+    ("groupsnapshot.storage.k8s.io", "volumegroupsnapshotcontents", "VolumeGroupSnapshotContent"),
+)
 
 
 def secrets_of_drivers(cache: Cache, node: str) -> Iterator[Key]:
@@ -24,9 +28,10 @@ def secrets_of_drivers(cache: Cache, node: str) -> Iterator[Key]:
     for volume in _all(cache, "", "persistentvolumes"):
         if (volume["spec"].get("csi") or {}).get("driver") in drivers:
             yield from volume_secrets.named_by(volume)
-    for content in _all(cache, SNAPSHOTS, "volumesnapshotcontents"):
-        if content["spec"]["driver"] in drivers:
-            yield from filter(None, [volume_secrets.for_deletion("VolumeSnapshotContent", content)])
+    for group, plural, kind in CONTENTS:
+        for content in _all(cache, group, plural):
+            if content["spec"]["driver"] in drivers:
+                yield from filter(None, [volume_secrets.for_deletion(kind, content)])
     yield from _of_claims(cache, drivers)
 
 
