@@ -35,6 +35,7 @@ from .columns import Columns, PlacedPod
 from .conditions import unschedulable_patch
 from .decide import NOTHING, Decision, decide
 from .footprint import finished, footprint, granted
+from .held import Held
 from .pod_class import PodClass, classify
 from .queue import FLUSH_AFTER, SchedulingQueue, Waiting
 from .rows import Rows
@@ -53,6 +54,8 @@ class Decided:
     node: str
     writes: Sequence[Write]
     binds: bool
+    holds: bool = False
+    """The claims are certain to be bound or given back: nothing else need be looked at meanwhile"""
 
 
 class Scheduler:
@@ -62,6 +65,7 @@ class Scheduler:
         self._client, self._name, self._tie = client, name, Random(seed)
         self._queue, self._columns, self._rows = SchedulingQueue(), Columns(), Rows()
         self._assumed: dict[Key, str] = {}
+        self._held = Held()
         self._background: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._events = EventRecorder(client, name)
@@ -94,6 +98,7 @@ class Scheduler:
         self._pods.on_change(self._pod_changed)
         for informer in of_volumes:
             informer.on_change(self._volume_changed)
+        self._claims.on_change(self._claim_changed)
         self._attachments.on_change(lambda _, new: self._wake_all() if new is None else None)
         async with asyncio.TaskGroup() as tasks:
             for informer in informers:
@@ -151,8 +156,9 @@ class Scheduler:
             return None
         self._assume(waiting, pods, decision.node)
         if claims.waiting:
-            return Decided(waiting, decision.node, _selection_writes(claims, decision.node), binds=False)
-        return Decided(waiting, decision.node, [_binding(waiting, decision.node)], binds=True)
+            holds = all(storage_class["provisioner"] != volumes.NO_PROVISIONER for _, storage_class in claims.waiting)
+            return Decided(waiting, decision.node, _selection_writes(claims, decision.node), False, holds)
+        return Decided(waiting, decision.node, [_binding(waiting, decision.node)], True)
 
     def _against(self, pod: Object, claims: volumes.Claims) -> dict[int, str]:
         """Return why nodes, by position, are no place for the pod's claims."""
@@ -175,6 +181,7 @@ class Scheduler:
         self._columns.place(PlacedPod(waiting.key, node, pods.footprint, labels, False, pods.priority, claims))
 
     def _forget(self, key: Key) -> None:
+        self._held.drop(key)
         self._assumed.pop(key, None)
         self._columns.take_away(key)
 
@@ -190,8 +197,31 @@ class Scheduler:
                 self._queue.drop(one.waiting.key)
                 place = f"{one.waiting.key} to {one.node}"
                 self._events.event(one.waiting.pod, "Normal", "Scheduled", f"Successfully assigned {place}")
-            else:  # what it takes of the node stays taken until its claims are bound and it is decided on again
+            elif one.holds:  # what it takes of the node stays taken until its claims are bound and it is decided on again
+                self._hold(one, now)
+            else:
                 self._queue.unschedulable(one.waiting, now)
+
+    def _hold(self, one: Decided, now: float) -> None:
+        """Let a pod wait until every claim that is made for it is bound, or cannot be made."""
+        namespace = one.waiting.key.namespace
+        named = {Key(namespace, name): self._claims.get(name, namespace) for name in volumes.claim_names(one.waiting.pod)}
+        unbound = [key for key, claim in named.items() if claim is not None and not volumes.is_bound(claim)]
+        self._queue.hold(one.waiting, now)
+        if unbound:
+            self._held.put(one.waiting.key, one.node, unbound)
+        else:
+            self._release(one.waiting.key)
+
+    def _claim_changed(self, old: Object | None, new: Object | None) -> None:
+        claim = new or old
+        assert claim is not None
+        for pod in self._held.changed(key_of(claim), old, new):
+            self._release(pod)
+
+    def _release(self, pod: Key) -> None:
+        self._queue.release(pod)
+        self._wake.set()
 
     def _failed(self, one: Decided, error: ApiError, now: float) -> None:
         self._forget(one.waiting.key)
