@@ -244,7 +244,12 @@ def encode(obj: Object) -> bytes:
     """
     metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
     content = {k: v for k, v in obj.items() if k not in ("metadata", "apiVersion", "kind")}
-    return orjson.dumps({"metadata": metadata, **content, **{k: obj[k] for k in ("apiVersion", "kind") if k in obj}})
+    return fitted(orjson.dumps({"metadata": metadata, **content, **{k: obj[k] for k in ("apiVersion", "kind") if k in obj}}))
+
+
+def fitted(data: bytes) -> bytes:
+    """Return bytes in memory of their own size, for what is kept: orjson's answers hold several times as much until they are freed."""
+    return b"%b" % data
 
 
 def tail(resource: Resource) -> bytes:

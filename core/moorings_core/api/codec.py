@@ -20,7 +20,7 @@ from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry import columns, protobuf
 from moorings_core.registry.custom import served
 
-from .cache import Stored, tail
+from .cache import Stored, fitted, tail
 from .context import Context
 from .http.message import Request
 from .turns import Turns
@@ -154,7 +154,7 @@ def _bodies(resource: Resource, items: Sequence[Stored], how: Accepted) -> list[
         rows = columns.rows(resource, [s.object for s in items], include=how.include)
         return [orjson.dumps(rows)[1:-1]]
     if how.form == "metadata":
-        return [orjson.dumps(_metadata_only(s.object)) for s in items]
+        return [fitted(orjson.dumps(_metadata_only(s.object))) for s in items]
     if served.of(resource) is not None:
         return [s.body for s in items]  # each says what it is, as upstream has it for custom kinds
     end = tail(resource)

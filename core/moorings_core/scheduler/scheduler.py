@@ -123,7 +123,8 @@ class Scheduler:
         if due == 0:
             return
         try:
-            await asyncio.wait_for(self._wake.wait(), min(due, FLUSH_AFTER) if due is not None else FLUSH_AFTER)
+            async with asyncio.timeout(min(due, FLUSH_AFTER) if due is not None else FLUSH_AFTER):
+                await self._wake.wait()
         except TimeoutError:
             pass  # a back-off ended, or the flush is due
         self._wake.clear()
