@@ -2,7 +2,8 @@
 
 import pytest
 
-from moorings_labs.doctor import Check, Lacking, examine, need
+from moorings_core.kernel import filesystems
+from moorings_labs.doctor import CHECKS, Check, Lacking, examine, need, reflink
 
 GOOD = Check("good", lambda: "", "nothing")
 NEEDED = Check("bad", lambda: "the thing is not there (apt-get install thing)", "pods", needed=True)
@@ -24,3 +25,16 @@ def test_what_is_needed_and_missing_is_told_in_one_sentence():
 def test_what_is_only_nice_to_have_stops_nothing():
     need([GOOD, OPTIONAL])
     assert OPTIONAL.probe()
+
+
+def test_files_that_share_no_blocks_are_told_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(filesystems, "shares_blocks", lambda one, other: False)
+    assert "poolFsType: xfs" in reflink(tmp_path / "not" / "there" / "yet")
+    monkeypatch.setattr(filesystems, "shares_blocks", lambda one, other: other.exists())
+    assert reflink(tmp_path) == ""
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_what_storage_needs_is_looked_for():
+    names = {check.name for check in CHECKS}
+    assert {"loop", "ext4", "xfs", "btrfs", "reflink"} <= names
