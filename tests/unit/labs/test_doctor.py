@@ -1,7 +1,10 @@
 """What the doctor says of checks that hold and checks that do not."""
 
+import socket
+
 import pytest
 
+from moorings_labs.doctor import OPTIONAL as RARE
 from moorings_labs.doctor import Check, Lacking, examine, need
 
 GOOD = Check("good", lambda: "", "nothing")
@@ -24,3 +27,15 @@ def test_what_is_needed_and_missing_is_told_in_one_sentence():
 def test_what_is_only_nice_to_have_stops_nothing():
     need([GOOD, OPTIONAL])
     assert OPTIONAL.probe()
+
+
+def test_sctp_is_missing_where_no_socket_of_it_can_be_had(monkeypatch):
+    check = next(check for check in RARE if check.name == "sctp")
+
+    def no_socket(*_):
+        raise OSError(93, "Protocol not supported")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    (finding,) = examine([check])
+    assert (finding.verdict, finding.problem) == ("missing", "this kernel has no SCTP sockets (Protocol not supported)")
+    assert "SCTP" in finding.costs and not finding.needed
