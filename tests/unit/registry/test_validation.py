@@ -348,7 +348,7 @@ CREATE = [
     ("job", {"spec.completionMode": "Odd"}, UNSUPPORTED, "spec.completionMode", '"NonIndexed", "Indexed"'),
     ("cronjob", {"spec.schedule": ""}, REQUIRED, "spec.schedule", ""),
     ("cronjob", {"spec.concurrencyPolicy": "Many"}, UNSUPPORTED, "spec.concurrencyPolicy", '"Allow", "Forbid", "Replace"'),
-    ("service", {"metadata.name": "1st"}, INVALID, "metadata.name", "a DNS-1035 label"),
+    ("service", {"metadata.name": "a.b"}, INVALID, "metadata.name", "must not contain dots"),
     ("service", {"spec.ports": []}, REQUIRED, "spec.ports", ""),
     ("service", {"spec.type": "Loud"}, UNSUPPORTED, "spec.type", '"ClusterIP", "ExternalName", "LoadBalancer", "NodePort"'),
     ("service", {"spec.ports.0.port": 0}, INVALID, "spec.ports[0].port", "between 1 and 65535"),

@@ -6,21 +6,16 @@ from collections.abc import Iterator
 
 from moorings_core.ports.objects import Object
 
-from . import pod_level
+from . import off, pod_level
 from .images import pull_policy
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
 
 
-OFF = ("evictionResponders", "schedulingGroup")
-"""Fields of features that are off by default: upstream takes them away, too, as it does with some of containers and volumes"""
-
-
 def pod_spec(spec: Object) -> None:
     """Fill in a PodSpec."""
-    for field in OFF:
-        spec.pop(field, None)
+    off.from_pod(spec)
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("dnsPolicy", "ClusterFirst")
@@ -30,6 +25,8 @@ def pod_spec(spec: Object) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"]
     elif spec.get("serviceAccountName"):
         spec["serviceAccount"] = spec["serviceAccountName"]
+    for term in ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("preferredDuringSchedulingIgnoredDuringExecution") or ():
+        term.setdefault("preference", {})
     for volume in spec.get("volumes") or ():
         _volume(volume)
     for container in _containers(spec):
@@ -72,6 +69,7 @@ def _host_ports(container: Object) -> None:
 
 
 def _container(container: Object) -> None:
+    off.from_container(container)
     container.setdefault("resources", {})
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")

@@ -21,6 +21,7 @@ from . import (
     events,
     flow_schemas,
     ingresses,
+    ips,
     jobs,
     limits,
     metadata,
@@ -103,7 +104,7 @@ _UPDATE: dict[tuple[str, str], Update] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
 _STATUS: dict[tuple[str, str], Update] = {**network.STATUS}
-_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions")}
+_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions"), ("events.k8s.io", "events")}
 """Kinds whose rules of updates say all that those of creations do."""
 _UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
 """Kinds whose answers name what may not change before what is wrong in itself."""
@@ -124,7 +125,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
     found = metadata.check(resource, new) + metadata.check_update(new, old)
     alone = (resource.group, resource.plural) in _UPDATE_ALONE
-    wrong, changed = create(new) if create and not alone else [], update(new, old) if update else []
+    wrong = ips.tolerated(create(new), lambda: create(old)) if create and not alone else []
+    changed = update(new, old) if update else []
     return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 

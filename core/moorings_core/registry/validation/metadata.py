@@ -16,7 +16,7 @@ METADATA = Path("metadata")
 STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("", "namespaces"): names.label,
-    ("", "services"): names.label_1035,
+    ("", "services"): names.label,
     ("apps", "statefulsets"): names.label,
     ("policy", "poddisruptionbudgets"): names.path_segment,
     **{("rbac.authorization.k8s.io", p): names.path_segment for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")},

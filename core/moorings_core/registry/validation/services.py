@@ -8,7 +8,7 @@ from typing import Any
 
 from moorings_core.ports.objects import Object
 
-from . import names
+from . import ips, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
 from .metadata import check_labels
 from .service_addresses import check_addresses, check_families_update, check_update, is_headless, is_ip
@@ -175,7 +175,7 @@ def _external_ips(spec: Object) -> list[FieldError]:
     found: list[FieldError] = []
     for i, text in enumerate(spec.get("externalIPs") or ()):
         path = (SPEC / "externalIPs").at(i)
-        found += reachable(text, path) if is_ip(text) else [invalid(path, text, IP_WORDS)]
+        found += ips.address(text, path) or reachable(text, path)
     return found
 
 
@@ -246,7 +246,7 @@ def _balancing(obj: Object, spec: Object) -> list[FieldError]:
 
 
 def _cidrs(given: Sequence[tuple[Path, str]]) -> list[FieldError]:
-    return [invalid(path, text.strip(), CIDR_WORDS) for path, text in given if not is_cidr(text.strip())]
+    return [error for path, text in given for error in ips.cidr(text.strip(), path)]
 
 
 def is_cidr(text: Any) -> bool:
