@@ -67,9 +67,20 @@ _RETURNED = {
 _ORPHANING = {("", "v1", "replicationcontrollers"), ("batch", "v1", "jobs")}
 _CONDITIONAL_ONLY = {
     ("scheduling.k8s.io", "priorityclasses"),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    *(("admissionregistration.k8s.io", f"{kind}webhookconfigurations") for kind in ("mutating", "validating")),
+    *(
+        ("admissionregistration.k8s.io", f"{kind}admission{what}")
+        for kind in ("mutating", "validating")
+        for what in ("policies", "policybindings")
+    ),
+    *(("certificates.k8s.io", kind) for kind in ("clustertrustbundles", "podcertificaterequests")),
     ("coordination.k8s.io", "leases"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("policy", "poddisruptionbudgets"),
+    ("resource.k8s.io", "resourcepoolstatusrequests"),
+    *(("storage.k8s.io", kind) for kind in ("csidrivers", "csinodes", "csistoragecapacities", "volumeattachments")),
+    ("storagemigration.k8s.io", "storageversionmigrations"),
+    ("apiregistration.k8s.io", "apiservices"),
     (definitions.GROUP, definitions.PLURAL),
 }
 """Kinds whose updates must carry a resourceVersion."""
@@ -121,14 +132,14 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
             metadata.pop(field, None)
     if (resource.group, resource.plural) == ("certificates.k8s.io", "certificatesigningrequests"):
         asked = new.get("status")
-        _only_status(new, old)
+        _only_status(resource, new, old)
         certificates.prepare_update(new, old, subresource, asked)
         return
     if subresource == "binding":
         return
-    gates.drop(resource, new, old)
     if subresource == "status":
-        _only_status(new, old)
+        gates.drop(resource, new, old)
+        _only_status(resource, new, old)
         return
     if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
         rule(new, old)
@@ -148,6 +159,7 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         definitions.note_stored(new)
     if _counts(resource, new, old):
         metadata["generation"] = known.get("generation", 0) + 1
+    gates.drop(resource, new, old)  # which upstream, too, does after it has counted
 
 
 def graceful_seconds(resource: Resource, obj: Object, asked: int | None) -> int:
@@ -224,16 +236,34 @@ def _content(obj: Object) -> Object:
     return {k: v for k, v in obj.items() if k not in ("metadata", "status", "apiVersion", "kind")}
 
 
-def _only_status(new: Object, old: Object) -> None:
+_RESET = ("labels", "annotations", "finalizers", "ownerReferences")
+_RESET_WITH_STATUS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("", "pods"): ("ownerReferences",),
+    ("apps", "deployments"): ("labels",),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _RESET,
+    (definitions.GROUP, definitions.PLURAL): _RESET,
+    ("apiregistration.k8s.io", "apiservices"): _RESET,
+    ("certificates.k8s.io", "podcertificaterequests"): _RESET,
+    **{("flowcontrol.apiserver.k8s.io", kind): _RESET for kind in ("flowschemas", "prioritylevelconfigurations")},
+    ("networking.k8s.io", "servicecidrs"): _RESET,
+    **{("resource.k8s.io", kind): _RESET for kind in ("devicetaintrules", "resourceclaims", "resourcepoolstatusrequests")},
+    **{("storage.k8s.io", kind): _RESET for kind in ("csinodes", "volumeattachments")},
+    ("storagemigration.k8s.io", "storageversionmigrations"): _RESET,
+}
+"""Metadata that a write of the status does not reach; of other built-in kinds it reaches all that a client may write."""
+
+
+def _only_status(resource: Resource, new: Object, old: Object) -> None:
     for field in [f for f in new if f not in ("status", "metadata")]:
         if field not in old:
             del new[field]
     new.update({k: v for k, v in old.items() if k not in ("status", "metadata")})
-    version, managed = new["metadata"].get("resourceVersion"), new["metadata"].get("managedFields")
-    kept = {k: v for k, v in old["metadata"].items() if k not in ("resourceVersion", "managedFields")}
-    if "annotations" in new["metadata"] or "labels" in new["metadata"]:
-        kept |= {k: new["metadata"][k] for k in ("labels", "annotations") if k in new["metadata"]}
-    new["metadata"] = kept | ({"resourceVersion": version} if version else {}) | ({"managedFields": managed} if managed else {})
+    metadata, known = new["metadata"], old["metadata"]
+    for field in _RESET_WITH_STATUS.get((resource.group, resource.plural), () if is_built_in(resource) else _RESET):
+        if field in known:
+            metadata[field] = known[field]
+        else:
+            metadata.pop(field, None)
 
 
 def _first_status(resource: Resource, obj: Object) -> Object:

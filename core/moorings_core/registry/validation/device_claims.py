@@ -43,7 +43,7 @@ def _spec(spec: Object, path: Path) -> list[FieldError]:
         for i, each in enumerate(config):
             place = (where / "config").at(i)
             found += _references(each.get("requests") or (), place / "requests", known) + devices.configuration(each, place)
-    return found + _declared(claim, where)
+    return found + declared.late(_declared(claim, where))
 
 
 def _request(request: Object, path: Path) -> list[FieldError]:
@@ -159,10 +159,11 @@ def _class(obj: Object) -> list[FieldError]:
     found = devices.selectors(chosen, SPEC / "selectors")
     if len(config) <= devices.CONFIG_MOST:
         found += [error for i, each in enumerate(config) for error in devices.configuration(each, (SPEC / "config").at(i))]
-    found += declared.few(SPEC / "selectors", chosen, devices.SELECTORS_MOST)
-    found += declared.few(SPEC / "config", config, devices.CONFIG_MOST)
-    found += [error for i, each in enumerate(config) for error in devices.declared_configuration(each, (SPEC / "config").at(i))]
-    return found + (_extended(name, SPEC / "extendedResourceName") if name is not None else [])
+    late = declared.few(SPEC / "selectors", chosen, devices.SELECTORS_MOST)
+    late += declared.few(SPEC / "config", config, devices.CONFIG_MOST)
+    late += [error for i, each in enumerate(config) for error in devices.declared_configuration(each, (SPEC / "config").at(i))]
+    late += _extended(name, SPEC / "extendedResourceName") if name is not None else []
+    return found + declared.late(late)
 
 
 def _extended(name: str, path: Path) -> list[FieldError]:
@@ -178,9 +179,13 @@ def _extended(name: str, path: Path) -> list[FieldError]:
     return found + [invalid(path, name, complaint) for complaint in names.label_key_complaints(f"requests.{name}")]
 
 
-def _fixed(new: Object, old: Object) -> list[FieldError]:
+def _claim_update(new: Object, old: Object) -> list[FieldError]:
+    return [] if new.get("spec") == old.get("spec") else declared.late([invalid(SPEC, None, IMMUTABLE)])
+
+
+def _template_update(new: Object, old: Object) -> list[FieldError]:
     return [] if new.get("spec") == old.get("spec") else [invalid(SPEC, new.get("spec"), IMMUTABLE)]
 
 
 CREATE = {(GROUP, "resourceclaims"): _claim, (GROUP, "resourceclaimtemplates"): _template, (GROUP, "deviceclasses"): _class}
-UPDATE = {(GROUP, "resourceclaims"): _fixed, (GROUP, "resourceclaimtemplates"): _fixed}
+UPDATE = {(GROUP, "resourceclaims"): _claim_update, (GROUP, "resourceclaimtemplates"): _template_update}

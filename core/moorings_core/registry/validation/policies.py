@@ -55,7 +55,7 @@ def _runtime_class(obj: Object) -> list[FieldError]:
     found += tolerations(given, path)
     keys = [tuple(each.get(field, "") for field in ("key", "operator", "value", "effect")) for each in given]
     found += [duplicate(path.at(i), _toleration_shown(each)) for i, each in enumerate(given) if keys[i] in keys[:i]]
-    return found + (declared.short_name(handler, Path("handler")) if handler else [required("handler")])
+    return found + declared.late(declared.short_name(handler, Path("handler")) if handler else [required("handler")])
 
 
 _NODES = Path("scheduling.nodeSelector")
@@ -68,7 +68,7 @@ def _toleration_shown(given: Object) -> Object:
 
 
 def _runtime_class_update(new: Object, old: Object) -> list[FieldError]:
-    return [] if new.get("handler") == old.get("handler") else [invalid("handler", None, IMMUTABLE)]
+    return [] if new.get("handler") == old.get("handler") else declared.late([invalid("handler", None, IMMUTABLE)])
 
 
 CREATE = {
