@@ -140,6 +140,8 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
     if subresource == "status":
         gates.drop(resource, new, old)
         _only_status(resource, new, old)
+        if (resource.group, resource.plural) == ("", "persistentvolumes"):
+            _note_phase(new, old)
         return
     if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
         rule(new, old)
@@ -296,6 +298,16 @@ def _first_status(resource: Resource, obj: Object) -> Object:
         case ("networking.k8s.io", "ingresses"):
             return {"loadBalancer": {}}
     return {}
+
+
+def _note_phase(new: Object, old: Object) -> None:
+    """Note when a volume's phase has changed, where the writer does not."""
+    status, before, field = new.setdefault("status", {}), old.get("status") or {}, "lastPhaseTransitionTime"
+    if status.get("phase") == before.get("phase"):
+        if before.get(field) is not None:
+            status.setdefault(field, before[field])
+    elif status.get(field) in (None, before.get(field)):
+        status[field] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _bare_secrets(account: Object, old: Object | None) -> None:

@@ -15,6 +15,7 @@ from . import (
     admission_policies,
     aggregation,
     autoscalers,
+    claim_status,
     declared,
     device_claims,
     device_slices,
@@ -102,16 +103,32 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **device_slices.UPDATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
-_STATUS: dict[tuple[str, str], Update] = {**network.STATUS, **settings.STATUS, **limits.STATUS, **placement.STATUS}
+_STATUS: dict[tuple[str, str], Update] = {
+    **network.STATUS,
+    **settings.STATUS,
+    **limits.STATUS,
+    **placement.STATUS,
+    **policies.STATUS,
+    **storage.STATUS,
+    **admission_policies.STATUS,
+    ("resource.k8s.io", "resourceclaims"): claim_status.check_status,
+}
 _UPDATE_ALONE = {
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("networking.k8s.io", "servicecidrs"),
     ("resource.k8s.io", "resourceclaims"),
     ("resource.k8s.io", "resourceslices"),
     ("scheduling.k8s.io", "priorityclasses"),
+    ("storage.k8s.io", "volumeattachments"),
 }
 """Kinds whose rules of updates say all that those of creations do."""
-_UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets"), ("storage.k8s.io", "volumeattributesclasses")}
+_UPDATE_FIRST = {
+    ("", "configmaps"),
+    ("", "secrets"),
+    ("apps", "daemonsets"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+}
 """Kinds whose answers name what may not change before what is wrong in itself."""
 
 

@@ -6,6 +6,7 @@ from moorings_core.ports.objects import Object
 
 from . import declared, names
 from .amounts import resources
+from .conditions import conditions
 from .errors import FieldError, Path, duplicate, invalid, not_supported, required
 from .formats import named, qualified
 from .placement import label_selector, tolerations
@@ -31,6 +32,13 @@ def _disruption_budget(obj: Object) -> list[FieldError]:
     if policy not in (None, *EVICTION):
         found.append(not_supported(SPEC / "unhealthyPodEvictionPolicy", policy, EVICTION))
     return found
+
+
+def _budget_status(new: Object, old: Object) -> list[FieldError]:
+    status, path = new.get("status") or {}, Path("status")
+    found = conditions(status.get("conditions"), path / "conditions")
+    counts = ((field, status.get(field) or 0) for field in ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"))
+    return found + [invalid(path / field, count, "must be greater than or equal to 0") for field, count in counts if count < 0]
 
 
 def _lease(obj: Object) -> list[FieldError]:
@@ -79,3 +87,4 @@ CREATE = {
 UPDATE = {
     ("node.k8s.io", "runtimeclasses"): _runtime_class_update,
 }
+STATUS = {("policy", "poddisruptionbudgets"): _budget_status}

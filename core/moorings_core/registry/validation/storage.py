@@ -10,8 +10,9 @@ from moorings_core.registry.quantity import compare, parse
 
 from . import declared, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required, too_long
-from .formats import named, qualified
+from .formats import driver_name, named, qualified
 from .placement import label_selector, node_selector
+from .resource_names import amounts, is_native
 from .volume_sources import SOURCES, source
 
 SPEC = Path("spec")
@@ -120,6 +121,35 @@ def _class_kept(after: Object, before: Object, status: Object) -> list[FieldErro
         return []
     what = "nil" if name is None else "empty string"
     return [forbidden(where, f"update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil")]
+
+
+RESIZES = (
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+)
+
+
+def _claim_status(new: Object, old: Object) -> list[FieldError]:
+    status, path = new.get("status") or {}, Path("status")
+    found: list[FieldError] = []
+    for name, state in (status.get("allocatedResourceStatuses") or {}).items():
+        where = path / "allocatedResourceStatuses"
+        found += _grown(name, where)
+        if state not in RESIZES:
+            found.append(not_supported(where, name, RESIZES))
+    for name, amount in (status.get("allocatedResources") or {}).items():
+        where = path / "allocatedResources"
+        found += _grown(name, where) or amounts({name: amount}, where)
+    return found
+
+
+def _grown(name: str, path: Path) -> list[FieldError]:
+    """Return whether a claim has no such resource."""
+    found = qualified(name, path)
+    return [not_supported(path, name, ("storage",))] if not found and is_native(name) and name != "storage" else found
 
 
 def _volume(obj: Object) -> list[FieldError]:
@@ -290,6 +320,14 @@ def _attachment(obj: Object) -> list[FieldError]:
     return found + declared.late(declared.driver_name(spec.get("attacher") or "", SPEC / "attacher"))
 
 
+def _attachment_update(new: Object, old: Object) -> list[FieldError]:
+    if new.get("spec") == old.get("spec"):
+        return _attachment(new)
+    # a part of what may not change is not looked at by what is declared on it
+    found = [error for error in _attachment(new) if not error.late]
+    return driver_name((new.get("spec") or {}).get("attacher") or "", SPEC / "attacher") + found + _immutable("spec")(new, old)
+
+
 def _immutable(*fields: str) -> Callable[[Object, Object], list[FieldError]]:
     def rule(new: Object, old: Object) -> list[FieldError]:
         return declared.late(invalid(field, None, IMMUTABLE) for field in fields if new.get(field) != old.get(field))
@@ -317,5 +355,6 @@ UPDATE = {
     ("", "persistentvolumes"): _volume_update,
     (_STORAGE, "storageclasses"): _immutable("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"),
     (_STORAGE, "volumeattributesclasses"): _attributes_class_update,
-    (_STORAGE, "volumeattachments"): _immutable("spec"),
+    (_STORAGE, "volumeattachments"): _attachment_update,
 }
+STATUS = {("", "persistentvolumeclaims"): _claim_status}
