@@ -34,7 +34,7 @@ class Request:
 
     {continue} and {resourceVersion} in the path, and that version in the body's metadata, are those of the answer before. managed: compare
     who manages what. stream: the answer is a line an event. pick: compare only the keys of this part of the answer. until: ask again until
-    the answer holds this text.
+    the answer holds this text. sparse: what is null is as good as not there.
     """
 
     method: str
@@ -46,6 +46,7 @@ class Request:
     pick: str = ""
     until: str = ""
     warned: bool = False
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Peer:
     def ask(self, request: Request) -> Answer:
         """Send a request as administrator."""
         raw = isinstance(request.body, bytes) or request.body is None
-        data = request.body if raw else json.dumps(request.body).encode()
+        data = request.body if raw else json.dumps(request.body, separators=(",", ":")).encode()  # as upstream keeps what has no schema
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Accept": "application/json", **request.headers}
         url = f"https://127.0.0.1:{self.port}{request.path}"
         asked = urllib.request.Request(url, data=data, method=request.method, headers=headers)

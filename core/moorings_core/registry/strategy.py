@@ -84,8 +84,27 @@ _CONDITIONAL_ONLY = {
     (definitions.GROUP, definitions.PLURAL),
 }
 """Kinds whose updates must carry a resourceVersion."""
+_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+_KEEPS_METADATA = {
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("certificates.k8s.io", "podcertificaterequests"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("networking.k8s.io", "servicecidrs"),
+    ("resource.k8s.io", "devicetaintrules"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourcepoolstatusrequests"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storagemigration.k8s.io", "storageversionmigrations"),
+}
+"""Kinds whose status is written without a word on their metadata"""
+_KEEPS = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences",)}
+"""What of the metadata stays in others; the rest is what who writes the status says"""
 
 DEFAULT_GRACE = 30
+TOPOLOGY = "deprecatedTopology"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
@@ -118,6 +137,8 @@ def prepare_create(resource: Resource, obj: Object) -> None:
     if (resource.group, resource.plural) == ("batch", "jobs"):
         _select_own_pods(obj)
         job_labels(obj)
+        obj["metadata"]["labels"] = dict(obj["metadata"].get("labels") or {})
+    _drop_topology(resource, obj)
     if (resource.group, resource.plural) == ("apps", "daemonsets"):
         obj["metadata"].setdefault("annotations", {}).setdefault(TEMPLATE_GENERATION, "1")
 
@@ -161,6 +182,7 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         definitions.note_stored(new)
     if _counts(resource, new, old):
         metadata["generation"] = known.get("generation", 0) + 1
+    _drop_topology(resource, new)
     gates.drop(resource, new, old)  # which upstream, too, does after it has counted
 
 
@@ -222,7 +244,18 @@ def _counts(resource: Resource, new: Object, old: Object) -> bool:
             return bool(new.get("spec") != old.get("spec"))
         case ("discovery.k8s.io", "endpointslices") if new["metadata"].get("labels") != old["metadata"].get("labels"):
             return True
+        case ("discovery.k8s.io", "endpointslices") if any(e.get(TOPOLOGY) for e in new.get("endpoints") or ()):
+            return True
+        case ("apps", "deployments") if (new["metadata"].get("annotations") or {}) != (old["metadata"].get("annotations") or {}):
+            return True
     return _has_generation(resource) and _content(new) != _content(old)
+
+
+def _drop_topology(resource: Resource, obj: Object) -> None:
+    """Version 1 of an EndpointSlice shows the topology of older ones, and takes none."""
+    if (resource.group, resource.plural) == ("discovery.k8s.io", "endpointslices"):
+        for endpoint in obj.get("endpoints") or ():
+            endpoint.pop(TOPOLOGY, None)
 
 
 def _count_templates(new: Object, old: Object) -> None:
@@ -238,34 +271,23 @@ def _content(obj: Object) -> Object:
     return {k: v for k, v in obj.items() if k not in ("metadata", "status", "apiVersion", "kind")}
 
 
-_RESET = ("labels", "annotations", "finalizers", "ownerReferences")
-_RESET_WITH_STATUS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("", "pods"): ("ownerReferences",),
-    ("apps", "deployments"): ("labels",),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _RESET,
-    (definitions.GROUP, definitions.PLURAL): _RESET,
-    ("apiregistration.k8s.io", "apiservices"): _RESET,
-    ("certificates.k8s.io", "podcertificaterequests"): _RESET,
-    **{("flowcontrol.apiserver.k8s.io", kind): _RESET for kind in ("flowschemas", "prioritylevelconfigurations")},
-    ("networking.k8s.io", "servicecidrs"): _RESET,
-    **{("resource.k8s.io", kind): _RESET for kind in ("devicetaintrules", "resourceclaims", "resourcepoolstatusrequests")},
-    **{("storage.k8s.io", kind): _RESET for kind in ("csinodes", "volumeattachments")},
-    ("storagemigration.k8s.io", "storageversionmigrations"): _RESET,
-}
-"""Metadata that a write of the status does not reach; of other built-in kinds it reaches all that a client may write."""
-
-
 def _only_status(resource: Resource, new: Object, old: Object) -> None:
+    """Restore all but the status, and of the metadata what the kind keeps from who writes it."""
     for field in [f for f in new if f not in ("status", "metadata")]:
         if field not in old:
             del new[field]
     new.update({k: v for k, v in old.items() if k not in ("status", "metadata")})
     metadata, known = new["metadata"], old["metadata"]
-    for field in _RESET_WITH_STATUS.get((resource.group, resource.plural), () if is_built_in(resource) else _RESET):
+    place = (resource.group, resource.plural)
+    whole = place in _KEEPS_METADATA or not is_built_in(resource)
+    for field in _METADATA if whole else _KEEPS.get(place, ()):
         if field in known:
             metadata[field] = known[field]
         else:
             metadata.pop(field, None)
+    counted = (known.get("annotations") or {}).get(TEMPLATE_GENERATION)
+    if counted is not None:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), TEMPLATE_GENERATION: counted}
 
 
 def _first_status(resource: Resource, obj: Object) -> Object:
@@ -295,6 +317,8 @@ def _first_status(resource: Resource, obj: Object) -> Object:
         case ("apps", "daemonsets"):
             zero = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
             return dict.fromkeys(zero, 0)
+        case ("storage.k8s.io", "volumeattachments"):
+            return {"attached": False}
         case ("networking.k8s.io", "ingresses"):
             return {"loadBalancer": {}}
     return {}

@@ -33,6 +33,12 @@ def _binding(obj: Object) -> None:
             subject["apiGroup"] = subject.get("apiGroup") or RBAC
 
 
+def _account(obj: Object) -> None:
+    """Of the secrets of an account only the names count."""
+    if obj.get("secrets"):
+        obj["secrets"] = [{"name": s["name"]} if s.get("name") else {} for s in obj["secrets"]]
+
+
 def _priority_class(obj: Object) -> None:
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
@@ -73,6 +79,7 @@ def _node(obj: Object) -> None:
 RULES = {
     ("", "nodes"): _node,
     ("", "secrets"): _secret,
+    ("", "serviceaccounts"): _account,
     ("", "namespaces"): _namespace,
     ("", "limitranges"): _limit_range,
     (RBAC, "rolebindings"): _binding,

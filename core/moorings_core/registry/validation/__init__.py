@@ -25,6 +25,7 @@ from . import (
     flow_schemas,
     ingresses,
     ips,
+    jobs,
     limits,
     metadata,
     network,
@@ -62,6 +63,7 @@ _CREATE: dict[tuple[str, str], Create] = {
     **pods.CREATE,
     **aggregation.CREATE,
     **workloads.CREATE,
+    **jobs.CREATE,
     **network.CREATE,
     **storage.CREATE,
     **settings.CREATE,
@@ -87,6 +89,7 @@ _CREATE: dict[tuple[str, str], Create] = {
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,
     **workloads.UPDATE,
+    **jobs.UPDATE,
     **network.UPDATE,
     **storage.UPDATE,
     **settings.UPDATE,
@@ -115,6 +118,7 @@ _STATUS: dict[tuple[str, str], Update] = {
 }
 _UPDATE_ALONE = {
     ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("events.k8s.io", "events"),
     ("networking.k8s.io", "servicecidrs"),
     ("resource.k8s.io", "resourceclaims"),
     ("resource.k8s.io", "resourceslices"),
@@ -162,7 +166,8 @@ def validate_status(resource: Resource, new: Object, old: Object) -> list[FieldE
 
 def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:
     """Return the 422 answer that lists all errors, each once."""
-    listed = list(dict.fromkeys(str(e) for e in errors))
+    errors = list(dict.fromkeys(errors))
+    listed = [str(e) for e in errors]
     group = _GROUPS.get(resource.group, resource.group)
     kind = f"{resource.kind}.{group}" if group else resource.kind
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"

@@ -18,6 +18,7 @@ FIXED = (
     ("reportingInstance", "reportingInstance"),
 )  # fmt: skip
 """Fields of the new form that stay as they were, with the names that upstream's internal form has for them"""
+TEXTS = ("reason", "message", "type", "action", "reportingController", "reportingInstance")
 
 
 def _old(obj: Object) -> list[FieldError]:
@@ -63,8 +64,10 @@ def _any(obj: Object, about: Object, text: str, controller: str) -> list[FieldEr
 
 
 def _new_update(new: Object, old: Object) -> list[FieldError]:
-    found = _series(new) if new.get("series") != old.get("series") else []
-    return found + [invalid(shown, new.get(field), "field is immutable") for field, shown in FIXED if new.get(field) != old.get(field)]
+    found = _any(new, new.get("regarding") or {}, "note", "reportingController")
+    found += _series(new) if new.get("series") != old.get("series") else []
+    changed = ((shown, new.get(field)) for field, shown in FIXED if new.get(field) != old.get(field))
+    return found + [invalid(shown, "" if shown in TEXTS and value is None else value, "field is immutable") for shown, value in changed]
 
 
 CREATE = {("", "events"): _old, ("events.k8s.io", "events"): _new}
