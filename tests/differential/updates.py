@@ -15,11 +15,22 @@ from .mutated import LEFT, NAMES, WRONG, Path_, drop, example, held, lacking, na
 from .peers import Request
 
 CONDITIONAL = {
-    "Lease",
-    "PriorityClass",
-    "ValidatingWebhookConfiguration",
-    "MutatingWebhookConfiguration",
+    "CSIDriver",
+    "CSINode",
+    "CSIStorageCapacity",
+    "ClusterTrustBundle",
     "CustomResourceDefinition",
+    "Lease",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+    "PodDisruptionBudget",
+    "PriorityClass",
+    "RuntimeClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+    "VolumeAttachment",
 }
 """Kinds whose updates must say which version they are of"""
 LEFT_OUT = {"APIService", "Event", "ControllerRevision"}
@@ -70,6 +81,7 @@ def _of(api: str, plural: str, kind: str, namespaced: bool, body: dict[str, Any]
     whole = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **body}
     where = path(api, plural, name, namespace)
     yield f"{told}: created", [Request("POST", path(api, plural, "", namespace), whole)]
+    yield f"{told}: without a version", [Request("PUT", where + DRY, whole)]
     for what, changed in _changed(api, kind, whole):
         yield f"{told}: {what}", _put(where, kind, changed)
     if kind in WITH_STATUS:

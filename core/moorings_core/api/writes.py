@@ -45,7 +45,7 @@ from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import SYSTEM, Context
-from .devices import admin_access
+from .devices import admin_access, admin_access_given
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
 from .scale import apply_scale, replicas_path, scale_of
@@ -343,7 +343,7 @@ class Writer:
         if subresource in ("resize", "ephemeralcontainers"):
             self._check(resource, new, [*validate_create(resource, new), *subresources.validate(new, old, subresource)])
         elif subresource == "status":
-            self._check(resource, new, validate_status(resource, new, old))
+            self._check(resource, new, [*admin_access_given(self._cache, resource, new, old), *validate_status(resource, new, old)])
         elif subresource != "binding":
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:
