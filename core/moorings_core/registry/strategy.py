@@ -13,7 +13,7 @@ from moorings_core.ports.objects import Object, Resource
 from . import certificates, claims, gates, subresources
 from .custom import definition as definitions
 from .custom import served
-from .defaults.workloads import job_labels
+from .defaults.workloads import TEMPLATE_GENERATION, job_labels
 from .facts import definition, definition_of, is_built_in
 from .quality import qos_class
 
@@ -106,7 +106,6 @@ _KEEPS = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences"
 DEFAULT_GRACE = 30
 TOPOLOGY = "deprecatedTopology"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def has_status(resource: Resource) -> bool:
@@ -161,8 +160,8 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
     if subresource == "status":
         gates.drop(resource, new, old)
         _only_status(resource, new, old)
-        if (resource.group, resource.plural) == ("", "persistentvolumes"):
-            _note_phase(new, old)
+        if (keep := _WITH_STATUS.get((resource.group, resource.plural))) is not None:
+            keep(new, old)
         return
     if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
         rule(new, old)
@@ -334,6 +333,22 @@ def _note_phase(new: Object, old: Object) -> None:
         status[field] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def _keep_quality(new: Object, old: Object) -> None:
+    """Keep what a node may leave out of a pod's status, and let the two fields of its addresses say the same."""
+    status, before = new.setdefault("status", {}), old.get("status") or {}
+    for field in ("qosClass", "resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses"):
+        if not status.get(field) and before.get(field):
+            status[field] = before[field]
+    if status.get("podIP") and not status.get("podIPs"):
+        status["podIPs"] = [{"ip": status["podIP"]}]
+    elif status.get("podIPs") and not status.get("podIP"):
+        status["podIP"] = status["podIPs"][0].get("ip", "")
+
+
+def _label_as_template(new: Object, old: Object) -> None:
+    job_labels(new)
+
+
 def _bare_secrets(account: Object, old: Object | None) -> None:
     """Of the secrets of an account only the names count."""
     for secret in account.get("secrets") or ():
@@ -341,6 +356,12 @@ def _bare_secrets(account: Object, old: Object | None) -> None:
             del secret[field]
 
 
+_WITH_STATUS: dict[tuple[str, str], Callable[[Object, Object], None]] = {
+    ("", "persistentvolumes"): _note_phase,
+    ("", "pods"): _keep_quality,
+    ("batch", "jobs"): _label_as_template,
+}
+"""What a write of the status makes of an object, given the one that it replaces"""
 _ALWAYS: dict[tuple[str, str], Callable[[Object, Object | None], None]] = {
     ("", "serviceaccounts"): _bare_secrets,
     ("", "persistentvolumeclaims"): claims.match_sources,

@@ -39,6 +39,7 @@ from . import (
     settings,
     storage,
     trust_bundles,
+    workload_status,
     workloads,
 )
 from .errors import FieldError, Path
@@ -114,6 +115,8 @@ _STATUS: dict[tuple[str, str], Update] = {
     **policies.STATUS,
     **storage.STATUS,
     **admission_policies.STATUS,
+    **workload_status.RULES,
+    **pods.STATUS,
     ("resource.k8s.io", "resourceclaims"): claim_status.check_status,
 }
 _UPDATE_ALONE = {
@@ -130,6 +133,7 @@ _UPDATE_FIRST = {
     ("", "configmaps"),
     ("", "secrets"),
     ("apps", "daemonsets"),
+    ("networking.k8s.io", "ingressclasses"),
     ("node.k8s.io", "runtimeclasses"),
     ("storage.k8s.io", "volumeattributesclasses"),
 }
