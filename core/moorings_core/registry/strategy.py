@@ -14,7 +14,7 @@ from . import certificates, claims, gates, subresources
 from .custom import definition as definitions
 from .custom import served
 from .defaults.workloads import job_labels
-from .facts import definition, definition_of, is_built_in
+from .facts import TEMPLATE_GENERATION, definition, definition_of, is_built_in
 from .quality import qos_class
 
 OWNED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
@@ -93,7 +93,6 @@ _KEEPS = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences"
 DEFAULT_GRACE = 30
 TOPOLOGY = "deprecatedTopology"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def has_status(resource: Resource) -> bool:
