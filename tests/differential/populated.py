@@ -234,15 +234,15 @@ def fitted(theirs: Peer, where: str, base: dict[str, Any], full: dict[str, Any])
     metadata.setdefault("labels", {"a": "b"})
     wanted = {**laid_under(base, {k: v for k, v in full.items() if k not in ("status", "metadata")}), "metadata": metadata}
     kept = {tuple(steps) for steps, _ in held(base)}
-    whole = mended(theirs, "POST", f"{where}?dryRun=All", wanted, (), kept)
-    if whole is not None:
-        answer = theirs.ask(Request("POST", f"{where}?dryRun=All", whole))
-        return shared(whole, answer.body) if base["kind"] in DROPPED_LATE else whole
-    made = {**base, "metadata": {"name": base["metadata"]["name"], "labels": metadata["labels"]}}
-    for steps, value in lacking(base, wanted):  # one at a time, where they do not go together
-        tried = mended(theirs, "POST", f"{where}?dryRun=All", put(made, steps, value), steps, kept)
-        made = tried if tried is not None else made
-    return made
+    made = mended(theirs, "POST", f"{where}?dryRun=All", wanted, (), kept)
+    if made is None:  # one at a time, where they do not go together
+        made = {**base, "metadata": {"name": base["metadata"]["name"], "labels": metadata["labels"]}}
+        for steps, value in lacking(base, wanted):
+            tried = mended(theirs, "POST", f"{where}?dryRun=All", put(made, steps, value), steps, kept)
+            made = tried if tried is not None else made
+    if base["kind"] not in DROPPED_LATE:
+        return made
+    return dict(shared(made, theirs.ask(Request("POST", f"{where}?dryRun=All", made)).body))
 
 
 def mended(
