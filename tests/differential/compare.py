@@ -40,6 +40,10 @@ MASKS = (
 SHOWN = re.compile(r"Invalid value: \{.*\}: ")
 
 
+UNORDERED = re.compile(r"\.(limits|requests)\[|^spec\.metrics\[")
+"""Fields that upstream looks at in the order of a Go map, which is another one each time"""
+
+
 def differences(request: Request, theirs: Answer, ours: Answer) -> list[str]:
     """Return a line for each place where our answer differs from upstream's."""
     if theirs.code != ours.code:
@@ -81,6 +85,7 @@ def normal(body: Any, *, managed: bool = False) -> Any:
         kept["managedFields"] = {f"{e['manager']}/{e['operation']}/{e.get('subresource', '')}": e for e in entries}
     if "details" in kept and "reason" in kept:
         kept["details"] = _details(kept["details"])
+        kept["message"] = _in_order(kept.get("message", ""), kept["details"])
     return kept
 
 
@@ -88,6 +93,14 @@ def _masked(text: str) -> str:
     for pattern, word in MASKS:
         text = pattern.sub(word, text)
     return text
+
+
+def _in_order(message: str, details: dict[str, Any]) -> str:
+    """Return what a refusal says, with its causes sorted where upstream has no order."""
+    causes = [f"{cause.get('field')}: {cause.get('message')}" for cause in details.get("causes") or ()]
+    if sum(1 for cause in causes if UNORDERED.search(cause)) < 2:
+        return message
+    return f"{message.partition(' is invalid: ')[0]} is invalid: {sorted(set(causes))}"
 
 
 def _details(details: dict[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def prepare_create(resource: Resource, obj: Object) -> None:
     if (resource.group, resource.plural) == ("batch", "jobs"):
         _select_own_pods(obj)
         job_labels(obj)
+        obj["metadata"]["labels"] = dict(obj["metadata"].get("labels") or {})
     _drop_topology(resource, obj)
     if (resource.group, resource.plural) == ("apps", "daemonsets"):
         obj["metadata"].setdefault("annotations", {}).setdefault(TEMPLATE_GENERATION, "1")

@@ -90,7 +90,7 @@ CREATE = [
         "pod",
         {"spec.volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "a", "fieldRef": {"fieldPath": "status.podIP"}}]}}]},
         UNSUPPORTED,
-        "spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath",
+        "spec.volumes[0].downwardAPI.fieldRef.fieldPath",
         "metadata.labels",
     ),
     ("service", {"spec.selector": {"a b": "c"}}, INVALID, "spec.selector", "name part must consist of"),

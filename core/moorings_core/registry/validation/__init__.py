@@ -22,6 +22,7 @@ from . import (
     flow_schemas,
     ingresses,
     ips,
+    jobs,
     limits,
     metadata,
     network,
@@ -59,6 +60,7 @@ _CREATE: dict[tuple[str, str], Create] = {
     **pods.CREATE,
     **aggregation.CREATE,
     **workloads.CREATE,
+    **jobs.CREATE,
     **network.CREATE,
     **storage.CREATE,
     **settings.CREATE,
@@ -84,6 +86,7 @@ _CREATE: dict[tuple[str, str], Create] = {
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,
     **workloads.UPDATE,
+    **jobs.UPDATE,
     **network.UPDATE,
     **storage.UPDATE,
     **settings.UPDATE,
@@ -135,7 +138,8 @@ def validate_status(resource: Resource, new: Object, old: Object) -> list[FieldE
 
 def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:
     """Return the 422 answer that lists all errors, each once."""
-    listed = list(dict.fromkeys(str(e) for e in errors))
+    errors = list(dict.fromkeys(errors))
+    listed = [str(e) for e in errors]
     group = _GROUPS.get(resource.group, resource.group)
     kind = f"{resource.kind}.{group}" if group else resource.kind
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"

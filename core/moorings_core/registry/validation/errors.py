@@ -40,7 +40,12 @@ def required(field: str, detail: str = "") -> FieldError:
 
 def invalid(field: str, value: Any, detail: str) -> FieldError:
     """The field's value breaks a rule."""
-    return FieldError("FieldValueInvalid", field, f"Invalid value: {_shown(value)}: {detail}")
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {_shown(value)}" + (f": {detail}" if detail else ""))
+
+
+def omitted(field: str, detail: str) -> FieldError:
+    """The field's value breaks a rule; the value itself is not told."""
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {detail}")
 
 
 def not_supported(field: str, value: Any, allowed: Iterable[str]) -> FieldError:
@@ -59,9 +64,9 @@ def duplicate(field: str, value: Any, detail: str = "") -> FieldError:
     return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}" + (f": {detail}" if detail else ""))
 
 
-def not_found(field: str, value: Any) -> FieldError:
+def not_found(field: str, value: Any, detail: str = "") -> FieldError:
     """The value names something that is not there."""
-    return FieldError("FieldValueNotFound", field, f"Not found: {_shown(value)}")
+    return FieldError("FieldValueNotFound", field, f"Not found: {_shown(value)}" + (f": {detail}" if detail else ""))
 
 
 def too_long(field: str, most: int) -> FieldError:

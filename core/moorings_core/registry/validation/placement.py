@@ -35,7 +35,44 @@ def affinity(given: Object, path: Path) -> list[FieldError]:
         if not 1 <= term.get("weight", 0) <= 100:
             found.append(invalid(place / "weight", term.get("weight", 0), "must be in the range 1-100"))
         found += _term(term.get("preference") or {}, place / "preference")
+    for kind in ("podAffinity", "podAntiAffinity"):
+        found += _beside(given.get(kind) or {}, path / kind)
     return found
+
+
+def _beside(given: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with how pods are drawn to others, or kept from them."""
+    hard, soft, found = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution", []
+    for i, term in enumerate(given.get(hard) or ()):
+        found += _pod_term(term, (path / hard).at(i))
+    for i, term in enumerate(given.get(soft) or ()):
+        place = (path / soft).at(i)
+        if not 1 <= term.get("weight", 0) <= 100:
+            found.append(invalid(place / "weight", term.get("weight", 0), "must be in the range 1-100"))
+        found += _pod_term(term.get("podAffinityTerm") or {}, place / "podAffinityTerm")
+    return found
+
+
+def _pod_term(term: Object, path: Path) -> list[FieldError]:
+    selector, key = term.get("labelSelector"), term.get("topologyKey", "")
+    found = label_selector(selector, path / "labelSelector") + label_selector(term.get("namespaceSelector"), path / "namespaceSelector")
+    for space in term.get("namespaces") or ():
+        found += named(space, path / "namespace", names.label)
+    found += _label_keys(term, path)
+    return found + ([] if key else [required(path / "topologyKey", "can not be empty")]) + qualified(key, path / "topologyKey")
+
+
+def _label_keys(term: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with the labels whose values a pod brings itself."""
+    same, other, selector = term.get("matchLabelKeys") or (), term.get("mismatchLabelKeys") or (), term.get("labelSelector")
+    found: list[FieldError] = []
+    for field, keys in (("matchLabelKeys", same), ("mismatchLabelKeys", other)):
+        if keys and selector is None:
+            found.append(forbidden(path / field, "must not be specified when labelSelector is not set"))
+        elif selector is not None:
+            found += [error for i, key in enumerate(keys) for error in qualified(key, (path / field).at(i))]
+    text = "exists in both matchLabelKeys and mismatchLabelKeys"
+    return found + [invalid((path / "matchLabelKeys").at(i), key, text) for i, key in enumerate(same) if key in other]
 
 
 def node_selector(selector: Object, path: Path) -> list[FieldError]:

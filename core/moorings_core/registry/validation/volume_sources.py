@@ -13,10 +13,10 @@ from moorings_core.ports.objects import Object
 from . import names
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .formats import driver_name, named, needed
-from .pods import host_path
 
 Rule = Callable[[Object, Path], list[FieldError]]
 MORE = "may not specify more than 1 volume type"
+HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 NO_STEPS_BACK = "must not contain '..'"
 INITIATORS = {
     "iqn": re.compile(r"iqn\.\d{4}-\d{2}\.([A-Za-z0-9\-.]+)(:[^,;*&$|\s]+)$"),
@@ -27,6 +27,15 @@ CACHING, DISKS = ("None", "ReadOnly", "ReadWrite"), ("Dedicated", "Managed", "Sh
 MANAGED_DISK = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"
 BLOB_DISK = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
 REGISTRY = "must be a host:port pair or multiple pairs separated by commas"
+
+
+def host_path(given: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with a path of the node."""
+    if not given.get("path"):
+        return [required(path / "path")]
+    found = [invalid(path / "path", given["path"], NO_STEPS_BACK)] if ".." in given["path"].split("/") else []
+    kind = given.get("type") or ""
+    return found if kind in HOST_PATH_TYPES else [*found, not_supported(path / "type", kind, HOST_PATH_TYPES)]
 
 
 def source(spec: Object, path: Path, name: str, *, bound: bool) -> list[FieldError]:
