@@ -84,7 +84,7 @@ def _life(theirs: Peer, name: str, where: str, base: dict[str, Any], api: str, k
         yield f"{name} by the other API", [Request("GET", one.replace(api_path(api), api_path(TWINS[api])))]
     yield f"{name} shown", [Request("GET", chosen, headers=TABLE), Request("GET", one, headers=PARTIAL)]
     yield from _changed(name, one, full, base)
-    yield from _status(theirs, name, one, full, example(api, kind))
+    yield from _status(theirs, name, one, full, example(api, kind), settled)
     if api in TWINS and kind in SHARED:
         other = where.replace(api_path(api), api_path(TWINS[api]))
         yield (
@@ -138,7 +138,7 @@ def _changed(name: str, one: str, full: dict[str, Any], base: dict[str, Any]) ->
             )
 
 
-def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict[str, Any]) -> Iterator[Case]:
+def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict[str, Any], settled: str) -> Iterator[Case]:
     current = theirs.ask(Request("GET", f"{one}/status"))
     if current.code != 200 or "status" not in whole:
         return
@@ -146,12 +146,13 @@ def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict
     with_status = mended(theirs, "PUT", f"{one}/status?dryRun=All", {**full, **made, "status": whole["status"]}, ("status",), {("status",)})
     if with_status is None:
         return
-    yield f"{name} its status put", [Request("PUT", f"{one}/status", with_status), Request("GET", one)]
+    yield f"{name} its status put", [Request("PUT", f"{one}/status", with_status), Request("GET", one, until=settled)]
     yield (
         f"{name} its status merged",
         [
             Request("PATCH", f"{one}/status", {"status": with_status["status"], "metadata": {"labels": {"status": "a"}}}, MERGE),
             Request("PATCH", f"{one}/status", {"status": with_status["status"]}, STRATEGIC),
+            *([Request("GET", one, until=settled)] if settled else ()),
         ],
     )
 

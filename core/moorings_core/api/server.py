@@ -36,6 +36,7 @@ from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
 from .extension.proxy_identity import CONFIG_MAP, ProxyIdentity
 from .flowcontrol.control import FlowControl
+from .flowcontrol.dangling import Dangling
 from .handler import Handler
 from .http.server import HttpServer
 from .metrics import Metrics
@@ -97,6 +98,7 @@ class ApiServer:
         if options.audit is not None:
             self._metrics.count_audit(options.audit)
         self._flows = FlowControl(cache, self._metrics.registry)
+        self._dangling = Dangling(cache, core.registry, core.writer)
         self._metrics.looks.append(self._flows.metrics.look)
         self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, lambda: self._changed(statics))
         handler = Handler(
@@ -120,9 +122,10 @@ class ApiServer:
         await self.core.cache.load()
         self._definitions.start()
         self._flows.start()
+        self._dangling.start()
         self._aggregator.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
-        beside = (self._definitions.run(), self._aggregator.run(), self._measure_lag(), self._compact())
+        beside = (self._definitions.run(), self._aggregator.run(), self._dangling.run(), self._measure_lag(), self._compact())
         self._tasks = [self._follower, *map(asyncio.create_task, beside)]
         if self._audit is not None:
             self._audit.start()
