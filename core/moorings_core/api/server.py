@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from moorings_core.client.local import LocalClient
+from moorings_core.client.resources import SECRETS
 from moorings_core.log import get_logger
 from moorings_core.pki.tokens import TokenSigner
 from moorings_core.ports.client import Write
@@ -24,6 +25,7 @@ from .access.accounts import Accounts
 from .access.authorizer import Access
 from .access.expressions import asker
 from .access.guards import Guards
+from .access.last_used import LastUsed
 from .access.node import NodeAuthorizer
 from .access.oidc import Issuer
 from .access.rbac import Rbac
@@ -80,6 +82,8 @@ class ApiServer:
         self._ready = False
         cache = self.core.cache
         accounts = Accounts(cache, options.signer, (AUDIENCE,))
+        self._last_used = LastUsed(self.core.writer, self.core.kind(SECRETS))
+        accounts.used = self._last_used.note
         issuers = [Issuer(config) for config in options.config.server.oidc]
         authenticator = Authenticator(cache, accounts, options.tokens, issuers)
         rbac = Rbac(cache)
@@ -150,6 +154,7 @@ class ApiServer:
     async def close(self) -> None:
         """Stop serving and close the store."""
         await self._http.close()
+        await self._last_used.close()
         if self._audit is not None:
             await asyncio.to_thread(self._audit.close)
         await self.core.store.close()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object, Resource
 
 from . import certificates, claims, gates, subresources
+from .annotations import TEMPLATE_GENERATION
 from .custom import definition as definitions
 from .custom import served
 from .defaults.workloads import job_labels
@@ -93,7 +94,6 @@ _KEEPS = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences"
 DEFAULT_GRACE = 30
 TOPOLOGY = "deprecatedTopology"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def has_status(resource: Resource) -> bool:
