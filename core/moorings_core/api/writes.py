@@ -75,7 +75,7 @@ class Pending:
     charge: Attributes | None = None
     """What is to be counted against quotas, if anything"""
     beside: tuple[Operation, ...] = ()
-    """What belongs to the write and is committed with it: a Service's IPAddress objects"""
+    """What belongs to the write and is committed with it: a Service's IPAddress objects and records of node ports"""
 
 
 class Writer:
@@ -97,7 +97,7 @@ class Writer:
             pending = await self.plan_create(kind, namespace, copied(body) if again else body, context)
             try:
                 return await self.commit(pending, context)
-            except AddressLost:  # another server gave the address to its Service first
+            except AddressLost:  # another server gave the address or the port to its Service first
                 if attempt == NAME_TRIES - 1:
                     raise
             except AlreadyExists:
@@ -517,13 +517,13 @@ def apply_patch(document: Object, patch: Any, patch_type: PatchType, schema: Sch
 
 
 class AddressLost(Conflict):
-    """Somebody else has taken an address that was free when the write was decided."""
+    """Somebody else has taken an address or a node port that was free when the write was decided."""
 
 
 def _lost(pending: Pending, error: PreconditionFailed) -> ApiError:
     name = pending.result["metadata"]["name"]
     if any(error.key == each.key for each in pending.beside):
-        return AddressLost(f"the address of {name} was given to another Service meanwhile; please try again")
+        return AddressLost(f"the address or the node port of {name} was given to another Service meanwhile; please try again")
     if isinstance(pending.operation, PutRecord) and pending.operation.expect == 0:
         return problems.already_exists(pending.resource, name)
     return problems.not_found(pending.resource, name) if error.have == 0 else problems.conflict(pending.resource, name)

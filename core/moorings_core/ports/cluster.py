@@ -83,11 +83,15 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Pod addresses and how they are reached. mtu 0 means: found by looking at the node's link."""
+    """Pod addresses and how they are reached. mtu 0 means: found by looking at the node's link.
+
+    allocate_node_cidrs: the controllers give each node a part of pod_cidrs; otherwise somebody else does, or nodes claim blocks.
+    """
 
     backend: str = "vxlan"
     pod_cidrs: tuple[str, ...] = ("10.64.0.0/16",)
     node_prefix: int = 24
+    allocate_node_cidrs: bool = True
     mtu: int = 0
     swap_to: tuple[str, ...] = ("vxlan", "routed")
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -173,9 +177,10 @@ class Timing:
     volume_refresh: float = 60
     node_status: float = 10
     election: float = 15
+    storage_look: float = 10
 
 
-FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2, 3)
+FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2, 3, 1)
 """The timers of a lab whose user waits for faults to show."""
 
 
