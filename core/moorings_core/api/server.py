@@ -129,7 +129,14 @@ class ApiServer:
         self._dangling.start()
         self._aggregator.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
-        beside = (self._definitions.run(), self._aggregator.run(), self._dangling.run(), self._measure_lag(), self._compact())
+        beside = (
+            self._definitions.run(),
+            self._aggregator.run(),
+            self._dangling.run(),
+            self._flows.run(),
+            self._measure_lag(),
+            self._compact(),
+        )
         self._tasks = [self._follower, *map(asyncio.create_task, beside)]
         if self._audit is not None:
             self._audit.start()
