@@ -11,8 +11,6 @@ import orjson
 from moorings_core.ports.objects import Resource
 
 Definition = dict[str, Any]
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-"""The annotation in which DaemonSets still count changes of their template."""
 PATH = Path(__file__).with_name("facts.json")
 
 

@@ -38,7 +38,7 @@ class Schema:
         self.patch_strategy: frozenset[str] = frozenset(filter(None, raw.get("s", "").split(",")))
         self.list_type: str = raw.get("l", "")
         self.list_map_keys: tuple[str, ...] = tuple(raw.get("m", ()))
-        self.atomic: bool = bool(raw.get("a") or self._target.get("a"))
+        self.atomic: bool = bool(raw.get("a", self._target.get("a")))
         self.default: Any = raw.get("d")
         self.shape: str = raw.get("g", "")
         self.format: str = self._target.get("f", "")
@@ -161,8 +161,12 @@ def prune(value: Any, schema: Schema, *, zeros: bool = False) -> Any:
         kept = {n: prune(v, known[n], zeros=zeros) for n, v in given.items() if v or not _idle(n, v, schema, zeros=zeros)}
         return value if _same(kept, value) else kept
     if schema.type == "map" and isinstance(value, dict) and schema.values is not None:
-        values = schema.values
-        kept = {n: prune(v, values, zeros=zeros) for n, v in value.items() if v is not None or values.type == "any"}
+        values = schema.values  # of which times may be null, which stands for none
+        kept = {
+            n: prune(v, values, zeros=zeros)
+            for n, v in value.items()
+            if v is not None or values.type == "any" or values.format == "date-time"
+        }
         return value if _same(kept, value) else kept
     if schema.type == "array" and isinstance(value, list) and schema.items is not None:
         items = [prune(_zero(schema.items) if v is None else v, schema.items, zeros=zeros) for v in value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,11 +24,15 @@ class Path(str):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """reason is the machine's word (FieldValueRequired ...), message the human's."""
+    """reason is the machine's word (FieldValueRequired ...), message the human's.
+
+    late: upstream finds it by what it declares on its types, and tells it after everything else.
+    """
 
     reason: str
     field: str
     message: str
+    late: bool = dataclasses.field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}"
