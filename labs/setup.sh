@@ -61,6 +61,17 @@ debian_bird() {
     [ -x build/bin/bird ] || { echo "setup: Debian's package bird2 could not be downloaded" >&2; exit 1; }
 }
 
+# podman with what it needs likewise: a runtime of another family that knows CNI.
+debian_podman() {
+    [ -x build/podman/usr/bin/podman ] && return 0
+    echo "setup: bringing Debian's podman into build/podman"
+    rm -rf build/podman.new && mkdir -p build/podman.new
+    (cd build/podman.new && apt-get download -qq podman conmon libgpgme11 libassuan0 libdevmapper1.02.1 libsubid4 2>/dev/null &&
+        for package in *.deb; do dpkg -x "$package" .; done && rm -f ./*.deb)
+    [ -x build/podman.new/usr/bin/podman ] || { echo "setup: Debian's package podman could not be downloaded" >&2; exit 1; }
+    rm -rf build/podman && mv build/podman.new build/podman
+}
+
 python_environment() {
     uv=$(command -v uv || true)
     if [ -z "$uv" ] || ! "$uv" --version >/dev/null 2>&1; then
@@ -119,6 +130,6 @@ upstream_suites() {
 }
 
 debian_packages $PACKAGES
-if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_bird; debian_kernel; fi
+if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_bird; debian_podman; debian_kernel; fi
 python_environment
 if [ "${1:-}" = tests ]; then upstream_suites; fi

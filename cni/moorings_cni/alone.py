@@ -1,7 +1,7 @@
 """The CNI server without a cluster: pods of one machine, addresses of ranges that are told. `moorings cni serve`.
 
-With a kubeconfig it is the whole pod network of a node of any Kubernetes: ranges from Node.spec.podCIDRs, the transport to other
-nodes, and NetworkPolicy.
+With a kubeconfig it is the whole pod network of a node of any Kubernetes: ranges from Node.spec.podCIDRs, or claimed block by block,
+the transport to other nodes, and NetworkPolicy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from moorings_core.client.http import HttpClient
-from moorings_core.kernel import rtnetlink
+from moorings_core.kernel import nftables, rtnetlink
 from moorings_core.kernel.rtnetlink import Monitor, RtnetlinkError
 from moorings_core.log import get_logger
 from moorings_core.ports.cluster import ClusterConfig
@@ -26,7 +26,7 @@ from . import install, underlay
 from .component import boot_id
 from .ipam import Ipam
 from .journal import Journal
-from .masquerade import Masquerade, zones_of
+from .masquerade import TABLE, Masquerade, zones_of
 from .pods import PodNetwork
 from .server import Server
 
@@ -37,7 +37,10 @@ USUAL_MTU = 1500
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `moorings cni serve` is told. inside: what pods reach under their own address, beside cidrs; mtu 0: found."""
+    """What `moorings cni serve` is told. inside: what pods reach under their own address, beside cidrs; mtu 0: found.
+
+    block_size: in a cluster, nodes claim blocks of this prefix length out of cidrs; 0: Node.spec.podCIDRs say what is a node's.
+    """
 
     bin_dir: Path
     conf_dir: Path
@@ -47,6 +50,7 @@ class Options:
     inside: tuple[str, ...] = ()
     mtu: int = 0
     sticky: bool = False
+    block_size: int = 0
 
 
 async def serve(options: Options) -> None:
@@ -54,7 +58,7 @@ async def serve(options: Options) -> None:
     journal = Journal(options.root / "attachments.journal")
     ipam = await asyncio.to_thread(lambda: Ipam(journal, boot_id(), sticky=options.sticky))
     ipam.use(options.cidrs)
-    masquerade, monitor = Masquerade(), Monitor()
+    masquerade, monitor, rules = Masquerade(), Monitor(), nftables.Monitor(elements=False)
     network = PodNetwork(ipam, masquerade)
     socket, spool = options.run / "cni.sock", options.root / "spool"
     server = Server(network, socket, spool)
@@ -68,6 +72,7 @@ async def serve(options: Options) -> None:
         log.info("pod network is ready", ranges=",".join(options.cidrs), mtu=network.mtu)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_listen(monitor, changed))
+            tasks.create_task(_listen_to_rules(rules, changed))
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PERIOD):
@@ -82,6 +87,7 @@ async def serve(options: Options) -> None:
     finally:
         await server.close()
         monitor.close()
+        rules.close()
         masquerade.close()
 
 
@@ -90,6 +96,13 @@ async def _listen(monitor: Monitor, changed: asyncio.Event) -> None:
         await monitor.changed()
         await asyncio.sleep(CALM)
         changed.set()
+
+
+async def _listen_to_rules(monitor: nftables.Monitor, changed: asyncio.Event) -> None:
+    while True:
+        if any(change.table in ("", TABLE) for change in await monitor.changes()):
+            changed.set()
+        await asyncio.sleep(CALM)
 
 
 async def _keep(options: Options, network: PodNetwork, masquerade: Masquerade) -> None:
@@ -119,11 +132,14 @@ async def serve_cluster(options: Options, kubeconfig: Path, name: str, addresses
 
     client = HttpClient.from_kubeconfig(kubeconfig)
     config = ClusterConfig()
-    network = replace(config.network, backend=backend, pod_cidrs=options.inside or config.network.pod_cidrs, mtu=options.mtu)
+    network = replace(
+        config.network, backend=backend, pod_cidrs=options.cidrs or options.inside or config.network.pod_cidrs, mtu=options.mtu
+    )
     context = NodeContext(name, addresses, client, replace(config, network=network), options.root, options.run)
-    directories = {"binDir": str(options.bin_dir), "confDir": str(options.conf_dir), "stickyAddresses": options.sticky}
+    parameters = {"binDir": str(options.bin_dir), "confDir": str(options.conf_dir), "stickyAddresses": options.sticky}
+    parameters |= {"blockSize": options.block_size, "noMasquerade": options.inside}
     try:
-        await NetworkExchange(context, directories).run()
+        await NetworkExchange(context, parameters).run()
     finally:
         await client.close()
 

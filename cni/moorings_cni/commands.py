@@ -29,6 +29,7 @@ def cni() -> None:
 @click.option("--root", type=PATH, default=Path("/var/lib/moorings/cni"), show_default=True, help="what outlives a reboot")
 @click.option("--run", "run_directory", type=PATH, default=Path("/run/moorings-cni"), show_default=True, help="the socket")
 @click.option("--kubeconfig", type=PATH, help="of any Kubernetes: ranges from this Node, transport, network policies")
+@click.option("--block-size", default=0, help="with --kubeconfig: claim blocks of this prefix length of --pod-cidr, say 26")
 @click.option("--node-name", default="", show_default="the host's name")
 @click.option("--node-ip", "addresses", multiple=True, help="with --kubeconfig: the node's addresses, IPv4 first")
 @click.option("--backend", default="vxlan", show_default=True, help="with --kubeconfig: the way to other nodes")
@@ -46,6 +47,7 @@ def serve(
     node_name: str,
     addresses: tuple[str, ...],
     backend: str,
+    block_size: int,
     log_level: str,
 ) -> None:
     """Install the CNI plugin and a configuration list, and serve until stopped; pods stay wired after that.
@@ -59,12 +61,14 @@ def serve(
 
     from . import alone
 
-    if bool(cidrs) == bool(kubeconfig):
+    if bool(block_size) != bool(cidrs and kubeconfig):
+        raise click.UsageError("--block-size goes with --kubeconfig and --pod-cidr: what the cluster's nodes share in blocks")
+    if bool(cidrs) == bool(kubeconfig) and not block_size:
         raise click.UsageError("either --pod-cidr (addresses of this machine alone) or --kubeconfig (of a cluster's node)")
     if kubeconfig and not addresses:
         raise click.UsageError("--kubeconfig needs --node-ip")
     setup_logging(log_level)
-    options = alone.Options(bin_dir, conf_dir, root, run_directory, ranges(cidrs), inside, mtu, sticky_addresses)
+    options = alone.Options(bin_dir, conf_dir, root, run_directory, ranges(cidrs), inside, mtu, sticky_addresses, block_size)
     name = node_name or socket.gethostname()
     work = alone.serve_cluster(options, kubeconfig, name, addresses, backend) if kubeconfig else alone.serve(options)
     asyncio.run(alone.until_stopped(work))

@@ -16,10 +16,11 @@ from typing import Any
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import NAMESPACES, NODES
 from moorings_core.config import backends
+from moorings_core.kernel import nftables
 from moorings_core.kernel.namespaces import identity, own
 from moorings_core.kernel.rtnetlink import Monitor, RtnetlinkError
 from moorings_core.log import get_logger
-from moorings_core.ports.errors import MooringsError
+from moorings_core.ports.errors import ApiError, MooringsError
 from moorings_core.ports.network import Attachment, NetworkError, NotReady, Transport
 from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Object
@@ -27,9 +28,10 @@ from moorings_core.ports.objects import Object
 from . import egress, install, underlay
 from .ipam import Ipam
 from .journal import Journal
-from .masquerade import Masquerade, zones_of
+from .masquerade import TABLE, Masquerade, zones_of
 from .pods import PodNetwork
 from .policy.follow import PolicyKeeper
+from .pool import Blocks, Pool, wish
 from .server import Server
 
 log = get_logger(__name__)
@@ -42,7 +44,8 @@ class CniComponent:
 
     Parameters confDir and binDir: where the node's runtime looks, default below the agent's directory; stickyAddresses: a pod of
     a name that this node had before gets the address of then, which StatefulSets' pods make use of; noMasquerade: ranges outside
-    of the cluster that pods reach under their own addresses.
+    of the cluster that pods reach under their own addresses; blockSize: a node without spec.podCIDRs claims blocks of the pod CIDRs
+    with this prefix length, see `pool`.
     """
 
     def __init__(self, context: NodeContext, parameters: Mapping[str, Any]) -> None:
@@ -56,15 +59,21 @@ class CniComponent:
         self._masquerade = Masquerade()
         self.policies = PolicyKeeper(context.client, self._attachments)
         self.network: PodNetwork | None = None
+        self._pool: Pool | None = None
 
     async def run(self) -> None:
-        """Recover, then serve and repair until cancelled. Raises OSError when the socket or the journal cannot be had."""
+        """Recover, then serve and repair until cancelled. Raises OSError when the socket or the journal cannot be had.
+
+        Raises NetworkError for a blockSize of which there is no block.
+        """
+        blocks = self._blocks()
         ipam = await asyncio.to_thread(self._ipam)
         if ipam.fresh:  # after a reboot the runtime must not think that pods can be wired already
             install.remove_configuration(self._conf)
         self.network = network = PodNetwork(ipam, self._masquerade, self.policies)
+        network.on_reserve = self._wake_if_low
         server = Server(network, self._socket, self._spool)
-        monitor = Monitor()
+        monitor, rules = Monitor(), nftables.Monitor(elements=False)
         self._nodes.on_change(lambda old, new: self._wake.set())
         self._namespaces.on_change(self._on_namespace)
         try:
@@ -74,18 +83,34 @@ class CniComponent:
                 tasks.create_task(self._namespaces.run())
                 tasks.create_task(self.policies.run())
                 tasks.create_task(self._listen(monitor))
+                tasks.create_task(self._listen_to_rules(rules))
                 with suppress(TimeoutError):  # what the kernel has is right until more is known
                     await self._namespaces.synced(PERIOD)
-                await self._until_ready(network)
+                await self._until_ready(network, blocks)
                 install.executables(self._bin, self._socket, self._spool)
                 await server.start()
                 install.configuration(self._conf)
                 log.info("pod network is ready", ranges=",".join(ipam.cidrs), mtu=network.mtu)
-                await self._keep(network, server)
+                await self._keep(network, server, blocks)
         finally:
             await server.close()
             monitor.close()
+            rules.close()
             self._masquerade.close()
+
+    def _blocks(self) -> Blocks | None:
+        size = self._parameters.get("blockSize")
+        if not size:
+            return None
+        if not str(size).isdigit():
+            raise NetworkError(f"blockSize: expected a prefix length such as 26, got {size!r}")
+        self._pool = Pool(self._context.config.network.pod_cidrs, int(size))
+        nodes = self._nodes.items
+        return Blocks(self._context.client, self._context.name, self._pool, lambda: {k.name: ranges_of(n) for k, n in nodes.items()})
+
+    def _wake_if_low(self) -> None:
+        if self._pool and self.network and wish(self.network.ipam, self._pool.size)[0]:
+            self._wake.set()
 
     def _ipam(self) -> Ipam:
         journal = Journal(self._context.root / "cni/attachments.journal")
@@ -94,12 +119,12 @@ class CniComponent:
     def _attachments(self) -> Iterable[Attachment]:
         return self.network.ipam.attachments.values() if self.network else ()
 
-    async def _until_ready(self, network: PodNetwork) -> None:
+    async def _until_ready(self, network: PodNetwork, blocks: Blocks | None) -> None:
         said = ""
         while True:
             self._wake.clear()
             try:
-                await self._reconcile(network)
+                await self._reconcile(network, blocks)
                 if network.ipam.cidrs:
                     return
                 raise NotReady("this node has no pod range yet")
@@ -109,11 +134,11 @@ class CniComponent:
                     said = str(error)
             await self._next()
 
-    async def _keep(self, network: PodNetwork, server: Server) -> None:
+    async def _keep(self, network: PodNetwork, server: Server, blocks: Blocks | None) -> None:
         while True:
             await self._next()
             try:
-                await self._reconcile(network)
+                await self._reconcile(network, blocks)
                 await network.sweep()
                 await server.drain_spool()
             except (NetworkError, RtnetlinkError, OSError) as error:
@@ -133,9 +158,27 @@ class CniComponent:
             self._wake.set()
             await asyncio.sleep(CALM)
 
-    async def _reconcile(self, network: PodNetwork) -> None:
+    async def _listen_to_rules(self, monitor: nftables.Monitor) -> None:
+        while True:
+            if any(change.table in ("", TABLE) for change in await monitor.changes()):
+                self._wake.set()
+            await asyncio.sleep(CALM)
+
+    async def _take_ranges(self, mine: Object | None, network: PodNetwork, blocks: Blocks | None) -> None:
+        told = ranges_of(mine)
+        if told or blocks is None or mine is None:
+            network.ipam.use(told)
+            return
+        try:
+            await blocks.keep(mine, network.ipam)
+        except (ApiError, NetworkError, OSError) as error:
+            if not network.ipam.cidrs:
+                raise NotReady(str(error)) from error
+            log.warning("blocks of pod addresses stay as they are", error=error, free=network.ipam.free)
+
+    async def _reconcile(self, network: PodNetwork, blocks: Blocks | None) -> None:
         mine = self._nodes.get(self._context.name)
-        network.ipam.use(ranges_of(mine))
+        await self._take_ranges(mine, network, blocks)
         cidrs = network.ipam.cidrs
         if cidrs:
             nodes = [address for node in self._nodes.items.values() for address in addresses_of(node)]

@@ -1,5 +1,8 @@
 """Addresses of pods on this node: a slot for each attachment, and the slot's address in each of the node's pod ranges.
 
+The ranges of a node are one of each family, or blocks that come and go (see `pool`), each of one range of each family. A block's slots
+begin at its base, so that slots stay what they are whatever happens to other blocks.
+
 Everything is in memory; the journal brings it back. A slot is taken before anything is wired and given back after everything
 is unwired, so a crash in between can leave a slot taken (found and freed by `PodNetwork.recover`) and never one taken twice.
 """
@@ -7,6 +10,7 @@ is unwired, so a crash in between can leave a slot taken (found and freed by `Po
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import ip_address, ip_network
@@ -16,6 +20,8 @@ from moorings_core.ports.network import Attachment, AttachmentKey, Bandwidth, Ne
 
 from .journal import Entry, Journal
 
+Block = tuple[str, ...]
+"""Ranges of one size, one of each family."""
 MOST = 1 << 16
 COMPACT_AT = 1000
 REMEMBERED = 1000
@@ -39,7 +45,8 @@ class Ipam:
         self._slots: set[int] = set()
         self._gateway = False
         self._next = 1
-        self.cidrs: tuple[str, ...] = ()
+        self._blocks: dict[int, Block] = {}
+        self._all: list[int] = []
         self.fresh = True
         self._recover()
 
@@ -47,7 +54,8 @@ class Ipam:
         for entry in self._journal.load():
             if "boot" in entry:
                 self.fresh = entry["boot"] != self._boot
-                self.cidrs = tuple(entry["cidrs"])
+                blocks = entry.get("blocks", {"0": entry["cidrs"]})
+                self._blocks = {int(base): tuple(block) for base, block in blocks.items() if block}
                 self._next = max(self._next, int(entry.get("next", 1)))
                 self._names = dict(entry.get("names", {})) if self.sticky else {}
             elif "add" in entry and not self.fresh:
@@ -61,18 +69,65 @@ class Ipam:
         self._slots = {attachment.slot for attachment in self._known.values()}
         self._gateway = any(not a.host_link and not a.foreign for a in self._known.values())
         self._slots |= {1} if self._gateway else set()
+        self._all = _slots_of(self._blocks)
         self._compact()
 
     def _compact(self) -> None:
-        head: Entry = {"boot": self._boot, "cidrs": list(self.cidrs), "next": self._next} | ({"names": self._names} if self.sticky else {})
+        head: Entry = {"boot": self._boot, "cidrs": list(self.cidrs), "next": self._next}
+        head |= {"blocks": {str(base): list(block) for base, block in self._blocks.items()}}
+        head |= {"names": self._names} if self.sticky else {}
         self._journal.rewrite([head, *({"add": asdict(a)} for a in self._known.values())])
 
     def use(self, cidrs: Sequence[str]) -> None:
         """Give out addresses of these ranges from now on, one of each family. What was given out stays."""
         with self._lock:
-            if tuple(cidrs) != self.cidrs and cidrs:
-                self.cidrs = tuple(cidrs)
-                self._compact()
+            if cidrs and self._blocks != {0: tuple(cidrs)}:
+                self._set({0: tuple(cidrs)})
+
+    def add(self, block: Block) -> None:
+        """Give out addresses of one more block; one that is there already is fine."""
+        size = capacity(block) + 2
+        with self._lock:
+            if block in self._blocks.values():
+                return
+            taken = {slot // size for slot in self._slots if slot < MOST} | {base // size for base in self._blocks}
+            base = next(number for number in range(len(taken) + 1) if number not in taken) * size
+            if base + size > MOST:
+                raise NetworkError(f"a node has at most {MOST // size} blocks of {size} addresses")
+            self._set(self._blocks | {base: block})
+
+    def drop(self, block: Block) -> bool:
+        """Give out nothing of a block any more, if no pod has an address of it; return whether it is gone. Durable then."""
+        with self._lock:
+            base = next((base for base, held in self._blocks.items() if held == block), None)
+            if base is None:
+                return True
+            mine = range(base, base + capacity(block) + 2)
+            if any(slot in mine for slot in self._slots):
+                return False
+            self._names = {name: slot for name, slot in self._names.items() if slot not in mine}
+            self._set({b: held for b, held in self._blocks.items() if b != base})
+            return True
+
+    def _set(self, blocks: dict[int, Block]) -> None:
+        self._blocks, self._all = blocks, _slots_of(blocks)
+        self._compact()
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What addresses are given out of."""
+        return tuple(self._blocks.values())
+
+    @property
+    def cidrs(self) -> tuple[str, ...]:
+        """The ranges of all blocks."""
+        return tuple(cidr for block in self._blocks.values() for cidr in block)
+
+    def unused(self) -> list[Block]:
+        """Return the blocks of which no pod has an address."""
+        with self._lock:
+            sizes = {base: capacity(block) + 2 for base, block in self._blocks.items()}
+            return [self._blocks[base] for base in sizes if not any(base <= slot < base + sizes[base] for slot in self._slots)]
 
     @property
     def attachments(self) -> Mapping[AttachmentKey, Attachment]:
@@ -89,7 +144,7 @@ class Ipam:
     def free(self) -> int:
         """How many more pods fit."""
         with self._lock:
-            return capacity(self.cidrs) - sum(slot < MOST for slot in self._slots)
+            return len(self._all) - sum(slot < MOST for slot in self._slots)
 
     def reserve(
         self, key: AttachmentKey, *, addresses: Sequence[str] = (), ranges: Sequence[str] = (), pod: str = ""
@@ -102,17 +157,18 @@ class Ipam:
         """
         with self._lock:
             self._refuse_known(key)
-            total = capacity(self.cidrs)
-            if not total:
+            if not self._all:
                 raise NotReady("this node has no pod range yet")
-            slot = self._asked_for(addresses) if addresses else self._choose(total, ranges, pod)
+            slot = self._asked_for(addresses) if addresses else self._choose(ranges, pod)
             if not slot:
                 where = ", ".join(ranges or self.cidrs)
-                raise NotReady(f"no address left in {where}: all {total} are in use" if not ranges else f"no address left in {where}")
+                raise NotReady(
+                    f"no address left in {where}: all {len(self._all)} are in use" if not ranges else f"no address left in {where}"
+                )
             self._slots.add(slot)
             self._reserved[key] = slot
             self._next = slot + 1
-            return slot, tuple(address(cidr, slot) for cidr in self.cidrs)
+            return slot, self._addresses(slot)
 
     @property
     def lends(self) -> bool:
@@ -122,6 +178,8 @@ class Ipam:
     def keep_gateway(self) -> None:
         """Give the first address of each range to nobody: who lends addresses only leads through it. Raises NetworkError."""
         with self._lock:
+            if len(self._blocks) > 1 or 0 not in self._blocks:
+                raise NetworkError("addresses of blocks are not lent to other plugins: a gateway leads to one range")
             if 1 in self._slots and not self._gateway:
                 raise NetworkError(f"the first addresses of {', '.join(self.cidrs)}, for a gateway, are in use")
             self._gateway = True
@@ -141,7 +199,8 @@ class Ipam:
             raise NetworkError(f"{key.interface} of {key.container_id} is attached already")
 
     def _asked_for(self, addresses: Sequence[str]) -> int:
-        slots = {slot_of(cidr, asked) for asked in addresses for cidr in self.cidrs} - {0}
+        found = [(base, slot_of(cidr, asked)) for asked in addresses for base, block in self._blocks.items() for cidr in block]
+        slots = {base + slot for base, slot in found if slot}
         if len(slots) != 1:
             raise NetworkError(f"{', '.join(addresses)}: not an address of each of this node's ranges {', '.join(self.cidrs)}")
         (slot,) = slots
@@ -149,11 +208,11 @@ class Ipam:
             raise NetworkError(f"{', '.join(addresses)} is in use")
         return slot
 
-    def _choose(self, total: int, ranges: Sequence[str], pod: str) -> int:
+    def _choose(self, ranges: Sequence[str], pod: str) -> int:
         before = self._names.get(pod, 0)
-        if before and before <= total and before not in self._slots and not ranges:
+        if before and before not in self._slots and not ranges and before in self._all:
             return before
-        free = (s for s in _from(self._next, total) if s not in self._slots and self._inside(s, ranges))
+        free = (s for s in self._from(self._next) if s not in self._slots and self._inside(s, ranges))
         kept = set(self._names.values())
         last = 0
         for slot in free:
@@ -162,9 +221,17 @@ class Ipam:
             last = last or slot
         return last
 
+    def _from(self, start: int) -> list[int]:
+        place = bisect_left(self._all, start)
+        return self._all[place:] + self._all[:place]
+
     def _inside(self, slot: int, ranges: Sequence[str]) -> bool:
-        mine = [ip_address(address(cidr, slot)) for cidr in self.cidrs] if ranges else []
+        mine = [ip_address(a) for a in self._addresses(slot)] if ranges else []
         return all(any(a in ip_network(r, strict=False) for a in mine) for r in ranges)
+
+    def _addresses(self, slot: int) -> tuple[str, ...]:
+        base = max(base for base in self._blocks if base <= slot)
+        return tuple(address(cidr, slot - base) for cidr in self._blocks[base])
 
     def record(self, attachment: Attachment) -> int:
         """Write down what is about to be wired with the reserved slot; return the position to pass to `sync`."""
@@ -220,6 +287,5 @@ def attachment_of(entry: Mapping[str, Any]) -> Attachment:
     return Attachment(**fields)
 
 
-def _from(start: int, total: int) -> list[int]:
-    start = start if 1 <= start <= total else 1
-    return [*range(start, total + 1), *range(1, start)]
+def _slots_of(blocks: Mapping[int, Block]) -> list[int]:
+    return [slot for base in sorted(blocks) for slot in range(base + 1, base + 1 + capacity(blocks[base]))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -37,6 +37,8 @@ class PodNetwork:
     def __init__(self, ipam: Ipam, masquerade: Masquerade, gate: Gate | None = None) -> None:
         self.ipam, self.masquerade = ipam, masquerade
         self._gate = gate
+        self.on_reserve: Callable[[], None] = lambda: None
+        """Called when an address has been asked for, whether or not there was one."""
         self.mtu = 0
         self._locks: dict[str, asyncio.Lock] = {}
         self._wiring: set[AttachmentKey] = set()
@@ -60,7 +62,10 @@ class PodNetwork:
         async with self._lock(pod.key):
             if not self.mtu:
                 await self.status()
-            attachment = self._reserve(pod)
+            try:
+                attachment = self._reserve(pod)
+            finally:
+                self.on_reserve()
             try:
                 await self._wire(attachment)
             except (RtnetlinkError, OSError, NetworkError) as error:

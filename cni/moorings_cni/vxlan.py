@@ -111,9 +111,11 @@ def _addresses(connection: Connection, link: Link, own: Peer) -> list[Request]:
 
     It is the first address of the node's range, which no pod has, of link scope, so that nothing is ever sent from it.
     """
-    have = {entry.address for entry in connection.addresses() if entry.link == link.index}
+    have = {entry.address: entry.scope for entry in connection.addresses() if entry.link == link.index}
     firsts = [ip_interface(str(ip_network(cidr).network_address)) for cidr in own.pod_cidrs if ":" not in cidr]
-    return [rtnetlink.add_address(link.index, first, scope=SCOPE_LINK) for first in firsts if first not in have]
+    stale = [address for address, scope in have.items() if address.version == 4 and scope == SCOPE_LINK and address not in firsts]
+    requests = [rtnetlink.delete_address(link.index, address) for address in stale]  # of a block that is another node's now
+    return requests + [rtnetlink.add_address(link.index, first, scope=SCOPE_LINK) for first in firsts if first not in have]
 
 
 def vtep_mac(peer: Peer) -> str:

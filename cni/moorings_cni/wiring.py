@@ -192,10 +192,13 @@ def repair(attachments: Sequence[Attachment], cidrs: Sequence[str]) -> list[str]
     """Put back what is missing at the node's ends of live attachments; return their links. Sees to the ranges' routes too."""
     done: list[str] = []
     with rtnetlink.connect() as node:
-        routes = {_place(route) for family in (2, 10) for route in node.routes(family)}
+        found = [route for family in (2, 10) for route in node.routes(family)]
+        routes, wanted = {_place(route) for route in found}, {ip_network(cidr) for cidr in cidrs}
         entries = frozenset(n for family in (2, 10) for n in node.neighbours(family))
         links = {link.name: link for link in node.links()}
         requests = [rtnetlink.put_route(range_route(c)) for c in cidrs if (ip_network(c), 0) not in routes]
+        mine = [route for route in found if route.protocol == PROTOCOL and route.type == UNREACHABLE]
+        requests += [rtnetlink.delete_route(route) for route in mine if route.destination not in wanted]
         for attachment in attachments:
             link = links.get(attachment.host_link)
             if link and not _right(attachment, link, routes, entries):

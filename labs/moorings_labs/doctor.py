@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -127,6 +128,15 @@ def _module(name: str) -> str:
     return "" if _loadable(name) else f"this kernel has no {name}"
 
 
+def _sctp() -> str:
+    """Try to open a socket, which loads the kernel's module where there is one."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError as error:
+        return f"this kernel has no SCTP sockets ({error.strerror})"
+    return ""
+
+
 def _virtual_server() -> str:
     return "" if Path("/proc/net/ip_vs").exists() else _module("ip_vs")
 
@@ -182,6 +192,7 @@ OPTIONAL = (
     Check("conntrack", partial(program, "conntrack", "conntrack"), "the flow tables in `moorings exec NODE -- conntrack -L`"),
     Check("CAP_SYS_RESOURCE", partial(capability, "CAP_SYS_RESOURCE"), "OOM scores below the node's own (containerd restricts them)"),
     Check("ip_vs", _virtual_server, "proxy backend ipvs"),
+    Check("sctp", _sctp, "pods that speak SCTP themselves (Services and policies for SCTP work: they need no sockets)"),
     Check("wireguard", partial(link, "wireguard"), "encrypted underlays"),
     Check("dummy", partial(link, "dummy"), "dummy links inside pods and nodes"),
     Check("netem", partial(_queue_discipline, "netem"), "delay on lab links by the kernel"),

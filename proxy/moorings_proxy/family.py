@@ -22,6 +22,8 @@ log = get_logger(__name__)
 CHUNK = 16_000
 """Elements in one transaction at most, unless they belong together: the kernel's commit lock is held for about 2 us each."""
 TRIES = 5
+PLAIN = Rendered()
+"""What is kept of a service that is elements alone, as nearly all are."""
 
 
 @contextmanager
@@ -105,7 +107,8 @@ class Family:
                 dropped.add(identity)
         self._affinity |= new.affinity
         if new.items:
-            self._by_service[name] = Rendered({}, new.chains, new.affinity, new.servers)
+            plain = not new.affinity and not new.servers
+            self._by_service[name] = PLAIN if plain else Rendered({}, set(), new.affinity, new.servers)
         return dropped
 
     def _changed(self, old: Rendered, new: Rendered) -> None:

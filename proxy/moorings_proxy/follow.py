@@ -10,13 +10,14 @@ from typing import Protocol
 
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
+from moorings_core.kernel import memory
 from moorings_core.log import get_logger
 from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Key, Object
 from moorings_core.ports.proxy import Delta, Proxy, ProxyError, ProxySettings, ServiceEntry, Table
 
 from .health import HealthServers
-from .model import SERVICE_NAME, ZONE, Place, service_entry
+from .model import ZONE, Place, kept_of_service, kept_of_slice, service_entry
 
 log = get_logger(__name__)
 COALESCE = 0.005
@@ -25,6 +26,8 @@ VERIFY_EVERY = 300.0
 HEAL_DELAY = 0.2
 """Seconds from a foreign change to the repair: whoever flushes may not have finished."""
 RETRY = 1.0
+PAGE = 500
+"""Objects in one page of a list: what a page takes in memory is given back before the next one comes."""
 LEAVE_EVERY = 10.0
 """Seconds between looks whether the last connection of a backend that is to go has ended."""
 
@@ -64,8 +67,8 @@ class Follower:
         self.serving = asyncio.Event()
         """Set once the kernel serves everything that the API knew of at the start."""
         self._leaving = asyncio.Event()
-        self._services = Informer(context.client, SERVICES)
-        self._slices = Informer(context.client, ENDPOINT_SLICES)
+        self._services = Informer(context.client, SERVICES, transform=kept_of_service, page=PAGE)
+        self._slices = Informer(context.client, ENDPOINT_SLICES, transform=lambda piece: kept_of_slice(piece, context.name), page=PAGE)
         self._nodes = Informer(context.client, NODES, fields=f"metadata.name={context.name}")
         self._cidrs = Informer(context.client, SERVICE_CIDRS)
         self._slices.add_index("service", _service_of)
@@ -134,6 +137,7 @@ class Follower:
         await self._health.serve(table)
         self._observer.synced(time.monotonic() - started, full=True, table=table, changes=())
         self.serving.set()
+        memory.release()
         log.info("serving", services=len(table), flows_deleted=flushed)
         self._cidrs.on_change(lambda old, new: self._woken.set())
         self._services.on_change(lambda old, new: self._touch(_key(new or old)))
@@ -233,6 +237,4 @@ def _key(obj: Object | None) -> Key:
 
 
 def _service_of(piece: Object) -> list[str]:
-    metadata = piece["metadata"]
-    name = (metadata.get("labels") or {}).get(SERVICE_NAME)
-    return [f"{metadata['namespace']}/{name}"] if name else []
+    return [piece["service"]] if piece["service"] else []

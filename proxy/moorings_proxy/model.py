@@ -5,8 +5,10 @@ Source: Service and EndpointSlice API (traffic policies, KEP-1669 terminating en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from moorings_core.ports.objects import Object
@@ -15,7 +17,18 @@ from moorings_core.ports.proxy import Endpoint, ServiceEntry, ServicePort
 SERVICE_NAME = "kubernetes.io/service-name"
 PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 ZONE = "topology.kubernetes.io/zone"
+TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 AFFINITY_DEFAULT = 10800
+PACKED = "packed"
+"""Of a slice as it is kept: (state, addresses separated by blanks)."""
+PORT = ("name", "protocol", "port", "nodePort")
+SPEC = (
+    "type", "clusterIP", "clusterIPs", "externalIPs", "ports", "sessionAffinity", "sessionAffinityConfig", "loadBalancerSourceRanges",
+    "internalTrafficPolicy", "externalTrafficPolicy", "healthCheckNodePort",
+)  # fmt: skip
+DEFAULTS = {
+    "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "Cluster",
+}  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -26,13 +39,63 @@ class Place(NamedTuple):
     addresses: tuple[str, ...] = ()
 
 
-class _Candidate(NamedTuple):
-    endpoint: Endpoint
+class State(NamedTuple):
+    """What an EndpointSlice says of an endpoint beside its address, seen from a node. Equal ones are one object."""
+
+    local: bool
     ready: bool
     serving: bool
     terminating: bool
     zones: frozenset[str]
     nodes: frozenset[str]
+
+
+class _Candidate(NamedTuple):
+    endpoint: Endpoint
+    state: State
+
+
+def kept_of_service(service: Object) -> Object:
+    """Return what a proxy keeps of a Service: what `service_entry` reads."""
+    metadata, spec = service["metadata"], {k: v for k, v in service["spec"].items() if k in SPEC and v and DEFAULTS.get(k) != v}
+    if spec.get("ports"):
+        spec["ports"] = _shared(spec["ports"])
+    if spec.get("clusterIPs"):
+        spec.pop("clusterIP", None)
+    kept: Object = {"metadata": _identity(metadata), "spec": spec}
+    if PROXY_NAME in (metadata.get("labels") or {}):
+        kept["metadata"]["labels"] = {PROXY_NAME: metadata["labels"][PROXY_NAME]}
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress")
+    return kept | ({"status": {"loadBalancer": {"ingress": ingress}}} if ingress else {})
+
+
+def kept_of_slice(piece: Object, node: str) -> Object:
+    """Return what a proxy on a node keeps of an EndpointSlice: addresses as one text for all endpoints of one state in a row."""
+    metadata = piece["metadata"]
+    runs = groupby(_endpoints_of(piece, node), key=lambda each: each[1])
+    name = (metadata.get("labels") or {}).get(SERVICE_NAME)
+    return {
+        "metadata": _identity(metadata) | {TRIGGERED: (metadata.get("annotations") or {}).get(TRIGGERED)},
+        "service": f"{metadata['namespace']}/{name}" if name else "",
+        "addressType": piece.get("addressType"),
+        "ports": _shared(piece.get("ports") or []),
+        PACKED: tuple((state, " ".join(address for address, _ in run)) for state, run in runs),
+    }
+
+
+def _identity(metadata: Object) -> Object:
+    return {"name": metadata["name"], "namespace": metadata.get("namespace", ""), "resourceVersion": metadata.get("resourceVersion", "")}
+
+
+def _shared(ports: Sequence[Object]) -> Sequence[Object]:
+    """Return ports as one object for all that have the same; the fields that say nothing are left out."""
+    lean = [{k: v for k, v in port.items() if k in PORT and v} for port in ports]
+    return _ports(tuple(tuple(sorted(port.items())) for port in lean))
+
+
+@lru_cache(maxsize=4096)
+def _ports(ports: tuple[tuple[tuple[str, Any], ...], ...]) -> Sequence[Object]:
+    return [dict(port) for port in ports]
 
 
 def service_entry(service: Object, slices: Iterable[Object], place: Place) -> ServiceEntry | None:
@@ -79,12 +142,7 @@ def _source_ranges(spec: Object, balanced: Sequence[str], place: Place) -> tuple
 
 def _local_ready(slices: Iterable[Object], place: Place) -> int:
     """Count the addresses of endpoints that are ready, and not terminating, on this node."""
-    ready = set()
-    for piece in slices:
-        for endpoint in piece.get("endpoints") or ():
-            if endpoint.get("nodeName") == place.node and (endpoint.get("conditions") or {}).get("ready") is not False:
-                ready.update(endpoint["addresses"][:1])
-    return len(ready)
+    return len({address for piece in slices for address, state in _endpoints_of(piece, place.node) if state.local and state.ready})
 
 
 def _load_balancer_ips(service: Object) -> tuple[str, ...]:
@@ -96,13 +154,13 @@ def _load_balancer_ips(service: Object) -> tuple[str, ...]:
 
 def _port(port: Object, slices: Sequence[Object], place: Place) -> ServicePort:
     candidates = list(_candidates(port, slices, place))
-    local = [c for c in candidates if c.endpoint.local]
+    local = [c for c in candidates if c.state.local]
     return ServicePort(
         protocol=port.get("protocol") or "TCP",
         port=int(port["port"]),
         node_port=int(port.get("nodePort") or 0),
-        endpoints=_endpoints(_by_family(candidates, lambda some: _near([c for c in some if c.ready], place) or _last(some))),
-        local_endpoints=_endpoints(_by_family(local, lambda some: [c for c in some if c.ready] or _last(some))),
+        endpoints=_endpoints(_by_family(candidates, lambda some: _near([c for c in some if c.state.ready], place) or _last(some))),
+        local_endpoints=_endpoints(_by_family(local, lambda some: [c for c in some if c.state.ready] or _last(some))),
     )
 
 
@@ -113,12 +171,20 @@ def _candidates(port: Object, slices: Sequence[Object], place: Place) -> Iterabl
         number = _target(piece, port)
         if number is None or piece.get("addressType") == "FQDN":
             continue
-        for endpoint in piece.get("endpoints") or ():
-            for address in (endpoint.get("addresses") or ())[:1]:
-                candidate = _candidate(address, number, endpoint, place)
-                if (address, number) not in found or not candidate.terminating:
-                    found[address, number] = candidate
+        for address, state in _endpoints_of(piece, place.node):
+            if (address, number) not in found or not state.terminating:
+                found[address, number] = _Candidate(Endpoint(address, number, state.local), state)
     return found.values()
+
+
+def _endpoints_of(piece: Object, node: str) -> Iterator[tuple[str, State]]:
+    """Yield the endpoints of a slice, as the API has it or as it is kept."""
+    if PACKED in piece:
+        yield from ((address, state) for state, addresses in piece[PACKED] for address in addresses.split())
+        return
+    for endpoint in piece.get("endpoints") or ():
+        for address in (endpoint.get("addresses") or ())[:1]:
+            yield address, _state(endpoint, node)
 
 
 def _target(piece: Object, port: Object) -> int | None:
@@ -130,14 +196,21 @@ def _target(piece: Object, port: Object) -> int | None:
     return None
 
 
-def _candidate(address: str, port: int, endpoint: Object, place: Place) -> _Candidate:
+def _state(endpoint: Object, node: str) -> State:
     conditions: dict[str, Any] = endpoint.get("conditions") or {}
     ready, serving = conditions.get("ready") is not False, conditions.get("serving") is not False
-    terminating = bool(conditions.get("terminating"))
-    hints = endpoint.get("hints") or {}
-    zones = frozenset(zone["name"] for zone in hints.get("forZones") or ())
-    nodes = frozenset(node["name"] for node in hints.get("forNodes") or ())
-    return _Candidate(Endpoint(address, port, endpoint.get("nodeName") == place.node), ready, serving, terminating, zones, nodes)
+    local, terminating = endpoint.get("nodeName") == node, bool(conditions.get("terminating"))
+    hints = endpoint.get("hints")
+    if not hints:
+        return _one_state(local, ready, serving, terminating, (), ())
+    zones = tuple(sorted(zone["name"] for zone in hints.get("forZones") or ()))
+    nodes = tuple(sorted(each["name"] for each in hints.get("forNodes") or ()))
+    return _one_state(local, ready, serving, terminating, zones, nodes)
+
+
+@lru_cache(maxsize=4096)
+def _one_state(local: bool, ready: bool, serving: bool, terminating: bool, zones: tuple[str, ...], nodes: tuple[str, ...]) -> State:
+    return State(local, ready, serving, terminating, frozenset(zones), frozenset(nodes))
 
 
 def _by_family(some: Sequence[_Candidate], choose: Callable[[list[_Candidate]], list[_Candidate]]) -> list[_Candidate]:
@@ -149,14 +222,14 @@ def _by_family(some: Sequence[_Candidate], choose: Callable[[list[_Candidate]], 
 
 def _last(some: Sequence[_Candidate]) -> list[_Candidate]:
     """Without a ready endpoint those that still serve while they terminate are better than none."""
-    return [c for c in some if c.serving and c.terminating]
+    return [c for c in some if c.state.serving and c.state.terminating]
 
 
 def _near(ready: list[_Candidate], place: Place) -> list[_Candidate]:
     """Follow topology hints only when every endpoint has one and this place is among them."""
-    if ready and all(c.nodes for c in ready) and (mine := [c for c in ready if place.node in c.nodes]):
+    if ready and all(c.state.nodes for c in ready) and (mine := [c for c in ready if place.node in c.state.nodes]):
         return mine
-    if ready and place.zone and all(c.zones for c in ready) and (mine := [c for c in ready if place.zone in c.zones]):
+    if ready and place.zone and all(c.state.zones for c in ready) and (mine := [c for c in ready if place.zone in c.state.zones]):
         return mine
     return ready
 

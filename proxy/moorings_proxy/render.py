@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import collapse_addresses, ip_network
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ Items = dict[tuple[str, bytes], bytes]
 _PORT = struct.Struct(">H2x")
 _SLOTS = [struct.pack("=I", n) for n in range(256)]
 _LOCAL_SLOTS = [struct.pack("=I", LOCAL_VIEW + n) for n in range(256)]
+
+
+_goto = lru_cache(maxsize=1024)(goto)
 
 
 class Server(NamedTuple):
@@ -143,7 +147,7 @@ class Renderer:
     def _verdict(self, prefix: str, count: int, local: bool) -> bytes:
         name = chain_name(count, node_port=bool(prefix), local=local)
         self.out.chains.add(name)
-        return goto(name)
+        return _goto(name)
 
     def identity(self, port: ServicePort, local: bool) -> str:
         """Return a name for one view of a port: what remembers its clients, or chooses for it, is called so."""

@@ -6,90 +6,126 @@ and when that one goes the other gets it. So the state depends on the services a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 from moorings_core.kernel.nftables.changes import Changes, Element
 from moorings_core.ports.objects import Key
 
 from .render import Items
 
+Kept = tuple[str | bytes, ...]
+"""A service's elements as they are kept: map, key, data, one after another. There are many: a dict of them takes three times as much."""
+
 
 class Shadow:
     """The elements of one family."""
 
     def __init__(self) -> None:
-        self._services: dict[Key, Items] = {}
-        self._elements: dict[Element, tuple[bytes, Key]] = {}
+        self._services: dict[Key, Kept] = {}
+        self._holders: dict[str, dict[bytes, Key]] = defaultdict(dict)
         self._claims: dict[Element, dict[Key, bytes]] = {}
         self._touched: dict[Element, bytes | None] = {}
 
     def replace(self, name: Key, items: Items) -> None:
         """Let a service have exactly these elements."""
-        old = self._services.get(name, {})
+        old = self._items(name)
         for element in old:
             if element not in items:
-                self._withdraw(name, element)
+                self._withdraw(name, element, old)
         for element, data in items.items():
             if old.get(element) != data:
-                self._claim(name, element, data)
-        if items:
-            self._services[name] = items
-        else:
-            self._services.pop(name, None)
+                self._claim(name, element, data, old)
+        self._keep(name, items)
 
     def load(self, name: Key, items: Items) -> None:
         """As replace, for when the kernel will be compared as a whole: changes are not noted."""
-        elements = self._elements
-        if name in self._services or any(map(elements.__contains__, items)):
-            self.replace(name, items)
-            self._touched = {}
-        elif items:
-            for element, data in items.items():
-                elements[element] = (data, name)
-            self._services[name] = items
+        holders = self._holders
+        if name not in self._services:
+            for which, key in items:
+                if holders[which].setdefault(key, name) is not name:
+                    break  # somebody else claims it, too
+            else:
+                self._keep(name, items)
+                return
+            for which, key in items:
+                if holders[which].get(key) is name:
+                    del holders[which][key]
+        self.replace(name, items)
+        self._touched = {}
 
     def take(self) -> Changes:
         """Return what changed since the last take."""
         changes = Changes()
+        of: dict[Key, Items] = {}
         for element, before in self._touched.items():
-            now = self._elements.get(element)
-            changes.replace(element, before, now[0] if now else None)
+            holder = self._holder(element)
+            if holder is not None and holder not in of:
+                of[holder] = self._items(holder)
+            changes.replace(element, before, of[holder][element] if holder is not None else None)
         self._touched = {}
         return changes
 
     def desired(self) -> dict[str, dict[bytes, bytes]]:
         """Return every element by map."""
-        found: dict[str, dict[bytes, bytes]] = {}
-        for (name, key), (data, _) in self._elements.items():
-            found.setdefault(name, {})[key] = data
-        return found
+        found: dict[str, dict[bytes, bytes]] = defaultdict(dict)
+        for kept in self._services.values():
+            parts: Any = iter(kept)
+            for which, key, data in zip(parts, parts, parts, strict=True):
+                found[which][key] = data
+        for (which, key), claims in self._claims.items():
+            found[which][key] = claims[self._holders[which][key]]
+        return dict(found)
 
-    def _touch(self, element: Element) -> None:
-        if element not in self._touched:
-            now = self._elements.get(element)
-            self._touched[element] = now[0] if now else None
+    def _keep(self, name: Key, items: Items) -> None:
+        if items:
+            self._services[name] = tuple(part for (which, key), data in items.items() for part in (which, key, data))
+        else:
+            self._services.pop(name, None)
 
-    def _claim(self, name: Key, element: Element, data: bytes) -> None:
-        self._touch(element)
-        holder = self._elements.get(element)
-        if element not in self._claims and (holder is None or holder[1] == name):
-            self._elements[element] = (data, name)
+    def _items(self, name: Key) -> Items:
+        kept: Any = self._services.get(name, ())
+        return dict(zip(zip(kept[::3], kept[1::3], strict=True), kept[2::3], strict=True))
+
+    def _holder(self, element: Element) -> Key | None:
+        return self._holders[element[0]].get(element[1])
+
+    def _now(self, element: Element) -> bytes | None:
+        holder = self._holder(element)
+        if holder is None:
+            return None
+        claims = self._claims.get(element)
+        return claims[holder] if claims else self._items(holder)[element]
+
+    def _touch(self, element: Element, now: bytes | None) -> None:
+        self._touched.setdefault(element, now)
+
+    def _claim(self, name: Key, element: Element, data: bytes, old: Items) -> None:
+        holder = self._holder(element)
+        claims = self._claims.get(element)
+        if claims is None and holder in (None, name):
+            self._touch(element, old.get(element))
+            self._holders[element[0]][element[1]] = name
             return
-        claims = self._claims.setdefault(element, {holder[1]: holder[0]} if holder else {})
+        self._touch(element, self._now(element))
+        if claims is None:
+            assert holder is not None
+            claims = self._claims[element] = {holder: self._items(holder)[element]}
         claims[name] = data
         self._award(element, claims)
 
-    def _withdraw(self, name: Key, element: Element) -> None:
-        self._touch(element)
+    def _withdraw(self, name: Key, element: Element, old: Items) -> None:
         claims = self._claims.get(element)
         if claims is None:
-            self._elements.pop(element, None)
+            self._touch(element, old[element])
+            del self._holders[element[0]][element[1]]
             return
+        self._touch(element, self._now(element))
         claims.pop(name, None)
         self._award(element, claims)
         if len(claims) == 1:
             del self._claims[element]
 
     def _award(self, element: Element, claims: Mapping[Key, bytes]) -> None:
-        first = min(claims)
-        self._elements[element] = (claims[first], first)
+        self._holders[element[0]][element[1]] = min(claims)

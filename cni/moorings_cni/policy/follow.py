@@ -15,7 +15,7 @@ from typing import NamedTuple
 from moorings_core import measures
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import NAMESPACES, NETWORK_POLICIES, PODS
-from moorings_core.kernel.nftables import BatchError
+from moorings_core.kernel.nftables import BatchError, Monitor
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
 from moorings_core.ports.errors import ApiError, NotFound
@@ -23,11 +23,12 @@ from moorings_core.ports.network import Attachment, NetworkError
 from moorings_core.ports.objects import Key, Object, key_of
 
 from .compiler import Compiler, Local
+from .layout import TABLE
 from .model import pod_of, policy_of
 from .table import Table
 
 log = get_logger(__name__)
-COALESCE, PERIOD, RETRY = 0.005, 2.0, 0.5
+COALESCE, PERIOD, RETRY, CALM = 0.005, 2.0, 0.5, 0.25
 PATIENCE = 3.0
 """Seconds that wiring a pod waits for the API's word on it."""
 START = 30.0
@@ -85,6 +86,7 @@ class PolicyKeeper:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._policies.run())
                     tasks.create_task(self._follow_peers())
+                    tasks.create_task(self._listen())
                     await self._policies.synced(timeout=24 * 3600)
                     while True:
                         await self._round()
@@ -125,6 +127,17 @@ class PolicyKeeper:
             if self._compiler.local(key) == local:
                 self._compiler.set_local(key, None)
                 self._wake.set()
+
+    async def _listen(self) -> None:
+        """Look at the rules soon after somebody else has changed them; what is done to elements alone is seen within PERIOD."""
+        monitor = Monitor(self.table.port, elements=False)
+        try:
+            while True:
+                if any(change.table in ("", TABLE) for change in await monitor.changes()):
+                    self._wake.set()
+                await asyncio.sleep(CALM)
+        finally:
+            monitor.close()
 
     async def _follow_peers(self) -> None:
         await self._needed.wait()

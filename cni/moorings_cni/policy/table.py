@@ -41,6 +41,11 @@ class Table:
         return self._open
 
     @property
+    def port(self) -> int:
+        """Return whose notices of changes are of one's own: see `nftables.Monitor`."""
+        return self._connection.port
+
+    @property
     def laid(self) -> bool:
         """Whether the rules were there when they were last looked at."""
         return bool(self._rules)

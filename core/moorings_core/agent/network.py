@@ -20,7 +20,7 @@ from moorings_core.config import backends
 from moorings_core.kernel.rtnetlink import Monitor
 from moorings_core.log import get_logger
 from moorings_core.ports.errors import ApiError, MooringsError
-from moorings_core.ports.network import ACCEPTS, ERROR, SENDS, NetworkError, Peer, Transport
+from moorings_core.ports.network import ACCEPTS, ERROR, RANGES, SENDS, NetworkError, Peer, Transport
 from moorings_core.ports.node import NodeComponent, NodeContext
 from moorings_core.ports.objects import Object
 
@@ -206,7 +206,9 @@ def backend_of(text: str) -> str:
 def peer_of(node: Object, addresses: Iterable[str] = ()) -> Peer:
     """Return a Node as its peers see it; addresses where its status has none yet. Pure."""
     metadata, spec = node["metadata"], node.get("spec") or {}
+    annotations = metadata.get("annotations") or {}
     listed_addresses = (node.get("status") or {}).get("addresses") or []
     own = tuple(str(a["address"]) for a in listed_addresses if a.get("type") == "InternalIP") or tuple(addresses)
     single = [spec["podCIDR"]] if spec.get("podCIDR") else []
-    return Peer(metadata["name"], own, tuple(spec.get("podCIDRs") or single), dict(metadata.get("annotations") or {}))
+    ranges = spec.get("podCIDRs") or single or annotations.get(RANGES, "").replace(",", " ").split()
+    return Peer(metadata["name"], own, tuple(ranges), dict(annotations))

@@ -8,6 +8,7 @@ from datetime import date
 from moorings_core.ports.client import Client
 from moorings_core.ports.cluster import ClusterConfig
 from moorings_core.ports.errors import AlreadyExists
+from moorings_core.ports.network import CLAIMS
 from moorings_core.ports.objects import Object, Resource
 
 from . import group_snapshots, snapshots
@@ -27,6 +28,8 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
         made.append((resource, _object("scheduling.k8s.io/v1", "PriorityClass", name) | {"value": value}))
     cluster_file = _object("v1", "ConfigMap", "moorings", "kube-system") | {"data": {"cluster.yaml": text}}
     made.append((Resource(*_CORE, "configmaps", "ConfigMap", True), cluster_file))
+    if not config.network.allocate_node_cidrs:  # nodes may change it, and may not make it
+        made.append((Resource(*_CORE, "configmaps", "ConfigMap", True), _object("v1", "ConfigMap", CLAIMS, "kube-system")))
     ranges = _object("networking.k8s.io/v1", "ServiceCIDR", "kubernetes") | {"spec": {"cidrs": list(config.services.cidrs)}}
     made.append((Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", False), ranges))
     made += _kubernetes_service(config, address, port)

@@ -123,11 +123,14 @@ class Reader:
         prefix = store_key(resource.group, resource.plural, Key(options.namespace, ""))
         if not options.namespace:
             prefix = prefix[:-1]
+        limit = max(options.limit, 0) if selection.all else 0
         try:
-            page = await self._store.list(prefix, at=at if at != self._cache.revision else 0, after=after)
+            page = await self._store.list(prefix, at=at if at != self._cache.revision else 0, after=after, limit=limit)
         except Compacted as error:
             raise problems.page_expired(_token(0, after)) from error
         items = [stored(r.value, r.revision) for r in page.records]
+        if page.more:
+            return Listing(items, str(at), _token(at, page.records[-1].key), page.remaining)
         return self._cut(resource, await _selected(items, selection), options, selection, at)
 
     def _cut(self, resource: Resource, items: Sequence[Stored], options: ListOptions, selection: Selection, at: int) -> Listing:

@@ -1,7 +1,7 @@
 """Virtual addresses and node ports of Services: given at creation, kept while the Service lives.
 
-Addresses have IPAddress objects (see `addresses`); of node ports what the Services in the cache hold is what is taken. What is being
-written is reserved until the cache shows it. Source: upstream's service REST and allocators.
+Addresses have IPAddress objects (see `addresses`), node ports have records (see `node_ports`). What is being written is reserved until
+the cache shows it. Source: upstream's service REST and allocators.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import FieldError, invalid
 from moorings_core.registry.validation.services import needs_health_check
 
+from . import node_ports
 from .addresses import AddressError, Addresses, RangeFull
 from .cache import Cache
 
@@ -66,10 +67,11 @@ class ServiceAllocator:
                 new["status"] = {**new["status"], "loadBalancer": {}}
 
     def records(self, new: Object | None, old: Object | None = None) -> list[Operation]:
-        """Return what has to be committed with the write of a Service: its IPAddress objects."""
+        """Return what has to be committed with the write of a Service: its IPAddress objects, the records of its node ports."""
         service = new or old
         assert service is not None
-        return self._addresses.records(service, _addresses_of(old), _addresses_of(new))
+        addresses = self._addresses.records(service, _addresses_of(old), _addresses_of(new))
+        return [*addresses, *node_ports.records(self._cache, new, old)]
 
     def release(self, service: Object) -> None:
         """Forget a reservation: the Service is in the cache, or was not stored."""
@@ -103,7 +105,7 @@ class ServiceAllocator:
 
     def _address(self, service: Object, asked: str, family: str, given: Sequence[str], dry_run: bool) -> str:
         try:
-            return self._addresses.claim(asked, dry_run=dry_run) if asked else self._addresses.next(family)
+            return self._addresses.claim(asked, dry_run=dry_run) if asked else self._addresses.next(family, dry_run=dry_run)
         except RangeFull as error:
             name = service["metadata"].get("name", "")
             raise ApiError(f'Internal error occurred: failed to allocate a serviceIP for Service "{name}": {error}') from error
@@ -186,11 +188,8 @@ class ServiceAllocator:
         """Return the ports of all Services, whatever the protocol."""
         found = {int(key.removeprefix("port ")) for key in self._pending if key.startswith("port ")}
         for stored in self._cache.collection("", "services").select():
-            spec = stored.object["spec"]
-            found.update(port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort"))
-            if spec.get("healthCheckNodePort"):
-                found.add(spec["healthCheckNodePort"])
-        return found
+            found |= node_ports.ports_of(stored.object)
+        return found | node_ports.recorded(self._cache)
 
 
 def _addresses_of(service: Object | None) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
@@ -38,8 +39,11 @@ class Informer:
         labels: str = "",
         fields: str = "",
         transform: Transform | None = None,
+        page: int = 0,
     ) -> None:
+        """page: objects that are listed at once; 0: all. With a transform a page is transformed before the next one comes."""
         self.resource = resource
+        self._page = page
         self._transform = transform or (lambda obj: obj)
         self._client, self._namespace, self._labels, self._fields = client, namespace, labels, fields
         self._items: dict[Key, Object] = {}
@@ -104,16 +108,26 @@ class Informer:
                 delay = min(delay * 2, RETRY_MOST)
 
     async def _relist(self) -> str:
-        page = await self._client.list(self.resource, self._namespace, labels=self._labels, fields=self._fields)
-        fresh = {key_of(obj): obj for obj in page.items}
+        fresh, version = await self._list()
         for key in [key for key in self._items if key not in fresh]:
             self._apply(key, None)
         for key, obj in fresh.items():
             known = self._items.get(key)
             if known is None or _version(known) != _version(obj):
-                self._apply(key, self._transform(obj))
+                self._apply(key, obj)
         self._synced.set()
-        return page.version
+        return version
+
+    async def _list(self) -> tuple[dict[Key, Object], str]:
+        """Return the whole collection, what is kept of it, as of one version. Raises Expired when it became too old on the way."""
+        fresh: dict[Key, Object] = {}
+        rest: Any = {"limit": self._page} if self._page else {}
+        while True:
+            page = await self._client.list(self.resource, self._namespace, labels=self._labels, fields=self._fields, **rest)
+            fresh.update((key_of(obj), self._transform(obj)) for obj in page.items)
+            if not page.continue_:
+                return fresh, page.version
+            rest["continue_"] = page.continue_
 
     async def _follow(self, version: str) -> None:
         while True:

@@ -265,6 +265,7 @@ _NETWORK = record(
         "backend": ("backend", text),
         "podCIDRs": ("pod_cidrs", many(network)),
         "nodePrefix": ("node_prefix", integer(8, 126)),
+        "allocateNodeCIDRs": ("allocate_node_cidrs", boolean),
         "mtu": ("mtu", _mtu),
         "swapTo": ("swap_to", many(text)),
         "parameters": ("parameters", free_form),

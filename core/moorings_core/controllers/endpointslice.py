@@ -13,19 +13,18 @@ from datetime import datetime
 from moorings_core.client.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from moorings_core.ports.client import Create, Update
 from moorings_core.ports.errors import NotFound
-from moorings_core.ports.objects import Object
+from moorings_core.ports.objects import Object, key_of
 
 from . import endpoints_model as model
-from . import moments, pods, writes
+from . import moments, pods, topology, writes
 from .framework import Intent, Note, Result, View, Watch, WorkKey
 from .ownership import itself, reference_to
+from .topology import ZONE
 
 MOST = 100
 SERVICE, MANAGER = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"
 OURS = "endpointslice-controller.k8s.io"
 TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
-ZONE = "topology.kubernetes.io/zone"
-SAME_ZONE, SAME_NODE = ("PreferClose", "PreferSameZone", "PreferSameNode"), "PreferSameNode"
 Group = tuple[str, tuple[model.Port, ...]]
 """Slices are of one address family and one set of ports."""
 
@@ -42,6 +41,11 @@ class _Slice:
         return self.stored is None or (self.stored.get("endpoints") or []) != self.endpoints
 
     @property
+    def moved(self) -> bool:
+        """Whether it differs in more than hints, as long as its endpoints have none."""
+        return self.stored is None or topology.without_hints(self.stored.get("endpoints") or []) != self.endpoints
+
+    @property
     def room(self) -> int:
         return MOST - len(self.endpoints)
 
@@ -55,7 +59,7 @@ class EndpointSliceController:
         """Reads services, pods, slices and the zones of nodes."""
         by_service = {"service": _by_service}
         return (
-            Watch(SERVICES, itself),
+            Watch(SERVICES, itself, {"automatic": lambda service: ("yes",) if topology.is_automatic(service) else ()}),
             Watch(PODS, model.services_of, {"node": _by_node}),
             Watch(ENDPOINT_SLICES, _service_of_slice, by_service),
             Watch(NODES, _services_of_node),
@@ -68,14 +72,17 @@ class EndpointSliceController:
             return Result()
         stored = [s for s in view.by_index(ENDPOINT_SLICES, "service", "/".join(key)) if _is_alive(s)]
         wanted = _wanted(service, view)
-        intents: list[Intent] = []
+        placed: dict[Group, Sequence[_Slice]] = {}
         for group, endpoints in wanted.items():
             present = sorted((s for s in stored if _group_of(s) == group), key=lambda s: str(s["metadata"]["name"]))
-            for number, each in enumerate(_place(endpoints, present)):
-                intents.extend(_write(service, group, each, now, keep_empty=not endpoints and number == 0))
-        kept = set(wanted)
-        intents.extend(writes.delete(ENDPOINT_SLICES, s) for s in stored if _group_of(s) not in kept)
-        return Result(intents)
+            placed[group] = _place(endpoints, present)
+        notes = _give_hints(service, placed, view)
+        intents: list[Intent] = []
+        for group, slices in placed.items():
+            for number, each in enumerate(slices):
+                intents.extend(_write(service, group, each, now, keep_empty=not wanted[group] and number == 0))
+        intents.extend(writes.delete(ENDPOINT_SLICES, s) for s in stored if _group_of(s) not in placed)
+        return Result(intents, notes)
 
 
 def _wanted(service: Object, view: View) -> Mapping[Group, Mapping[str, Object]]:
@@ -109,19 +116,44 @@ def _endpoint(service: Object, pod: Object, addresses: Sequence[str], view: View
             endpoint["zone"] = zone
     if name := model.hostname(service, pod):
         endpoint["hostname"] = name
-    if ready and (hints := _hints(service["spec"].get("trafficDistribution"), endpoint)):
-        endpoint["hints"] = hints
     return endpoint
 
 
-def _hints(distribution: str | None, endpoint: Object) -> Object:
-    """Return for whom a ready endpoint is meant: its zone, and with PreferSameNode its node. Source: KEP-4444, KEP-3015."""
-    hints: Object = {}
-    if distribution in SAME_ZONE and "zone" in endpoint:
-        hints["forZones"] = [{"name": endpoint["zone"]}]
-    if distribution == SAME_NODE and "nodeName" in endpoint:
-        hints["forNodes"] = [{"name": endpoint["nodeName"]}]
-    return hints
+def _give_hints(service: Object, placed: Mapping[Group, Sequence[_Slice]], view: View) -> list[Note]:
+    """Put hints into the endpoints of placed slices; return what is to be told of it."""
+    notes: list[Note] = []
+    asked = topology.is_automatic(service)
+    for family in dict.fromkeys(group[0] for group in placed):
+        slices = [each for group, found in placed.items() if group[0] == family for each in found]
+        before = any("hints" in e for each in slices for e in (each.stored or {}).get("endpoints") or ())
+        if asked:
+            problem = _automatic(slices, view)
+            if problem or not before:
+                notes.append(_told(service, family, problem or topology.ENABLED, fine=not problem))
+            continue
+        distribution = service["spec"].get("trafficDistribution")
+        if before and distribution is None and topology.is_disabled(service):
+            notes.append(_told(service, family, topology.DISABLED, fine=False))
+        for each in slices if distribution else ():
+            each.endpoints = [topology.by_distribution(distribution, endpoint) for endpoint in each.endpoints]
+    return notes
+
+
+def _automatic(slices: Sequence[_Slice], view: View) -> str:
+    """Give hints by zones' CPUs; return why that can't be done, or ""."""
+    pieces = [topology.Piece(s.endpoints, None if s.moved or s.stored is None else s.stored.get("endpoints") or []) for s in slices]
+    try:
+        topology.automatic(pieces, view.all(NODES))
+    except topology.Unfit as reason:
+        return str(reason)
+    for each, piece in zip(slices, pieces, strict=True):
+        each.endpoints = piece.endpoints
+    return ""
+
+
+def _told(service: Object, family: str, words: str, *, fine: bool) -> Note:
+    reason = "TopologyAwareHintsEnabled" if fine else "TopologyAwareHintsDisabled"
+    return Note(service, "Normal" if fine else "Warning", reason, f"{words}, addressType: {family}")
 
 
 def _place(wanted: Mapping[str, Object], present: Sequence[Object]) -> Sequence[_Slice]:
@@ -133,7 +165,7 @@ def _place(wanted: Mapping[str, Object], present: Sequence[Object]) -> Sequence[
         slices.append(_Slice(stored, [left.pop(uid) for uid in uids if uid in left]))
     rest = list(left.values())
     for each in slices:
-        if each.changed and rest:
+        if each.moved and rest:
             each.endpoints, rest = each.endpoints + rest[: each.room], rest[each.room :]
     if rest:
         fitting = [each for each in slices if each.room >= len(rest)]
@@ -218,8 +250,10 @@ def _service_of_slice(view: View, old: Object | None, new: Object | None) -> Ite
 
 
 def _services_of_node(view: View, old: Object | None, new: Object | None) -> Iterable[WorkKey]:
-    """Of a node only its zone matters."""
+    """Of a node only its zone matters, and to Services with hints by zones' CPUs whether it is ready."""
     zones = [((node or {}).get("metadata", {}).get("labels") or {}).get(ZONE) for node in (old, new)]
+    if zones[0] != zones[1] or [node is not None and topology.is_ready(node) for node in (old, new)] in ([False, True], [True, False]):
+        yield from map(key_of, view.by_index(SERVICES, "automatic", "yes"))
     if zones[0] == zones[1]:
         return
     node = new if new is not None else old

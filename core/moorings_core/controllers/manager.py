@@ -122,7 +122,7 @@ class Manager:
 def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], ca: str) -> list[Controller]:
     """Return one of each; `resources` are what namespaces and the garbage collector delete."""
     return [
-        NodeIpamController(config.network),
+        *([NodeIpamController(config.network)] if config.network.allocate_node_cidrs else []),
         NodeLifecycleController(config.timing),
         TaintEvictionController(),
         PodGarbageCollector(config.timing),

@@ -83,11 +83,15 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Pod addresses and how they are reached. mtu 0 means: found by looking at the node's link."""
+    """Pod addresses and how they are reached. mtu 0 means: found by looking at the node's link.
+
+    allocate_node_cidrs: the controllers give each node a part of pod_cidrs; otherwise somebody else does, or nodes claim blocks.
+    """
 
     backend: str = "vxlan"
     pod_cidrs: tuple[str, ...] = ("10.64.0.0/16",)
     node_prefix: int = 24
+    allocate_node_cidrs: bool = True
     mtu: int = 0
     swap_to: tuple[str, ...] = ("vxlan", "routed")
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -23,6 +23,11 @@ ERROR = "moorings.dev/network-error"
 VTEP_MAC = "moorings.dev/vtep-mac"
 """Node annotation: the MAC of the node's VXLAN tunnel end, where it is not the one derived from the node's name."""
 
+RANGES = "moorings.dev/pod-ranges"
+"""Node annotation: the pod ranges of a node without spec.podCIDRs: of one block joined by commas, blocks separated by spaces."""
+CLAIMS = "moorings-pod-blocks"
+"""The ConfigMap in kube-system that says which blocks of the pod CIDRs belong to which node, where nodes claim them as they need them."""
+
 
 class NetworkError(MooringsError):
     """The network cannot do what was asked; the message says what is missing."""

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from moorings_core.ports.objects import Object
 from moorings_core.ports.proxy import Table
+from moorings_proxy.model import TRIGGERED
 
 FAMILIES = ("IPv4", "IPv6")
 SYNC = [0.001 * 2**n for n in range(15)]
 PROGRAMMING = [0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 330, 30)]
-TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 LATE = 120.0
 """Seconds that changes may wait before the proxy counts as unhealthy: twice kube-proxy's period of syncs and more, as there."""
 
@@ -126,7 +126,7 @@ def _without_local(table: Table, family: str) -> dict[str, int]:
 
 
 def _triggered(piece: Object) -> float | None:
-    text = (piece["metadata"].get("annotations") or {}).get(TRIGGERED)
+    text = piece["metadata"].get(TRIGGERED)
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
     except ValueError:

@@ -22,15 +22,18 @@ from moorings_core.ports.node import NodeComponent, NodeContext
 from moorings_core.ports.objects import Object
 from moorings_proxy.pages import PLAIN, listen
 
+from . import kept
 from .forward import Forwarder, ResolvConf, Upstream, parse_upstreams
+from .kept import SERVICE_NAME
 from .server import OpenSocket, Resolver, Server
 from .zone import Zone
 
 log = get_logger(__name__)
 NAMESPACE, NAME = "kube-system", "kube-dns"
-SERVICE_NAME = "kubernetes.io/service-name"
 PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
 CHECK_EVERY, RETRY = 30.0, 1.0
+PAGE = 500
+"""Objects in one page of a list."""
 METRICS_PORT = 9153
 """CoreDNS' own"""
 
@@ -68,8 +71,8 @@ class DnsComponent:
 
     def __init__(self, context: NodeContext, upstreams: Callable[[], Sequence[Upstream]], *, open_socket: OpenSocket = socket) -> None:
         self._context, self._open_socket = context, open_socket
-        self._services = Informer(context.client, SERVICES)
-        self._slices = Informer(context.client, ENDPOINT_SLICES)
+        self._services = Informer(context.client, SERVICES, transform=kept.of_service, page=PAGE)
+        self._slices = Informer(context.client, ENDPOINT_SLICES, transform=kept.of_slice(self._slice_name), page=PAGE)
         config = context.config
         networks = [ipaddress.ip_network(c, strict=False) for c in (*config.services.cidrs, *config.network.pod_cidrs)]
         zone = Zone(config.services.dns.domain.rstrip(".").lower(), InformerCluster(self._services, self._slices), networks)

@@ -7,6 +7,7 @@ import select
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -85,6 +86,28 @@ def test_carrying_is_exact_and_level_triggered(driver):
     assert driver.targets() == {"10.64.2.0/24"}
     driver.do("carry", OWN, [])
     assert driver.targets() == set()
+
+
+def test_ranges_come_and_go_and_move_from_node_to_node(driver):
+    """As blocks of pod addresses do: a node has several, gets another one's, and gives its own away."""
+    blocks = [f"10.64.9.{start}/28" for start in (0, 16, 32, 48)]
+    two, three = (replace(peer, pod_cidrs=()) for peer in PEERS)
+
+    def give(own: list[str], second: list[str], third: list[str]) -> None:
+        mine = replace(OWN, pod_cidrs=tuple(own))
+        peers = [p for p in (replace(two, pod_cidrs=tuple(second)), replace(three, pod_cidrs=tuple(third))) if p.pod_cidrs]
+        driver.do("accept", mine, peers)
+        driver.do("carry", mine, peers)
+        assert driver.targets() == {*second, *third}
+
+    give(blocks[:1], blocks[1:3], blocks[3:])
+    give(blocks[:2], blocks[2:3], blocks[3:])
+    give(blocks[1:2], blocks[2:3], [blocks[0], blocks[3]])
+    give([], blocks[:3], blocks[3:])
+    give(blocks[3:], blocks[:2], blocks[2:3])
+    before = driver.state()
+    give(blocks[3:], blocks[:2], blocks[2:3])
+    assert driver.state() == before, "again is nothing"
 
 
 def test_withdrawing_leaves_nothing_and_may_be_repeated(driver):

@@ -22,7 +22,8 @@ from moorings_core.kernel import sysctl
 from moorings_core.kernel.namespaces import call_in, enter
 from moorings_core.ports.client import ObjectList, WatchEvent
 from moorings_core.ports.cluster import ClusterConfig, NetworkConfig
-from moorings_core.ports.errors import NotFound
+from moorings_core.ports.errors import AlreadyExists, Conflict, NotFound
+from moorings_core.ports.network import RANGES
 from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 
@@ -83,6 +84,19 @@ class MemoryClient:
             return self.read(resource, name, namespace)
         except KeyError:
             raise NotFound(name) from None
+
+    async def create(self, resource: Resource, obj: Object, **_: Any) -> Object:
+        with self._lock:
+            if (resource.plural, key_of(obj)) in self._objects:
+                raise AlreadyExists(obj["metadata"]["name"])
+            return self.put(resource, obj)
+
+    async def update(self, resource: Resource, obj: Object, **_: Any) -> Object:
+        with self._lock:
+            key = key_of(obj)
+            if self.read(resource, key.name, key.namespace)["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+                raise Conflict(key.name)
+            return self.put(resource, obj)
 
     async def watch(self, resource: Resource, namespace: str = "", *, since: str, **_: Any) -> Any:
         me = (asyncio.get_running_loop(), asyncio.Event())
@@ -180,8 +194,9 @@ class Node:
         )  # fmt: skip
 
     def register(self, ready: str = "True") -> None:
+        spec = {"podCIDR": self.cidrs[0], "podCIDRs": self.cidrs} if self.cidrs else {}
         self.fabric.client.put(NODES, {
-            "metadata": {"name": self.name}, "spec": {"podCIDR": self.cidrs[0], "podCIDRs": self.cidrs},
+            "metadata": {"name": self.name}, "spec": spec,
             "status": {"addresses": [{"type": "InternalIP", "address": self.address}],
                        "conditions": [{"type": "Ready", "status": ready}]},
         })  # fmt: skip
@@ -232,6 +247,10 @@ class Node:
     def annotations(self) -> dict[str, str]:
         return self.fabric.client.read(NODES, self.name)["metadata"].get("annotations") or {}
 
+    def exchanged(self) -> dict[str, str]:
+        """What the Node says about transports."""
+        return {name: value for name, value in self.annotations().items() if name != RANGES}
+
     def pod(self) -> Pod:
         return Pod(self, f"{self.netns}p{next(self.pods)}")
 
@@ -257,14 +276,20 @@ class Node:
 class Fabric:
     """Nodes on one switch. 192.168.77.0/24 is the underlay; .200 is a host outside of the cluster; no default routes."""
 
-    def __init__(self, directory: Path, nodes: int = 2, backend: str = "vxlan", six: bool = False, start: bool = True) -> None:
+    def __init__(
+        self, directory: Path, nodes: int = 2, backend: str = "vxlan", six: bool = False, start: bool = True, block_size: int = 0
+    ) -> None:
+        """block_size: nodes have no ranges by their spec and claim blocks of this prefix length."""
         self.directory, self.prefix = directory, f"mc{os.getpid()}x{next(counter)}"
         self.names: list[str] = []
         self.client = MemoryClient()
-        self.config = ClusterConfig(network=NetworkConfig(backend=backend, pod_cidrs=("10.64.0.0/16", "fd00:64::/48")[: 1 + six]))
+        parameters = {"blockSize": block_size} if block_size else {}
+        cidrs = ("10.64.0.0/16", "fd00:64::/48")[: 1 + six]
+        self.config = ClusterConfig(network=NetworkConfig(backend=backend, pod_cidrs=cidrs, parameters=parameters))
         self.switch = self._netns("sw")
         self.nodes = [
-            Node(self, i, f"node{i}", f"192.168.77.{i}", [f"10.64.{i}.0/24"] + [f"fd00:64:0:{i}::/64"] * six) for i in range(1, nodes + 1)
+            Node(self, i, f"node{i}", f"192.168.77.{i}", [] if block_size else [f"10.64.{i}.0/24"] + [f"fd00:64:0:{i}::/64"] * six)
+            for i in range(1, nodes + 1)
         ]
         sh("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge")
         sh("ip", "-n", self.switch, "link", "set", "br0", "up")
@@ -304,7 +329,7 @@ class Fabric:
     def settled(self, backend: str, seconds: float = 20) -> None:
         """Wait until every node sends by backend and takes in nothing else."""
         state = {"moorings.dev/network-accepts": backend, "moorings.dev/network-sends": backend}
-        until(lambda: all(node.annotations() == state and node.conflist.exists() for node in self.nodes), seconds,
+        until(lambda: all(node.exchanged() == state and node.conflist.exists() for node in self.nodes), seconds,
               f"swap to {backend}: {[n.annotations() for n in self.nodes]}")  # fmt: skip
 
     def with_config(self, **network: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import itertools
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ from moorings_core.kernel.nftables import (
     run_sync,
     wire,
 )  # fmt: skip
+from moorings_core.kernel.nftables.connection import SO_RCVBUFFORCE
 
 pytestmark = pytest.mark.netns
 counter = itertools.count()
@@ -135,6 +137,55 @@ def test_what_a_table_holds(connection: Connection, netns: str) -> None:
     assert [len(rules) for rules in connection.rules(wire.IPV4, "t").values()] == [1]
     with pytest.raises(FileNotFoundError):
         connection.dump(SetSpec(wire.IPV4, "t", "absent", 4))
+
+
+async def test_a_monitor_that_lost_notices_says_that_anything_may_have_changed_and_hears_what_comes_after(netns: str) -> None:
+    run_sync(TABLE, netns=netns)
+    other, monitor = connect(netns), Monitor(netns=netns)
+    try:
+        for part in range(20):  # nobody reads meanwhile: the kernel answers the reader's next call with ENOBUFS
+            batch = Batch()
+            batch.add_elements(NUMBERS, ((n.to_bytes(8, "big"), b"data") for n in range(part * 10_000, (part + 1) * 10_000)))
+            other.commit(batch)
+        assert Change(0, "") in await asyncio.wait_for(monitor.changes(), 5)
+        await run("add table ip6 after", netns=netns)
+        seen: set[Change] = set()
+        while Change(wire.IPV6, "after") not in seen:
+            seen |= set(await asyncio.wait_for(monitor.changes(), 5))
+    finally:
+        monitor.close()
+        other.close()
+
+
+def test_more_errors_than_the_socket_holds_are_an_error_of_the_transaction_and_the_next_one_is_not_disturbed(
+    connection: Connection,
+) -> None:
+    connection._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1)  # the kernel's least: a few answers
+    wrong = Batch()
+    for number in range(2000):  # a message each, so that each has an answer
+        wrong.delete_elements(NUMBERS, [number.to_bytes(8, "big")])
+    with pytest.raises(BatchError) as raised:
+        connection.commit(wrong)
+    assert raised.value.has(errno.ENOENT) or raised.value.has(errno.EPROTO)
+    right = Batch()
+    right.add_elements(NUMBERS, [(b"k" * 8, b"data")])
+    connection.commit(right)
+    assert connection.dump(NUMBERS) == {b"k" * 8: b"data"}
+
+
+async def test_a_monitor_may_look_away_where_only_elements_change(connection: Connection, netns: str) -> None:
+    monitor = Monitor(netns=netns, elements=False)
+    try:
+        await run("add element ip t m { 1.2.3.4 . 5 : 6.7.8.9 }", netns=netns)
+        await run("delete element ip t m { 1.2.3.4 . 5 }", netns=netns)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(monitor.changes(), 0.2)
+        await run("add rule ip t c accept", netns=netns)
+        assert await asyncio.wait_for(monitor.changes(), 5) == {Change(wire.IPV4, "t")}
+        await run("flush ruleset", netns=netns)
+        assert Change(wire.IPV4, "t") in await asyncio.wait_for(monitor.changes(), 5)
+    finally:
+        monitor.close()
 
 
 async def test_the_monitor_sees_others_and_not_ourselves(connection: Connection, netns: str) -> None:

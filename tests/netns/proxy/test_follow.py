@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,23 @@ async def test_a_foreign_flush_is_healed(lab, client) -> None:
             lab.run("node", "nft", "flush", "ruleset")
             async with asyncio.timeout(10):
                 await eventually(lab, "p1")
+
+
+async def test_changes_of_which_the_notices_were_lost_are_healed(lab, client) -> None:
+    _, address, _ = lab.pod()
+    lab.pod()
+    lab.serve("p1")
+    await client.create(SERVICES, service())
+    await client.create(ENDPOINT_SLICES, piece(address))
+    async with following(client, lab):
+        await eventually(lab, "p1")
+        lines = ["add table ip noise", "add set ip noise s { type ipv4_addr; }"]
+        lines += [f"add element ip noise s {{ {', '.join(f'10.{n}.{m}.{k}' for m in range(40) for k in range(250))} }}" for n in range(20)]
+        lines += ["flush map ip moorings_proxy svc", "flush map ip moorings_proxy ep", "flush set ip moorings_proxy cluster_ips"]
+        command = ["ip", "netns", "exec", f"{lab.prefix}-node", "nft", "-f", "-"]
+        # In the way of the loop on purpose: nobody reads the notices, and the kernel drops those that do not fit.
+        subprocess.run(command, input="\n".join(lines), text=True, check=True)
+        await eventually(lab, "p1")
 
 
 async def test_the_health_port_counts_local_ready_endpoints(lab, client) -> None:

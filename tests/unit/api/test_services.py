@@ -16,6 +16,7 @@ from moorings_core.ports.client import Create, Delete
 from moorings_core.ports.cluster import ClusterConfig, ServicesConfig
 from moorings_core.ports.errors import AlreadyExists, ApiError, Invalid
 from moorings_core.ports.objects import Key
+from moorings_core.ports.store import DeleteRecord
 from moorings_core.store.memory import MemoryStore
 
 USER = User("test", ("system:masters",))
@@ -106,6 +107,62 @@ async def test_two_servers_on_one_store_never_give_an_address_twice() -> None:
         made = await asyncio.gather(*(create(core, f"s{n}") for n, core in enumerate(cores)), return_exceptions=True)
         given = [m["spec"]["clusterIP"] for m in made if isinstance(m, dict)]
         assert len(given) == len(set(given)) == 12, made
+
+
+def ports(core):
+    """Return whose every recorded node port is."""
+    return {int(s.object["metadata"]["name"]): s.object["spec"]["name"] for s in core.cache.collection("", "nodeports").select()}
+
+
+async def test_two_servers_on_one_store_never_give_a_node_port_twice() -> None:
+    store = MemoryStore()
+    range_ = (30000, 30013)
+    async with api(store=store, node_ports=range_) as one, api(store=store, node_ports=range_, bootstrap=False) as two:
+        cores = [one, two] * 6
+        made = await asyncio.gather(*(create(core, f"s{n}", type="NodePort") for n, core in enumerate(cores)), return_exceptions=True)
+        given = [m["spec"]["ports"][0]["nodePort"] for m in made if isinstance(m, dict)]
+        assert len(given) == len(set(given)) == 12, made
+        asked = min(set(range(30000, 30014)) - set(given))
+        wanted = {"type": "NodePort", "ports": [{"port": 80, "nodePort": asked}]}
+        both = await asyncio.gather(*(create(core, f"t{n}", **wanted) for n, core in enumerate((one, two))), return_exceptions=True)
+        lost = [result for result in both if isinstance(result, Exception)]
+        assert len(lost) == 1 and isinstance(lost[0], Invalid) and "provided port is already allocated" in str(lost[0]), both
+        for n in range(12):
+            await delete(cores[n - 1], f"s{n}")
+        await one.cache.catch_up()
+        assert set(ports(one)) == {asked} == set(ports(two)), "each server gives back what the other one gave"
+
+
+async def test_a_services_node_ports_are_recorded_while_it_has_them() -> None:
+    async with api() as core:
+        both = [{"port": 80, "name": "t"}, {"port": 80, "name": "u", "protocol": "UDP"}]
+        made = await create(core, type="LoadBalancer", externalTrafficPolicy="Local", ports=both)
+        shared, health = made["spec"]["ports"][0]["nodePort"], made["spec"]["healthCheckNodePort"]
+        assert ports(core) == {shared: "x", health: "x"}
+        changed = await patch(core, ports=[*made["spec"]["ports"], {"port": 81, "name": "v"}])
+        third = changed["spec"]["ports"][2]["nodePort"]
+        assert ports(core) == {shared: "x", health: "x", third: "x"}
+        await patch(core, type="NodePort", externalTrafficPolicy="Cluster")
+        assert ports(core) == {shared: "x", third: "x"}
+        await patch(core, type="ClusterIP")
+        assert ports(core) == {}
+        await patch(core, type="NodePort")
+        assert len(ports(core)) == 3, "an update gives each port one of its own, as upstream's does"
+        await delete(core)
+        assert ports(core) == {}
+
+
+async def test_a_node_port_of_a_service_older_than_records_is_taken_and_gets_its_record_with_the_next_change() -> None:
+    async with api() as core:
+        made = await create(core, type="NodePort")
+        number = made["spec"]["ports"][0]["nodePort"]
+        await core.store.commit([DeleteRecord(f"core/nodeports//{number}")])
+        async with api(store=core.store, bootstrap=False) as later:
+            assert ports(later) == {}
+            with pytest.raises(Invalid, match="already allocated"):
+                await create(later, "y", type="NodePort", ports=[{"port": 80, "nodePort": number}])
+            await patch(later, sessionAffinity="ClientIP")
+            assert ports(later) == {number: "x"}
 
 
 async def test_batches_of_writes_record_addresses_too() -> None:

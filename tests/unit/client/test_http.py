@@ -265,6 +265,34 @@ async def test_informer_survives_a_connection_broken_in_the_middle_of_a_watch(tm
         assert seen == [(None, "a"), (None, "b"), ("a", None), ("b", None), (None, "c")]
 
 
+async def test_an_informer_lists_by_pages_keeps_what_it_needs_of_each_and_begins_anew_when_they_are_too_old(tmp_path):
+    asked = []
+
+    async def answer(request):
+        if "watch=true" in request.target:
+            await request.start_chunks()
+            await asyncio.sleep(60)
+            return
+        asked.append("continue=" in request.target)
+        assert "limit=2" in request.target
+        if asked == [False, True]:
+            await request.json(status("Expired", 410), 410)
+            return
+        names = ("c",) if asked[-1] else ("a", "b")
+        items = [{"metadata": {"name": n, "resourceVersion": "1"}, "spec": {"much": n}} for n in names]
+        rest = {} if asked[-1] else {"continue": "more"}
+        await request.json(json.dumps({"metadata": {"resourceVersion": "2"} | rest, "items": items}))
+
+    async with talking(tmp_path, answer) as (_, client):
+        informer = Informer(client, NODES, transform=lambda node: {"metadata": node["metadata"]}, page=2)
+        task = asyncio.create_task(informer.run())
+        await informer.synced(10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert asked == [False, True, False, True]
+        assert [dict(node) for node in informer.items.values()] == [{"metadata": {"name": n, "resourceVersion": "1"}} for n in "abc"]
+
+
 async def test_commit_gives_each_write_its_own_result_in_order(tmp_path):
     flying, most = 0, 0
 

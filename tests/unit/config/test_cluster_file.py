@@ -10,7 +10,7 @@ apiVersion: moorings/v1
 kind: Cluster
 metadata: {name: demo}
 server: {run: [api], store: {backend: memory}, port: 7443}
-network: {backend: routed, podCIDRs: [10.70.0.0/16, "fd00:70::/48"], nodePrefix: 25, mtu: 1400}
+network: {backend: routed, podCIDRs: [10.70.0.0/16, "fd00:70::/48"], nodePrefix: 25, allocateNodeCIDRs: false, mtu: 1400}
 services: {CIDRs: [10.97.0.0/16], nodePorts: 30000-30100, dns: {domain: lab.local, upstreams: [192.0.2.1]}}
 storage:
 - {name: fast, backend: image, default: true, parameters: {fsType: xfs}}
@@ -38,6 +38,7 @@ def test_every_field_is_read():
     assert (config.server.run, config.server.port, config.server.store.backend) == (("api",), 7443, "memory")
     assert config.network.pod_cidrs == ("10.70.0.0/16", "fd00:70::/48")
     assert (config.network.backend, config.network.node_prefix, config.network.mtu) == ("routed", 25, 1400)
+    assert not config.network.allocate_node_cidrs
     assert config.services.node_ports == (30000, 30100)
     assert (config.services.dns.domain, config.services.dns.upstreams) == ("lab.local", ("192.0.2.1",))
     assert config.storage == (StorageConfig("fast", "image", True, {"fsType": "xfs"}),)

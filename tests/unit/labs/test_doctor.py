@@ -1,9 +1,12 @@
 """What the doctor says of checks that hold and checks that do not."""
 
+import socket
+
 import pytest
 
 from moorings_core.kernel import filesystems
 from moorings_labs.doctor import CHECKS, Check, Lacking, examine, need, reflink
+from moorings_labs.doctor import OPTIONAL as RARE
 
 GOOD = Check("good", lambda: "", "nothing")
 NEEDED = Check("bad", lambda: "the thing is not there (apt-get install thing)", "pods", needed=True)
@@ -38,3 +41,15 @@ def test_files_that_share_no_blocks_are_told_with_what_to_do(tmp_path, monkeypat
 def test_what_storage_needs_is_looked_for():
     names = {check.name for check in CHECKS}
     assert {"loop", "ext4", "xfs", "btrfs", "reflink"} <= names
+
+
+def test_sctp_is_missing_where_no_socket_of_it_can_be_had(monkeypatch):
+    check = next(check for check in RARE if check.name == "sctp")
+
+    def no_socket(*_):
+        raise OSError(93, "Protocol not supported")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    (finding,) = examine([check])
+    assert (finding.verdict, finding.problem) == ("missing", "this kernel has no SCTP sockets (Protocol not supported)")
+    assert "SCTP" in finding.costs and not finding.needed

@@ -3,6 +3,8 @@
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moorings_core.kernel.conntrack import Flow, Tuple
 from moorings_core.ports.objects import Key
@@ -179,3 +181,36 @@ def test_a_shared_element_goes_to_the_first_by_name_whoever_came_first() -> None
     assert not shadow.take()
     shadow.replace(b, {})
     assert shadow.take().delete == {"svc": [b"k"]} and shadow.desired() == {}
+
+
+some_items = st.dictionaries(
+    st.tuples(st.sampled_from(["svc", "ep"]), st.sampled_from([b"1", b"2", b"3"])), st.sampled_from([b"x", b"y", b"z"]), max_size=4
+)
+deltas = st.lists(st.dictionaries(st.sampled_from([Key("d", n) for n in "abc"]), some_items, max_size=3), max_size=8)
+
+
+@given(deltas, deltas)
+def test_what_the_kernel_should_hold_depends_on_the_services_alone_and_changes_lead_there(loaded, changed):
+    shadow, services, kernel = Shadow(), {}, {}
+    for delta in loaded:
+        for name, items in delta.items():
+            shadow.load(name, items)
+            services[name] = items
+    for which, elements in shadow.desired().items():
+        kernel |= {(which, key): data for key, data in elements.items()}
+    for delta in changed:
+        for name, items in delta.items():
+            shadow.replace(name, items)
+            services[name] = items
+        changes = shadow.take()
+        for which, keys in changes.delete.items():
+            for key in keys:
+                del kernel[which, key]
+        for which, elements in changes.add.items():
+            for key, data in elements.items():
+                assert (which, key) not in kernel
+                kernel[which, key] = data
+        first = {}
+        for name in sorted(services, reverse=True):
+            first |= services[name]
+        assert kernel == first == {(which, key): data for which, found in shadow.desired().items() for key, data in found.items()}

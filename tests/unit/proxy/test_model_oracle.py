@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorings_core.ports.proxy import Endpoint, ServiceEntry
-from moorings_proxy.model import Place, service_entry
+from moorings_proxy.model import Place, kept_of_service, kept_of_slice, service_entry
 
 NODES, ZONES = ["n1", "n2", "n3"], ["z1", "z2"]
 ADDRESSES = {"IPv4": ["10.64.0.1", "10.64.0.2", "10.64.1.1"], "IPv6": ["fd64::1", "fd64::2"]}
@@ -81,6 +81,8 @@ def test_the_table_is_what_upstream_computes(spec, four, six, place) -> None:
     slices = [piece | {"metadata": {"name": f"s{n}"}} for n, piece in enumerate([*four, *six])]
     entry = service_entry(service, slices, place)
     assert entry is not None
+    named = [piece | {"metadata": piece["metadata"] | {"namespace": "d"}} for piece in slices]
+    assert service_entry(kept_of_service(service), [kept_of_slice(piece, place.node) for piece in named], place) == entry
     for port, made in zip(spec["ports"], entry.ports, strict=True):
         for family in ("IPv4", "IPv6"):
             cluster, local = categorized([s for s in slices if s["addressType"] == family], port, place)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from moorings_core.ports.client import Create, Delete, Update, Write
+from moorings_core.ports.network import CLAIMS
 from moorings_core.ports.objects import Object, Resource, key_of
 
 from .attributes import RBAC
@@ -54,6 +55,7 @@ OURS: Object = {
         f"kube-system/{NODE_ROLE}": {
             "rules": [
                 "get,list,watch||configmaps|moorings",  # the cluster file
+                f"get,update||configmaps|{CLAIMS}",  # who has which block of the pod CIDRs
                 "create||services",  # kube-dns, by whichever node is first
                 "create,update,delete|discovery.k8s.io|endpointslices",  # its endpoints, one slice a node
                 "create,patch,delete|storage.k8s.io|csistoragecapacities",  # room in the node's drivers

@@ -28,11 +28,14 @@ class Change(NamedTuple):
 class Monitor:
     """Yields the tables that others changed. Own transactions, by the connection's port, are dropped inside the kernel."""
 
-    def __init__(self, ignore: int = 0, netns: str | None = None) -> None:
-        """Open the socket; ignore is `Connection.port` of the connection whose changes are one's own."""
+    def __init__(self, ignore: int = 0, netns: str | None = None, *, elements: bool = True) -> None:
+        """Open the socket; ignore is `Connection.port` of the connection whose changes are one's own.
+
+        elements False: transactions that begin with elements of sets are not told, which nearly all are that change nothing else.
+        """
         self._socket = call_in(netns, _open)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-        _drop_from(self._socket, ignore)
+        _filter(self._socket, ignore, elements)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
 
     def close(self) -> None:
@@ -87,19 +90,22 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def _drop_from(sock: socket.socket, port: int) -> None:
-    """Attach a classic BPF program that drops notifications whose nlmsg_pid is port.
+def _filter(sock: socket.socket, port: int, elements: bool) -> None:
+    """Attach a classic BPF program that drops notifications whose nlmsg_pid is port, and those of elements if they are not wanted.
 
     All notifications in one buffer come from one transaction, so looking at the first is enough. Without this a cold start of
     50,000 elements would overflow the buffer with our own echo. Source: Documentation/networking/filter.rst.
     """
-    wanted = struct.unpack(">I", struct.pack("=I", port))[0]  # the program reads big-endian, the field is in host order
-    code = b"".join((
-        struct.pack("=HBBI", 0x20, 0, 0, 12),  # A = word at 12
-        struct.pack("=HBBI", 0x15, 0, 1, wanted),  # A == port ?
-        struct.pack("=HBBI", 0x06, 0, 0, 0),  # drop
-        struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF),  # keep
-    ))  # fmt: skip
+    own = struct.unpack(">I", struct.pack("=I", port))[0]  # the program reads big-endian, the field is in host order
+    kinds = () if elements else tuple(wire.SUBSYSTEM | kind for kind in (wire.NEWSETELEM, wire.DELSETELEM, wire.NEWGEN))
+    tests = [(0x20, 12, own)]  # the word at 12: nlmsg_pid
+    tests += [(0x28, 4, struct.unpack(">H", struct.pack("=H", kind))[0]) for kind in kinds]  # the half word at 4: nlmsg_type
+    code = b""
+    for number, (load, offset, unwanted) in enumerate(tests):
+        to_drop = 2 * (len(tests) - number - 1) + 1
+        code += struct.pack("=HBBI", load, 0, 0, offset) + struct.pack("=HBBI", 0x15, to_drop, 0, unwanted)
+    code += struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)  # keep
+    code += struct.pack("=HBBI", 0x06, 0, 0, 0)  # drop
     buffer = ctypes.create_string_buffer(code, len(code))
-    program = _Program(4, ctypes.cast(buffer, ctypes.c_void_p))
+    program = _Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
