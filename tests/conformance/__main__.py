@@ -94,7 +94,7 @@ def record(listed: Path, passed: Collection[str]) -> None:
 def _run(wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcome]:
     if options.lab:
         return _on(Cluster(options.lab), wanted, options)
-    name = f"conformance{os.getpid()}"
+    name = f"specs{os.getpid()}"
     watchdog = Watchdog(name)
     try:
         run([*MOORINGS, "up", "-f", str(STORAGE_LAB if options.storage else LAB), "--name", name], timeout=120)
