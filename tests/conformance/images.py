@@ -39,7 +39,14 @@ def wanted(directory: Path) -> list[Image]:
     }
     return [
         Image((f"{TESTS}/agnhost:2.66.1", f"{TESTS}/agnhost:2.55"), ("pause",), ("/agnhost",), agnhost),
-        Image((f"{TESTS}/busybox:1.37.0-2", f"{TESTS}/busybox:1.36.1-1", f"{REGISTRY}/pause:3.10.2")),
+        Image(
+            (
+                f"{TESTS}/busybox:1.37.0-2",
+                f"{TESTS}/busybox:1.36.1-1",
+                f"{TESTS}/glibc-dns-testing:2.1.1",
+                f"{REGISTRY}/pause:3.10.2",
+            )
+        ),
         Image((f"{TESTS}/nginx:1.28.0-2", f"{TESTS}/nginx:1.27.0-2"), ("/usr/sbin/nginx",), (), nginx),
         Image((f"{TESTS}/nautilus:1.8",), ("test-webserver",), ("/agnhost",), {**agnhost, **picture}),
         Image((f"{TESTS}/sample-apiserver:1.29.2",), (), ("/sample-apiserver",), {"sample-apiserver": UPSTREAM / "sample-apiserver"}),
