@@ -45,6 +45,7 @@ differential: setup  ## the same requests to upstream's kube-apiserver and to ou
 	@labs/upstream.sh etcd kube-apiserver
 	@python -m tests.differential
 	@python -m tests.differential mutated:
+	@python -m tests.differential populated:
 
 conformance: setup  ## upstream's conformance specs: all that are known to pass, or FOCUS='regular expression'
 	@labs/setup.sh tests

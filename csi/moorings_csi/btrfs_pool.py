@@ -97,7 +97,10 @@ class BtrfsPool:
 
     @contextmanager
     def quiet(self, volumes: Sequence[VolumeRecord]) -> Iterator[None]:
-        """Subvolumes need no quiet: a snapshot of one is of one moment. Block volumes are written out."""
+        """A snapshot of a subvolume is of one moment without. Block volumes are written out.
+
+        Writers of several subvolumes cannot be held (a frozen file system takes no snapshots), so there are no groups.
+        """
         with self._files.quiet([v for v in volumes if v.block]):
             yield
 

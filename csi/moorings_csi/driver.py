@@ -143,7 +143,7 @@ def _services(options: DriverOptions, ledger: Ledger) -> list[Service]:
     services: list[Service] = [(IDENTITY, identity)]
     if role != "node":
         services.append((CONTROLLER, SnapshottingController(volumes, snapshots, locks, place)))
-        services += [(GROUP_CONTROLLER, GroupController(snapshots, locks))] if features.snapshots else []
+        services += [(GROUP_CONTROLLER, GroupController(snapshots, locks))] if features.groups else []
     if role != "controller":
         services.append((NODE, Node(ledger, volumes, locks, place, limit)))
     return services

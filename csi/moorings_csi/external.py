@@ -2,17 +2,22 @@
 
     storage: [{name: other, backend: external, parameters: {driver: NAME, command: [PROGRAM, "{socket}", ...], attach: true}}]
 
-In the command {socket}, {node} and {root} (a directory of the node's own) are filled in. The program is started again when it ends.
+In the command {socket}, {node} and {root} (a directory of the node's own) are filled in. The program is started again when it ends,
+and ends with the agent, however that does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moorings_core.kernel import processes
 from moorings_core.log import get_logger
 from moorings_core.ports.node import NodeContext
 from moorings_core.protos.services import REGISTRATION
@@ -39,7 +44,7 @@ class External:
         self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket.unlink(missing_ok=True)
         try:
-            process = await asyncio.create_subprocess_exec(*self.command)
+            process = await start(self.command)
         except OSError as error:
             raise StorageError(f"driver {self.driver}: {self.command[0]}: {error.strerror}") from error
         try:
@@ -61,6 +66,14 @@ class External:
             if asyncio.get_running_loop().time() > end:
                 raise StorageError(f"driver {self.driver} serves nothing on {self.socket} after {SOCKET_SECONDS:g} s")
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def start(command: Sequence[str]) -> asyncio.subprocess.Process:
+    """Start a program that is killed with this process: two of them on the same volumes would destroy them. Raises OSError."""
+    program = shutil.which(command[0])
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+    return await asyncio.create_subprocess_exec(*processes.tied([program, *command[1:]]))
 
 
 async def end(process: asyncio.subprocess.Process) -> None:

@@ -48,15 +48,7 @@ class Files:
     def shares_blocks(self) -> bool:
         """Whether a file can be copied without copying its blocks."""
         with scratch(self.directory, "probe") as one, scratch(self.directory, "probe") as other:
-            one.write_bytes(bytes(4096))
-            try:
-                with filesystems.opened(one) as source, filesystems.opened(other, os.O_RDWR) as target:
-                    filesystems.share(source, target)
-            except OSError as error:
-                if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
-                    return False
-                raise
-        return True
+            return filesystems.shares_blocks(one, other)
 
     def names(self) -> list[str]:
         """Return the names of all files that are not hidden."""

@@ -28,7 +28,7 @@ class Identity:
         kinds = [Service.VOLUME_ACCESSIBILITY_CONSTRAINTS] if self._constrained else []
         if self._role != "node":
             kinds.append(Service.CONTROLLER_SERVICE)
-            if self._features.snapshots:
+            if self._features.groups:
                 kinds.append(Service.GROUP_CONTROLLER_SERVICE)
         found = [csi.PluginCapability(service=Service(type=kind)) for kind in kinds]
         online = not self._features.fs_types or self._fs_type in self._features.grows

@@ -32,7 +32,8 @@ class ImagePool:
         """Attach a loop to a file of this pool. Raises StorageError where that fails."""
         direct, types = self._files.probe_loop(), filesystem.available_types()
         grows = frozenset(t for t in types if t != "ext4" or _may_resize_ext4())
-        return Features(types, True, direct, snapshots=self._files.shares_blocks(), grows=grows, mutable=(READ_AHEAD,))
+        shares = self._files.shares_blocks()
+        return Features(types, True, direct, snapshots=shares, groups=shares, grows=grows, mutable=(READ_AHEAD,))
 
     def default_fs_type(self) -> str:
         """Return the configured file system, or ext4."""

@@ -37,7 +37,8 @@ class Features:
     """What `probe` found this machine to be able to do.
 
     grows: the file systems that grow while they are mounted; mutable: parameters that can be changed while a volume is in use;
-    shared_access: several nodes, or pods that do not know of each other, may write at once.
+    shared_access: several nodes, or pods that do not know of each other, may write at once; groups: the writers of several volumes
+    can be held, so that snapshots of them are of one moment.
     """
 
     fs_types: tuple[str, ...]
@@ -48,6 +49,7 @@ class Features:
     mutable: tuple[str, ...] = ()
     enforces_size: bool = True
     shared_access: bool = False
+    groups: bool = False
 
 
 @dataclass(frozen=True, slots=True)

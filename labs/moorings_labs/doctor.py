@@ -9,13 +9,17 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from moorings_core.kernel import filesystems
 from moorings_core.ports.errors import MooringsError
+
+from . import layout
 
 Probe = Callable[[], str]
 """Returns "" where the thing is there, else what is wrong with it."""
@@ -81,6 +85,20 @@ def file_system(name: str) -> str:
     """Look whether the kernel can mount a file system, loading its module as mount would."""
     listed = Path("/proc/filesystems").read_text().split()
     return "" if name in listed else _module(name)
+
+
+def reflink(directory: Path) -> str:
+    """Look whether files below a directory, which need not be there yet, can share blocks."""
+    place = next(path for path in (directory, *directory.parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=place, prefix=".probe-") as scratch:
+            one, other = Path(scratch, "one"), Path(scratch, "other")
+            other.touch()
+            return (
+                "" if filesystems.shares_blocks(one, other) else f"files on {place} share no blocks (poolFsType: xfs gives a pool its own)"
+            )
+    except OSError as error:
+        return f"{place} cannot be written to ({error.strerror})"
 
 
 def capability(name: str) -> str:
@@ -167,7 +185,10 @@ OPTIONAL = (
     Check("loop", lambda: _path("/dev/loop-control") and _module("loop"), "storage backend image"),
     Check("ext4", partial(program, "mkfs.ext4", "e2fsprogs"), "volumes with fsType ext4"),
     Check("xfs", lambda: file_system("xfs") or program("mkfs.xfs", "xfsprogs"), "volumes with fsType xfs"),
-    Check("btrfs", lambda: file_system("btrfs") or program("mkfs.btrfs", "btrfs-progs"), "volumes with fsType btrfs"),
+    Check(
+        "btrfs", lambda: file_system("btrfs") or program("mkfs.btrfs", "btrfs-progs"), "storage backend btrfs, volumes with fsType btrfs"
+    ),
+    Check("reflink", lambda: reflink(layout.root()), "snapshots and clones by storage backend image without a pool of its own"),
     Check("conntrack", partial(program, "conntrack", "conntrack"), "the flow tables in `moorings exec NODE -- conntrack -L`"),
     Check("CAP_SYS_RESOURCE", partial(capability, "CAP_SYS_RESOURCE"), "OOM scores below the node's own (containerd restricts them)"),
     Check("ip_vs", _virtual_server, "proxy backend ipvs"),

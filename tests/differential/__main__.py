@@ -1,16 +1,17 @@
 """`make differential`: every case to both servers; prints where ours answers otherwise than upstream's.
 
 `python -m tests.differential [WORDS]` looks at the cases whose names hold the words. Exit code 1: something differs that known.txt
-does not list, or something is listed that does not differ any more. Of the cases of mutated.py it counts how many differ for each kind,
-and holds that against mutated.txt; with SHOW=1 it prints them.
+does not list, or something is listed that does not differ any more. Of the cases of mutated.py it counts how many differ for each kind
+beside those that known.txt lists, and holds that against mutated.txt. Those of populated.py are made while upstream's server runs.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import peers
@@ -22,6 +23,8 @@ from .custom import custom
 from .more import more
 from .mutated import mutated
 from .policies import policies
+from .populated import PREFIX as POPULATED
+from .populated import populated
 from .resize import resize
 from .rich import rich
 from .services import RANGES, services
@@ -38,14 +41,20 @@ def main() -> None:
     words = " ".join(sys.argv[1:])
     known = {line for line in KNOWN.read_text().splitlines() if line and not line.startswith("#")}
     alone = next((made for start, made in ALONE.items() if words.startswith(start)), None)
-    wanted = [] if words.startswith("services:") else list(alone() if alone else _everything())
-    found, ran = run(wanted, words, peers.RANGE) if wanted else (set[str](), 0)
-    if alone is None:
-        more_found, more_ran = run([*services()], words, RANGES)
-        found, ran = found | more_found, ran + more_ran
-    drifted = drift(found) if words == MUTATED else []
-    found = {line for line in found if not line.startswith(MUTATED)}
-    new, gone = [*drifted, *sorted(found - known)], sorted(known - found) if not words else []
+    if words.startswith(POPULATED):
+        found, ran = run(functools.partial(populated, words=words), words, peers.RANGE)
+    else:
+        wanted = [] if words.startswith("services:") else list(alone() if alone else _everything())
+        found, ran = run(lambda _: wanted, words, peers.RANGE) if wanted else (set[str](), 0)
+        if alone is None:
+            more_found, more_ran = run(lambda _: services(), words, RANGES)
+            found, ran = found | more_found, ran + more_ran
+    accepted = {line for line in known if line.startswith(MUTATED)}
+    drifted = drift(found - accepted) if words == MUTATED else []
+    gone = sorted(_listed(known, words) - found)
+    if words == MUTATED:
+        found = accepted & found
+    new = [*drifted, *sorted(found - known)]
     for sign, lines in (("+", new), ("-", gone)):
         for line in lines:
             print(sign, line)
@@ -55,7 +64,15 @@ def main() -> None:
     sys.exit(1 if new or gone else 0)
 
 
-def run(wanted: list[Case], words: str, ranges: str) -> tuple[set[str], int]:
+def _listed(known: set[str], words: str) -> set[str]:
+    """Return the listed differences that a run with these words has to find: one about some cases only is not asked for more."""
+    apart = (MUTATED, POPULATED)
+    if words in apart:
+        return {line for line in known if line.startswith(words)}
+    return set() if words else {line for line in known if not line.startswith(apart)}
+
+
+def run(wanted: Callable[[peers.Peer], Iterable[Case]], words: str, ranges: str) -> tuple[set[str], int]:
     """Send cases to two fresh servers whose Services have these ranges; return the differences and how many cases there were."""
     found: set[str] = set()
     ran = 0
@@ -63,7 +80,7 @@ def run(wanted: list[Case], words: str, ranges: str) -> tuple[set[str], int]:
         theirs, ours = peers.upstream(Path(directory) / "upstream", ranges), None
         try:
             ours = peers.moorings(Path(directory) / "moorings", ranges)
-            for name, requests in wanted:
+            for name, requests in wanted(theirs):
                 answers = zip(requests, theirs.ask_all(requests), ours.ask_all(requests), strict=True)
                 if words not in name:
                     continue

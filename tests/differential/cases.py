@@ -287,6 +287,8 @@ PATHS = {
     "resources of core": Request("GET", "/api/v1"),
     "resources of apps": Request("GET", "/apis/apps/v1"),
     "resources of batch": Request("GET", "/apis/batch/v1"),
+    "resources of events": Request("GET", "/apis/events.k8s.io/v1"),
+    "resources of old autoscalers": Request("GET", "/apis/autoscaling/v1"),
     "one group": Request("GET", "/apis/apps"),
     "core, aggregated": Request("GET", "/api", headers=DISCOVERY),
     "a path that is not there": Request("GET", "/nothing"),

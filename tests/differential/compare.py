@@ -37,6 +37,11 @@ MASKS = (
     (re.compile(r"\bfd97::[0-9a-f:]+\b"), "IPV6"),
 )
 """What stands in texts and differs between two runs."""
+SHOWN = re.compile(r"Invalid value: \{.*\}: ")
+
+
+UNORDERED = re.compile(r"\.(limits|requests)\[|^spec\.metrics\[")
+"""Fields that upstream looks at in the order of a Go map, which is another one each time"""
 
 
 def differences(request: Request, theirs: Answer, ours: Answer) -> list[str]:
@@ -46,7 +51,17 @@ def differences(request: Request, theirs: Answer, ours: Answer) -> list[str]:
     if request.pick:
         return list(_members(*(set(a.body.get(request.pick, ())) for a in (theirs, ours))))
     told = list(_compare("warnings", list(theirs.warnings), list(ours.warnings))) if request.warned else []
-    return told + list(_compare("", *(normal(a.body, managed=request.managed) for a in (theirs, ours))))
+    bodies = [normal(a.body, managed=request.managed) for a in (theirs, ours)]
+    return told + list(_compare("", *(map(_said, bodies) if request.sparse else bodies)))
+
+
+def _said(body: Any) -> Any:
+    """Return a body without what is null, and without objects in texts: upstream shows those of its own structures."""
+    if isinstance(body, str):
+        return SHOWN.sub("Invalid value: OBJECT: ", body)
+    if isinstance(body, list):
+        return [_said(item) for item in body]
+    return {k: _said(v) for k, v in body.items() if v is not None} if isinstance(body, dict) else body
 
 
 def _members(theirs: set[str], ours: set[str]) -> Iterator[str]:
@@ -70,6 +85,7 @@ def normal(body: Any, *, managed: bool = False) -> Any:
         kept["managedFields"] = {f"{e['manager']}/{e['operation']}/{e.get('subresource', '')}": e for e in entries}
     if "details" in kept and "reason" in kept:
         kept["details"] = _details(kept["details"])
+        kept["message"] = _in_order(kept.get("message", ""), kept["details"])
     return kept
 
 
@@ -77,6 +93,14 @@ def _masked(text: str) -> str:
     for pattern, word in MASKS:
         text = pattern.sub(word, text)
     return text
+
+
+def _in_order(message: str, details: dict[str, Any]) -> str:
+    """Return what a refusal says, with its causes sorted where upstream has no order."""
+    causes = [f"{cause.get('field')}: {cause.get('message')}" for cause in details.get("causes") or ()]
+    if sum(1 for cause in causes if UNORDERED.search(cause)) < 2:
+        return message
+    return f"{message.partition(' is invalid: ')[0]} is invalid: {sorted(set(causes))}"
 
 
 def _details(details: dict[str, Any]) -> dict[str, Any]:

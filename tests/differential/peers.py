@@ -32,8 +32,9 @@ OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespa
 class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
-    {continue} and {resourceVersion} in the path are those of the answer before. managed: compare who manages what. stream: the answer
-    is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the answer holds this text.
+    {continue} and {resourceVersion} in the path, and that version in the body's metadata, are those of the answer before. managed: compare
+    who manages what. stream: the answer is a line an event. pick: compare only the keys of this part of the answer. until: ask again until
+    the answer holds this text. sparse: what is null is as good as not there.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Request:
     pick: str = ""
     until: str = ""
     warned: bool = False
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Peer:
             where = request.path
             for name in ("continue", "resourceVersion"):
                 where = where.replace(f"{{{name}}}", urllib.parse.quote(str(metadata.get(name, ""))))
-            answers.append(self._ask_until(replace(request, path=where)))
+            answers.append(self._ask_until(replace(request, path=where, body=_of_version(request.body, metadata))))
         return answers
 
     def _ask_until(self, request: Request) -> Answer:
@@ -90,7 +92,7 @@ class Peer:
     def ask(self, request: Request) -> Answer:
         """Send a request as administrator."""
         raw = isinstance(request.body, bytes) or request.body is None
-        data = request.body if raw else json.dumps(request.body).encode()
+        data = request.body if raw else json.dumps(request.body, separators=(",", ":")).encode()  # as upstream keeps what has no schema
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Accept": "application/json", **request.headers}
         url = f"https://127.0.0.1:{self.port}{request.path}"
         asked = urllib.request.Request(url, data=data, method=request.method, headers=headers)
@@ -172,6 +174,12 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def _of_version(body: Any, metadata: dict[str, Any]) -> Any:
+    if not isinstance(body, dict) or (body.get("metadata") or {}).get("resourceVersion") != "{resourceVersion}":
+        return body
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": str(metadata.get("resourceVersion", ""))}}
 
 
 def _answer(code: int, body: bytes, headers: Message, *, stream: bool = False) -> Answer:

@@ -8,6 +8,7 @@ but the console's output and the exit code.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import subprocess
@@ -37,7 +38,11 @@ mkdir -p /up/files /up/work
 mount -t overlay -o lowerdir=/low,upperdir=/up/files,workdir=/up/work root /root
 for place in proc sys dev; do mount --bind "/$place" "/root/$place"; done
 mount -t tmpfs run /root/run
+mkdir /repository
+mount --bind "/rootREPOSITORY" /repository
 mount -t tmpfs tmp /root/tmp
+mkdir -p "/rootREPOSITORY"
+mount --bind /repository "/rootREPOSITORY"
 mkdir -p /root/run/netns /root/lib/modules
 ln -sfn "KERNEL/lib/modules/VERSION" /root/lib/modules/VERSION
 ip link set lo up
@@ -121,7 +126,8 @@ def _initramfs(scratch: Path, command: Sequence[str]) -> Path:
     for module in modules:
         (tree / module.name).write_bytes(module.read_bytes())
     (tree / "modules").write_text(" ".join(f"/{m.name}" for m in modules))
-    text = INIT.replace("KERNEL", str(KERNEL)).replace("VERSION", version()).replace("MARK", MARK).replace("/command", _script(command))
+    words = {"KERNEL": str(KERNEL), "VERSION": version(), "MARK": MARK, "/command": _script(command), "REPOSITORY": str(ROOT)}
+    text = functools.reduce(lambda done, word: done.replace(word, words[word]), words, INIT)
     (tree / "init").write_text(text)
     (tree / "init").chmod(0o755)
     helper = tree / "sbin" / "modprobe"  # the kernel asks for modules here, in the first root

@@ -51,6 +51,8 @@ class PodState:
     """last words by container id"""
     verdict: tuple[str, str] | None = None
     """(reason, message) of why the agent fails the whole pod"""
+    grace: float | None = None
+    """Seconds that its end may take where that is not for the pod to say"""
     mount_failures: int = 0
     """how often in a row its volumes could not be made"""
     refreshed: float = 0

@@ -26,10 +26,10 @@ from moorings_core.ports.runtime import Runtime, RuntimeFailure
 
 from .cgroups import PodCgroups
 from .containers import container_named
-from .environment import MissingSource
 from .handlers import Handlers
 from .images import Images
 from .last_words import read_last_words
+from .local_storage import LocalStorage
 from .observed import Observed
 from .observer import Observer
 from .plan import Backoff, CreateSandbox, KillContainer, Operation, StartContainer, deadline_left, finished_phase, plan
@@ -49,6 +49,8 @@ RELIST_SECONDS, LEFTOVER_SECONDS = 1.0, 10.0
 VOLUME_RETRY_SECONDS = 0.5
 PREPARED_SECONDS = 1.0
 """How long what was fetched for a pod's sandbox is good for its containers."""
+EVICTION_SECONDS = 1.0
+"""What a pod gets to end that the node ends for what it takes, as upstream gives it."""
 AGAIN = 0.0
 """A step went well: look at the pod again at once."""
 PODS_AT_ONCE = 256
@@ -78,6 +80,7 @@ class PodManager:
         self._terminator = Terminator(runtime, self._handlers, volumes, self._cgroups, settings, events, self._address)
         self._resizer = Resizer(runtime, self._terminator, settings, events, self._others)
         self._by_uid: dict[str, Object] = {}
+        self._storage = LocalStorage(runtime, lambda: list(self._by_uid.values()), settings.root, settings.log_directory)
         self._statuses = StatusWriter(client, self._by_uid.get)
         self._states: dict[str, PodState] = defaultdict(PodState)
         self._prepared: dict[str, Prepared] = {}
@@ -98,6 +101,7 @@ class PodManager:
             tasks.create_task(self._work.run())
             tasks.create_task(self._watch_runtime())
             tasks.create_task(self._watch_leftovers())
+            tasks.create_task(self._storage.run(self._settings.timing.storage_look, self._evict))
 
     def find(self, namespace: str, name: str) -> Object:
         """Return a pod of this node. Raises NotFound."""
@@ -162,6 +166,16 @@ class PodManager:
                 self._work.add(uid)
             await asyncio.sleep(RELIST_SECONDS)
 
+    def _evict(self, uid: str, message: str) -> bool:
+        """Fail a pod for what it takes of the node; return whether that is new. One that is ending already is left alone."""
+        pod = self._by_uid.get(uid)
+        if pod is None or "deletionTimestamp" in pod["metadata"] or self._states[uid].verdict is not None:
+            return False
+        self._states[uid].verdict, self._states[uid].grace = ("Evicted", message), EVICTION_SECONDS
+        self._events.event(pod, "Warning", "Evicted", message)
+        self._work.add(uid)
+        return True
+
     async def _watch_leftovers(self) -> None:
         """Have whatever is left here of pods that the API does not know cleaned up."""
         while True:
@@ -211,7 +225,7 @@ class PodManager:
             self._want_status(pod, observed)
             await self._refresh(pod, state)
             await self._starter.tidy(observed)
-            return _soonest(resized, planned.after, left, timing.volume_refresh if _has_live_volumes(pod) else None)
+            return _soonest(resized, planned.after, left, timing.volume_refresh if self._has_live_volumes(pod) else None)
         if observed.sandbox is not None:
             self._want_status(pod, observed)
         retry = await self._apply(pod, observed, planned.operations)
@@ -315,20 +329,26 @@ class PodManager:
 
     async def _refresh(self, pod: Object, state: PodState) -> None:
         age = self._settings.timing.volume_refresh * 0.9
-        if not _has_live_volumes(pod) or time.monotonic() - state.refreshed < age:
+        if not self._has_live_volumes(pod) or time.monotonic() - state.refreshed < age:
             return
         state.refreshed = time.monotonic()
         try:
             await self._volumes.refresh(pod, await self._sources.fetch(pod, age), self._settings.allocatable)
-        except (MissingSource, ApiError, OSError) as error:
+        except (MooringsError, OSError, TimeoutError) as error:
             log.warning("volumes not refreshed", pod=pod["metadata"]["name"], error=str(error))
+
+    def _has_live_volumes(self, pod: Object) -> bool:
+        live = any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in LIVE_VOLUMES)
+        return live or self._volumes.is_republished(pod)
 
     async def _wind_down(self, pod: Object, observed: Observed) -> None:
         """Stop what still runs of a pod that has come to its end; its containers stay for their logs until it is deleted."""
         uid = pod["metadata"]["uid"]
         self._states[uid].stop_probes()
         if observed.running:
-            await self._terminator.stop_all(pod, observed, float(pod["spec"].get("terminationGracePeriodSeconds", 30)))
+            given = float(pod["spec"].get("terminationGracePeriodSeconds", 30))
+            grace = self._states[uid].grace
+            await self._terminator.stop_all(pod, observed, given if grace is None else grace)
             observed = await self._observer.observe(uid)
             await self._read_last_words(pod, observed)
         self._want_status(pod, observed, terminated=True)
@@ -400,10 +420,6 @@ def _grace(pod: Object) -> float:
 
 def _soonest(*delays: float | None) -> float | None:
     return min((d for d in delays if d is not None), default=None)
-
-
-def _has_live_volumes(pod: Object) -> bool:
-    return any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in LIVE_VOLUMES)
 
 
 def _only_own_status(old: Object, new: Object) -> bool:

@@ -59,9 +59,14 @@ class Addresses:
             raise AddressError("provided IP is already allocated")
         return str(address)
 
-    def next(self, family: str) -> str:
-        """Return a free address: from the upper part of a range first, as the lower one is for who asks. Raises RangeFull."""
+    def next(self, family: str, *, dry_run: bool = False) -> str:
+        """Return a free address: from the upper part of a range first, as the lower one is for who asks. Raises RangeFull.
+
+        A dry run gets the address of the range itself, as upstream's: none that it would have now is promised.
+        """
         for network in self._networks(family):
+            if dry_run:
+                return str(network.network_address)
             for address in self._candidates(network):
                 if not self._is_taken(address):
                     return address

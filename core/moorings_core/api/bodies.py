@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from moorings_core.ports.errors import ApiError, BadRequest
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry import forms
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.validation import FieldError, to_invalid
@@ -68,6 +69,8 @@ def judged(
     return found
 
 
-def to_store(kind: Kind, obj: Object) -> Object:
-    """Return an object as it is stored: in one version, whichever it was written in."""
-    return obj if kind.custom is None else {**obj, "apiVersion": kind.custom.stored_version}
+def to_store(kind: Kind, obj: Object, kept: Object | None = None) -> Object:
+    """Return an object as it is stored: in one version, whichever it was written in; kept: its content in that version."""
+    if kept is not None:
+        return {**kept, "metadata": forms.kept(obj)["metadata"]}
+    return forms.kept(obj) if kind.custom is None else {**obj, "apiVersion": kind.custom.stored_version}

@@ -11,7 +11,7 @@ from moorings_core.ports.errors import AlreadyExists
 from moorings_core.ports.network import CLAIMS
 from moorings_core.ports.objects import Object, Resource
 
-from . import snapshots
+from . import group_snapshots, snapshots
 from .flowcontrol import born as flows
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -40,7 +40,7 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
         driver = str(parameters.get("driver") or f"{storage.backend}.csi.moorings.dev")
         made.append((resource, _storage_class(storage.name, driver, storage.default, parameters)))
         made.append((Resource("storage.k8s.io", "v1", "csidrivers", "CSIDriver", False), _csi_driver(driver, parameters)))
-    return [*made, *snapshots.objects()]
+    return [*made, *snapshots.objects(), *group_snapshots.objects()]
 
 
 def token_tracking(day: date) -> tuple[Resource, Object]:

@@ -18,6 +18,7 @@ from moorings_core.log import get_logger
 from moorings_core.ports.errors import ServiceUnavailable
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.ports.store import Compacted, Store, StoreEvent, StoreUnavailable
+from moorings_core.registry.forms import place
 
 from .turns import Turns
 
@@ -124,7 +125,10 @@ class Cache:
         self._asking: asyncio.Future[int] | None = None
 
     def collection(self, group: str, plural: str) -> Collection:
-        """Return the collection of a resource."""
+        """Return the collection of a resource: one for those that are kept as one."""
+        return self._collection(*place(group, plural))
+
+    def _collection(self, group: str, plural: str) -> Collection:
         found = self._collections.get((group, plural))
         if found is None:
             found = self._collections[group, plural] = Collection()
@@ -137,7 +141,7 @@ class Cache:
         self.revision = self._started = page.revision
         for record in page.records:
             group, plural, key = parse_key(record.key)
-            self.collection(group, plural).items[key] = stored(record.value, record.revision)
+            self._collection(group, plural).items[key] = stored(record.value, record.revision)
 
     async def follow(self) -> None:
         """Take in every change until the store closes."""
@@ -204,7 +208,7 @@ class Cache:
             self.revision = max(self.revision, event.revision)
             return
         group, plural, key = parse_key(event.key)
-        collection = self.collection(group, plural)
+        collection = self._collection(group, plural)
         old = collection.get(key)
         new = None if event.value is None else stored(event.value, event.revision)
         last = None
@@ -227,6 +231,7 @@ class Cache:
 
 def store_key(group: str, plural: str, key: Key) -> str:
     """Return where an object is stored."""
+    group, plural = place(group, plural)
     return f"{group or 'core'}/{plural}/{key.namespace}/{key.name}"
 
 
@@ -244,7 +249,12 @@ def encode(obj: Object) -> bytes:
     """
     metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
     content = {k: v for k, v in obj.items() if k not in ("metadata", "apiVersion", "kind")}
-    return orjson.dumps({"metadata": metadata, **content, **{k: obj[k] for k in ("apiVersion", "kind") if k in obj}})
+    return fitted(orjson.dumps({"metadata": metadata, **content, **{k: obj[k] for k in ("apiVersion", "kind") if k in obj}}))
+
+
+def fitted(data: bytes) -> bytes:
+    """Return bytes in memory of their own size, for what is kept: orjson's answers hold several times as much until they are freed."""
+    return b"%b" % data
 
 
 def tail(resource: Resource) -> bytes:

@@ -20,7 +20,7 @@ from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry import columns, protobuf
 from moorings_core.registry.custom import served
 
-from .cache import Stored, tail
+from .cache import Stored, fitted, tail
 from .context import Context
 from .http.message import Request
 from .turns import Turns
@@ -127,7 +127,7 @@ def one(resource: Resource, obj: Object, how: Accepted) -> bytes:
     if how.form == "table":
         version = {"resourceVersion": obj.get("metadata", {}).get("resourceVersion", "")}
         return orjson.dumps(columns.table(resource, [obj], metadata=version, include=how.include))
-    return orjson.dumps(_metadata_only(obj) if how.form == "metadata" else obj)
+    return orjson.dumps(columns.metadata_only(obj) if how.form == "metadata" else obj)
 
 
 async def many(resource: Resource, items: Sequence[Stored], metadata: Object, how: Accepted) -> bytes:
@@ -154,7 +154,7 @@ def _bodies(resource: Resource, items: Sequence[Stored], how: Accepted) -> list[
         rows = columns.rows(resource, [s.object for s in items], include=how.include)
         return [orjson.dumps(rows)[1:-1]]
     if how.form == "metadata":
-        return [orjson.dumps(_metadata_only(s.object)) for s in items]
+        return [fitted(orjson.dumps(columns.metadata_only(s.object))) for s in items]
     if served.of(resource) is not None:
         return [s.body for s in items]  # each says what it is, as upstream has it for custom kinds
     end = tail(resource)
@@ -166,7 +166,7 @@ def event(resource: Resource, kind: str, obj: Object, body: bytes | None, how: A
     if kind == "BOOKMARK" or how.form == "object":
         inner = body if body is not None else orjson.dumps(obj)
     elif how.form == "metadata":
-        inner = orjson.dumps(_metadata_only(obj))
+        inner = orjson.dumps(columns.metadata_only(obj))
     else:
         version = {"resourceVersion": obj["metadata"]["resourceVersion"]}
         inner = orjson.dumps(columns.table(resource, [obj], metadata=version, include=how.include))
@@ -176,10 +176,6 @@ def event(resource: Resource, kind: str, obj: Object, body: bytes | None, how: A
 def now() -> str:
     """Return the time as the API writes it."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _metadata_only(obj: Object) -> Object:
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
 
 
 def _object(value: Any) -> Object:

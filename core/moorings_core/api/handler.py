@@ -24,7 +24,7 @@ from moorings_core.ports.errors import (
 )
 from moorings_core.ports.objects import Key, Object, Resource
 from moorings_core.registry import strategy
-from moorings_core.registry.custom import definition, served
+from moorings_core.registry.custom import definition
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.validation import to_invalid
@@ -175,7 +175,7 @@ class Handler:
             case "get":
                 how = codec.accepted(request)
                 stored = self._core.reader.get(resource, key)
-                if kind.custom is not None:
+                if self._core.converter.converts(resource):
                     (obj,) = await self._core.converter.present(resource, [stored.object])
                     return _encoded(request, resource, obj)
                 body = stored.body if how.form == "object" else codec.one(resource, stored.object, how)
@@ -251,11 +251,11 @@ class Handler:
         return Response(200, headers=dict(JSON_HEADERS), stream=events)
 
     async def _events(self, watcher: Watcher, resource: Resource, how: Accepted, seconds: float, fields: str = "") -> AsyncIterator[bytes]:
-        custom = served.of(resource) is not None
+        converts = self._core.converter.converts(resource)
         source = watcher.events(self._core.reader)
-        if custom:
+        if converts:
             source = self._core.converter.events(source, resource, fields)
-        form = f"{how.form}/{how.include}" + (f"/{resource.version}" if custom else "")
+        form = f"{how.form}/{how.include}" + (f"/{resource.api_version}" if converts else "")
         yield b""
         try:
             async with asyncio.timeout(seconds), aclosing(source) as events:
@@ -267,7 +267,7 @@ class Handler:
                     name = f"{event.type}/{form}"
                     line = change.encoded.get(name)
                     if line is None:
-                        body = change.new.body if change.new is not None and event.type != "DELETED" and not custom else None
+                        body = change.new.body if change.new is not None and event.type != "DELETED" and not converts else None
                         line = change.encoded[name] = codec.event(resource, event.type, event.object, body, how)
                     yield line
         except TimeoutError:
@@ -278,7 +278,7 @@ class Handler:
     async def _delete(self, request: Request, kind: Kind, key: Key, context: Context) -> Response:
         context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
         obj, gone = await self._core.writer.delete(kind, key, context)
-        if kind.custom is not None and not gone:
+        if not gone or strategy.returns_deleted(kind.resource):
             (obj,) = await self._core.converter.present(kind.resource, [obj])
         if not gone or strategy.returns_deleted(kind.resource):
             return _encoded(request, kind.resource, obj)

@@ -105,7 +105,7 @@ class ServiceAllocator:
 
     def _address(self, service: Object, asked: str, family: str, given: Sequence[str], dry_run: bool) -> str:
         try:
-            return self._addresses.claim(asked, dry_run=dry_run) if asked else self._addresses.next(family)
+            return self._addresses.claim(asked, dry_run=dry_run) if asked else self._addresses.next(family, dry_run=dry_run)
         except RangeFull as error:
             name = service["metadata"].get("name", "")
             raise ApiError(f'Internal error occurred: failed to allocate a serviceIP for Service "{name}": {error}') from error

@@ -5,7 +5,7 @@ Where upstream's own definitions are there already they stay. Fields and rules: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from moorings_core.client.resources import CUSTOM_RESOURCE_DEFINITIONS
 from moorings_core.ports.objects import Object, Resource
@@ -28,39 +28,39 @@ def objects() -> Iterator[tuple[Resource, Object]]:
 
 
 def _snapshots() -> Object:
-    source = _object({"persistentVolumeClaimName": FIXED, "volumeSnapshotContentName": FIXED})
+    source = structure({"persistentVolumeClaimName": FIXED, "volumeSnapshotContentName": FIXED})
     source["x-kubernetes-validations"] = [
-        _rule("has(self.persistentVolumeClaimName) != has(self.volumeSnapshotContentName)", "exactly one of the two sources is given"),
+        rule("has(self.persistentVolumeClaimName) != has(self.volumeSnapshotContentName)", "exactly one of the two sources is given"),
     ]
-    spec = _object({"source": source, "volumeSnapshotClassName": TEXT}, required=["source"])
+    spec = structure({"source": source, "volumeSnapshotClassName": TEXT}, required=["source"])
     status = {
         "boundVolumeSnapshotContentName": TEXT,
         "creationTime": TIME,
         "readyToUse": BOOLEAN,
         "restoreSize": QUANTITY,
-        "error": _error(),
+        "error": error(),
         "volumeGroupSnapshotName": TEXT,
     }
     columns = [
-        _column("ReadyToUse", ".status.readyToUse", "boolean"),
-        _column("SourcePVC", ".spec.source.persistentVolumeClaimName"),
-        _column("SourceSnapshotContent", ".spec.source.volumeSnapshotContentName"),
-        _column("RestoreSize", ".status.restoreSize"),
-        _column("SnapshotClass", ".spec.volumeSnapshotClassName"),
-        _column("SnapshotContent", ".status.boundVolumeSnapshotContentName"),
-        _column("CreationTime", ".status.creationTime", "date"),
-        _column("Age", ".metadata.creationTimestamp", "date"),
+        column("ReadyToUse", ".status.readyToUse", "boolean"),
+        column("SourcePVC", ".spec.source.persistentVolumeClaimName"),
+        column("SourceSnapshotContent", ".spec.source.volumeSnapshotContentName"),
+        column("RestoreSize", ".status.restoreSize"),
+        column("SnapshotClass", ".spec.volumeSnapshotClassName"),
+        column("SnapshotContent", ".status.boundVolumeSnapshotContentName"),
+        column("CreationTime", ".status.creationTime", "date"),
+        column("Age", ".metadata.creationTimestamp", "date"),
     ]
     names = {"plural": "volumesnapshots", "singular": "volumesnapshot", "kind": "VolumeSnapshot", "shortNames": ["vs"]}
-    return _definition(names, "Namespaced", {"spec": spec, "status": _object(status)}, ["spec"], columns)
+    return definition(names, "Namespaced", {"spec": spec, "status": structure(status)}, ["spec"], columns)
 
 
 def _contents() -> Object:
-    source = _object({"volumeHandle": FIXED, "snapshotHandle": FIXED})
+    source = structure({"volumeHandle": FIXED, "snapshotHandle": FIXED})
     source["x-kubernetes-validations"] = [
-        _rule("has(self.volumeHandle) != has(self.snapshotHandle)", "exactly one of the two sources is given"),
+        rule("has(self.volumeHandle) != has(self.snapshotHandle)", "exactly one of the two sources is given"),
     ]
-    reference = _object(dict.fromkeys(("apiVersion", "fieldPath", "kind", "name", "namespace", "resourceVersion", "uid"), TEXT))
+    reference = structure(dict.fromkeys(("apiVersion", "fieldPath", "kind", "name", "namespace", "resourceVersion", "uid"), TEXT))
     spec = {
         "deletionPolicy": POLICY,
         "driver": TEXT,
@@ -74,18 +74,18 @@ def _contents() -> Object:
         "readyToUse": BOOLEAN,
         "restoreSize": INTEGER | {"minimum": 0},
         "snapshotHandle": TEXT,
-        "error": _error(),
+        "error": error(),
         "volumeGroupSnapshotHandle": TEXT,
     }
     columns = [
-        _column("ReadyToUse", ".status.readyToUse", "boolean"),
-        _column("RestoreSize", ".status.restoreSize", "integer"),
-        _column("DeletionPolicy", ".spec.deletionPolicy"),
-        _column("Driver", ".spec.driver"),
-        _column("VolumeSnapshotClass", ".spec.volumeSnapshotClassName"),
-        _column("VolumeSnapshot", ".spec.volumeSnapshotRef.name"),
-        _column("VolumeSnapshotNamespace", ".spec.volumeSnapshotRef.namespace"),
-        _column("Age", ".metadata.creationTimestamp", "date"),
+        column("ReadyToUse", ".status.readyToUse", "boolean"),
+        column("RestoreSize", ".status.restoreSize", "integer"),
+        column("DeletionPolicy", ".spec.deletionPolicy"),
+        column("Driver", ".spec.driver"),
+        column("VolumeSnapshotClass", ".spec.volumeSnapshotClassName"),
+        column("VolumeSnapshot", ".spec.volumeSnapshotRef.name"),
+        column("VolumeSnapshotNamespace", ".spec.volumeSnapshotRef.namespace"),
+        column("Age", ".metadata.creationTimestamp", "date"),
     ]
     required = ["deletionPolicy", "driver", "source", "volumeSnapshotRef"]
     names = {
@@ -94,7 +94,7 @@ def _contents() -> Object:
         "kind": "VolumeSnapshotContent",
         "shortNames": ["vsc", "vscs"],
     }
-    return _definition(names, "Cluster", {"spec": _object(spec, required=required), "status": _object(status)}, ["spec"], columns)
+    return definition(names, "Cluster", {"spec": structure(spec, required=required), "status": structure(status)}, ["spec"], columns)
 
 
 def _classes() -> Object:
@@ -105,50 +105,63 @@ def _classes() -> Object:
         "shortNames": ["vsclass", "vsclasses"],
     }
     columns = [
-        _column("Driver", ".driver"),
-        _column("DeletionPolicy", ".deletionPolicy"),
-        _column("Age", ".metadata.creationTimestamp", "date"),
+        column("Driver", ".driver"),
+        column("DeletionPolicy", ".deletionPolicy"),
+        column("Age", ".metadata.creationTimestamp", "date"),
     ]
     properties = {"deletionPolicy": POLICY, "driver": TEXT, "parameters": PARAMETERS}
-    return _definition(names, "Cluster", properties, ["deletionPolicy", "driver"], columns, status=False)
+    return definition(names, "Cluster", properties, ["deletionPolicy", "driver"], columns, status=False)
 
 
-def _definition(
-    names: Object, scope: str, properties: Object, required: list[str], columns: list[Object], *, status: bool = True
+def definition(
+    names: Object,
+    scope: str,
+    properties: Object,
+    required: list[str],
+    columns: list[Object],
+    *,
+    status: bool = True,
+    group: str = GROUP,
+    versions: Sequence[str] = ("v1",),
+    approved: int = 814,
 ) -> Object:
+    """Return the definition of a kind. versions: of one schema, stored as the first; approved: upstream's pull request of the kind."""
     meta = {"apiVersion": TEXT, "kind": TEXT, "metadata": {"type": "object"}}
     version: Object = {
-        "name": "v1",
         "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": _object({**meta, **properties}, required=required)},
+        "schema": {"openAPIV3Schema": structure({**meta, **properties}, required=required)},
         "additionalPrinterColumns": columns,
     }
     if status:
         version["subresources"] = {"status": {}}
+    served = [{"name": name, "storage": name == versions[0], **version} for name in versions]
     full = {**names, "listKind": f"{names['kind']}List"}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": f"{names['plural']}.{GROUP}",
-            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-csi/external-snapshotter/pull/814"},
+            "name": f"{names['plural']}.{group}",
+            "annotations": {"api-approved.kubernetes.io": f"https://github.com/kubernetes-csi/external-snapshotter/pull/{approved}"},
         },
-        "spec": {"group": GROUP, "names": full, "scope": scope, "versions": [version]},
+        "spec": {"group": group, "names": full, "scope": scope, "versions": served},
     }
 
 
-def _object(properties: Object, *, required: list[str] | None = None) -> Object:
+def structure(properties: Object, *, required: list[str] | None = None) -> Object:
+    """Return the schema of an object with these fields."""
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})
 
 
-def _error() -> Object:
-    return _object({"message": TEXT, "time": TIME})
+def error() -> Object:
+    """Return the schema of what a snapshot says of its failure."""
+    return structure({"message": TEXT, "time": TIME})
 
 
-def _rule(rule: str, message: str) -> Object:
+def rule(rule: str, message: str) -> Object:
+    """Return a rule in CEL with what is said where it is broken."""
     return {"rule": rule, "message": message}
 
 
-def _column(name: str, path: str, kind: str = "string") -> Object:
+def column(name: str, path: str, kind: str = "string") -> Object:
+    """Return a column of kubectl get."""
     return {"name": name, "jsonPath": path, "type": kind}

@@ -29,12 +29,13 @@ from moorings_core.ports.errors import (
 )
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import DeleteRecord, Operation, PreconditionFailed, PutRecord, Store, StoreUnavailable
-from moorings_core.registry import defaults, strategy, subresources
+from moorings_core.registry import defaults, forms, strategy, subresources
 from moorings_core.registry.custom import definition
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
 from moorings_core.registry.services import take_over
+from moorings_core.registry.shape import fill
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_status, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
@@ -43,7 +44,8 @@ from .admission import Admission, Attributes
 from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
-from .context import Context
+from .context import SYSTEM, Context
+from .devices import admin_access
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
 from .scale import apply_scale, replicas_path, scale_of
@@ -54,6 +56,8 @@ PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions", Fa
 NO_KIND = Resource("", "", "", "", False)
 """What upstream names in its answer to a patch that does not fit"""
 NAME_TRIES, TRIES = 5, 1000
+SERVER = "kube-apiserver"
+"""What the server calls itself where it writes"""
 DEPENDENTS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 Change = Callable[[Object], Object]
 T = TypeVar("T")
@@ -123,9 +127,12 @@ class Writer:
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = _generate(metadata["generateName"])
         metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
-        strategy.prepare_create(resource, obj)
+        obj, kept = self._prepared(resource, obj, strategy.prepare_create)
+        attributes.object = obj
         if kind.custom is not None:
             kind.custom.prepare_create(obj)
+        elif kind.schema is not None:
+            fill(obj, kind.schema)
         if context.guard is not None:
             context.guard("CREATE", resource, "", obj, None)
         key = attributes.key = Key(key.namespace, metadata.get("name", ""))
@@ -135,12 +142,12 @@ class Writer:
                 self._services.allocate(obj, dry_run=context.options.dry_run)
             else:
                 take_over(obj["spec"], exists.object["spec"])
-        wrong = validate_create(resource, obj)
+        wrong = [*admin_access(self._cache, resource, obj), *validate_create(resource, obj)]
         self._check(resource, obj, [*wrong, *bodies.judged(kind, obj, None, context, wrong)])
         if exists is not None:  # an object that is wrong is told so first
             raise problems.already_exists(resource, key.name)
         charge = await self._validate(attributes)
-        put = PutRecord(store_key(resource.group, resource.plural, key), encode(bodies.to_store(kind, obj)), expect=0)
+        put = PutRecord(store_key(resource.group, resource.plural, key), encode(bodies.to_store(kind, obj, kept)), expect=0)
         return Pending(resource, obj, put, custom=kind.custom, charge=charge, beside=self._beside(resource, obj))
 
     async def update(self, kind: Kind, key: Key, body: Object, context: Context, subresource: str = "") -> Object:
@@ -225,7 +232,7 @@ class Writer:
         obj = stored.object
         if context.guard is not None:
             context.guard("DELETE", resource, "", None, obj)
-        attributes = Attributes("DELETE", resource, key, None, obj, context)
+        attributes = Attributes("DELETE", resource, key, None, obj if kind.custom else forms.shown(resource, obj), context)
         if not admitted:
             await self.admission.mutate(attributes)
         if options.uid and options.uid != obj["metadata"]["uid"]:
@@ -299,7 +306,7 @@ class Writer:
         if pending.removed:
             return pending.result
         found = self._collection(pending.resource).get(key_of(pending.result))
-        if found is not None and found.revision == revision and pending.custom is None:
+        if found is not None and found.revision == revision and not self._converter.converts(pending.resource):
             return found.object
         metadata = {**pending.result["metadata"], "resourceVersion": str(revision)}
         return {**pending.result, "metadata": metadata}
@@ -310,7 +317,7 @@ class Writer:
         """Decide on an update or patch of the stored object; applying: the change keeps the managers itself."""
         resource = kind.resource
         stored = self._stored(resource, key)
-        old = stored.object if kind.custom is None else self._converter.at_hand(kind.custom, stored.object)
+        old = forms.shown(resource, stored.object) if kind.custom is None else self._converter.at_hand(kind.custom, stored.object)
         new = change(old)
         if subresource != "binding":  # that is made here, of what is stored
             self._prepare_body(kind, new, context)
@@ -323,7 +330,10 @@ class Writer:
             await self.admission.mutate(attributes)
             scale = subresource == "scale"
             new = apply_scale(new, attributes.new, replicas_path(kind.custom)) if scale else attributes.new
-        strategy.prepare_update(resource, new, old, subresource)
+        if kind.custom is None and kind.schema is not None:
+            fill(new, kind.schema)
+        before = forms.kept(old if kind.custom is not None else stored.object)
+        new, kept = self._prepared(resource, new, lambda of, obj: strategy.prepare_update(of, obj, before, subresource))
         if kind.custom is not None:
             kind.custom.prepare_update(new, old, subresource)
         if context.guard is not None:
@@ -350,8 +360,19 @@ class Writer:
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True, beside=self._beside(resource, None, old))
         if new == old and (kind.custom is None or stored.object["apiVersion"] == kind.custom.stored_version):
             return Pending(resource, old, None)
-        put = PutRecord(place, encode(bodies.to_store(kind, new)), stored.revision)
+        put = PutRecord(place, encode(bodies.to_store(kind, new, kept)), stored.revision)
         return Pending(resource, new, put, custom=kind.custom, charge=charge, beside=self._beside(resource, new, old))
+
+    @staticmethod
+    def _prepared(resource: Resource, obj: Object, prepare: Callable[[Resource, Object], None]) -> tuple[Object, Object | None]:
+        """Return an object as the strategy of its kind prepares it, and the form that is kept, where that is another."""
+        form = forms.form_of(resource)
+        if form is None:
+            prepare(resource, obj)
+            return obj, None
+        kept = form.to_kept(obj)
+        prepare(form.kept, kept)
+        return form.from_kept(kept), kept
 
     @staticmethod
     def _update_of(kind: Kind, key: Key, new: Object, old: Object, context: Context, subresource: str) -> Attributes | None:
@@ -375,7 +396,7 @@ class Writer:
 
     def _manage(self, kind: Kind, new: Object, old: Object, context: Context, subresource: str) -> None:
         """Note who has written what, on objects that somebody applies."""
-        name = context.options.field_manager or context.user.name
+        name = context.options.field_manager or (SERVER if context.user == SYSTEM else context.user.name)
         managed = updated(old, new, kind.schema, Manager(name, UPDATE, kind.resource.api_version, subresource), _now())
         if managed is None:
             new["metadata"].pop("managedFields", None)
@@ -429,7 +450,7 @@ class Writer:
         unknown = find_unknown(obj, schema)
         if unknown or context.duplicates:
             bodies.complain(unknown, bodies.about(obj, resource), context)
-        clean = prune(obj, schema)
+        clean = prune(obj, schema, zeros=partial)
         if clean is not obj:
             obj.clear()
             obj.update(clean)

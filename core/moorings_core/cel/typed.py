@@ -55,7 +55,9 @@ def check(expression: str, schemas: Mapping[str, Schema], variables: Mapping[str
     file = FileDescriptorProto(name="schema.proto", syntax="proto2", package="moorings.schema")
     file.dependency.extend(["google/protobuf/struct.proto", "google/protobuf/timestamp.proto", "google/protobuf/duration.proto"])
     maker = _Maker(file)
-    holders = {name: maker.holder(schema) for name, schema in schemas.items()}
+    distinct = {id(schema): schema for schema in schemas.values()}  # one schema is one type: self may be compared with oldSelf
+    by_schema = {key: maker.holder(schema) for key, schema in distinct.items()}
+    holders = {name: by_schema[id(schema)] for name, schema in schemas.items()}
     pool = new_pool()
     pool.Add(file)
     types = {name: _variable(schema, holders[name]) for name, schema in schemas.items()}

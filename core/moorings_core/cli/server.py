@@ -104,6 +104,7 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
     options = ServerOptions(config, text, signer, advertise, tls, agent_tls, static_tokens(paths.pki), audit, front_proxy)
     server = ApiServer(options, store)
     port = await server.start(bind or None, config.server.port)
+    await asyncio.to_thread(import_components, config)
     _keep_loop_quick()
     log.info("serving", address=advertise, port=port, store=choice.backend)
     identity = identity_of(paths.data)
@@ -212,6 +213,16 @@ def _keep_loop_quick() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 5, 1_000_000)
+
+
+def import_components(config: ClusterConfig) -> None:
+    """Import what runs beside the API, in a thread: numpy alone takes a quarter of a second, in which the API answers already."""
+    if "controllers" in config.server.run:
+        from moorings_core.controllers import manager, volumes  # noqa: F401
+
+        load("cloud", config.cloud.backend)
+    if "scheduler" in config.server.run:
+        from moorings_core.scheduler import scheduler  # noqa: F401
 
 
 def components(server: ApiServer, config: ClusterConfig, authority: str, turn: Turn) -> dict[str, Run]:

@@ -19,6 +19,7 @@ from moorings_core.ports.client import Create, Delete, ObjectList, Patch, PatchT
 from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Key, Object, Resource, key_of
 from moorings_core.ports.store import PreconditionFailed
+from moorings_core.registry.forms import is_shared, shown
 
 Results = list[Object | ApiError | None]
 
@@ -45,7 +46,9 @@ class LocalClient:
     ) -> ObjectList:
         """Return a page of a collection."""
         listing = await self._core.reader.list(resource, ListOptions(namespace, labels, fields, limit, continue_))
-        return ObjectList([s.object for s in listing.items], listing.version, listing.continue_)
+        objects = [s.object for s in listing.items]
+        shared = is_shared(resource)
+        return ObjectList([shown(resource, o) for o in objects] if shared else objects, listing.version, listing.continue_)
 
     async def watch(
         self, resource: Resource, namespace: str = "", *, since: str, labels: str = "", fields: str = ""
@@ -53,7 +56,7 @@ class LocalClient:
         """Yield changes after a version."""
         watcher = Watcher(self._core.cache, resource, WatchOptions(namespace, labels, fields, since))
         async for event in watcher.events(self._core.reader):
-            yield WatchEvent(event.type, event.object)
+            yield WatchEvent(event.type, shown(resource, event.object) if is_shared(resource) else event.object)
 
     async def create(self, resource: Resource, obj: Object, *, subresource: str = "", name: str = "") -> Object:
         """Create an object."""

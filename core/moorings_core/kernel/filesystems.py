@@ -61,6 +61,19 @@ def share(source: int, target: int) -> None:
     fcntl.ioctl(target, FICLONE, source)
 
 
+def shares_blocks(one: Path, other: Path) -> bool:
+    """Whether a file can be given the blocks of another, whatever they hold: it is tried, and both are written to."""
+    one.write_bytes(bytes(4096))
+    try:
+        with opened(one) as source, opened(other, os.O_RDWR) as target:
+            share(source, target)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
+            return False
+        raise
+    return True
+
+
 def sync(path: str | Path) -> None:
     """Write a whole file system out."""
     with opened(path) as descriptor:

@@ -177,9 +177,10 @@ class Timing:
     volume_refresh: float = 60
     node_status: float = 10
     election: float = 15
+    storage_look: float = 10
 
 
-FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2, 3)
+FAST = Timing(4, 1, 4, 2, 1, 8, 1, 8, 1, 2, 3, 1)
 """The timers of a lab whose user waits for faults to show."""
 
 

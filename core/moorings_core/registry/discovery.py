@@ -15,6 +15,7 @@ import orjson
 
 from moorings_core.ports.objects import Object
 
+from .forms import form_of
 from .kinds import Kind, Registry, Subresource
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -124,8 +125,10 @@ def _aggregated_subresource(kind: Kind, subresource: Subresource) -> Object:
 
 def _legacy(kind: Kind) -> list[Object]:
     resource = kind.resource
-    stored = resource.version if kind.custom is None else kind.custom.storage
-    seed = "/".join((resource.group, stored, resource.kind)).encode()
+    form = form_of(resource)
+    kept = resource if form is None else form.kept
+    stored = kept.version if kind.custom is None else kind.custom.storage
+    seed = "/".join((kept.group, stored, kept.kind)).encode()
     entry: Object = {
         "name": resource.plural,
         "singularName": kind.singular,

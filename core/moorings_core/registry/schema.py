@@ -15,6 +15,7 @@ from moorings_core.ports.objects import Object
 
 from .facts import Definition, definition
 from .quantity import canonical, parse
+from .times import complaint as time_complaint
 
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
@@ -25,7 +26,8 @@ class Schema:
     """One node.
 
     type: object, array, map, string, integer, number, boolean, quantity, int-or-string or any.
-    merge_key, patch_strategy, list_type, list_map_keys are upstream's x-kubernetes extensions.
+    merge_key, patch_strategy, list_type, list_map_keys are upstream's x-kubernetes extensions. shape says how Go writes a field that
+    holds nothing (generate/shapes.py).
     """
 
     def __init__(self, raw: Definition) -> None:
@@ -38,6 +40,7 @@ class Schema:
         self.list_map_keys: tuple[str, ...] = tuple(raw.get("m", ()))
         self.atomic: bool = bool(raw.get("a") or self._target.get("a"))
         self.default: Any = raw.get("d")
+        self.shape: str = raw.get("g", "")
         self.format: str = self._target.get("f", "")
         self.required: tuple[str, ...] = tuple(self._target.get("q", ()))
         self.type = self._type()
@@ -134,7 +137,7 @@ def is_clean(value: Any, schema: Schema) -> bool:
         return value is not None and wanted is None
     if kind == "quantity":
         return value != "" and bool(_canonical(value) == value)
-    return _fits(value, schema) and not (schema.format == "byte" and base64_complaint(value))
+    return _fits(value, schema) and not (kind == "string" and schema.format and _text_complaint(value, schema))
 
 
 def _fits(value: Any, schema: Schema) -> bool:
@@ -144,23 +147,25 @@ def _fits(value: Any, schema: Schema) -> bool:
     return INT32[0] <= value <= INT32[1] if schema.format == "int32" or schema.type == "int-or-string" else INT64[0] <= value <= INT64[1]
 
 
-def prune(value: Any, schema: Schema) -> Any:
-    """Return value with canonical amounts, without unknown fields, nulls and empty optional maps and lists.
+def prune(value: Any, schema: Schema, *, zeros: bool = False) -> Any:
+    """Return value with canonical amounts, without unknown fields, nulls, empty optional maps and lists, and zeros that Go leaves out.
 
     What is clean is returned as it is, not copied.
 
-    An empty map says no more than none, and upstream's Go structs don't keep it; an empty object (`emptyDir: {}`) says something.
+    An empty map says no more than none, and upstream's Go structs don't keep it, nor "" where they have no pointer; an empty object
+    (`emptyDir: {}`) says something. zeros: keep the zeros, which say something in an applied configuration.
     """
     if schema.type == "object" and isinstance(value, dict):
         known = schema.properties
-        kept = {n: prune(v, known[n]) for n, v in value.items() if n in known and v is not None and not _idle(n, v, schema)}
+        given = {n: v for n, v in value.items() if n in known and v is not None}
+        kept = {n: prune(v, known[n], zeros=zeros) for n, v in given.items() if v or not _idle(n, v, schema, zeros=zeros)}
         return value if _same(kept, value) else kept
     if schema.type == "map" and isinstance(value, dict) and schema.values is not None:
         values = schema.values
-        kept = {n: prune(v, values) for n, v in value.items() if v is not None or values.type == "any"}
+        kept = {n: prune(v, values, zeros=zeros) for n, v in value.items() if v is not None or values.type == "any"}
         return value if _same(kept, value) else kept
     if schema.type == "array" and isinstance(value, list) and schema.items is not None:
-        items = [prune(_zero(schema.items) if v is None else v, schema.items) for v in value]
+        items = [prune(_zero(schema.items) if v is None else v, schema.items, zeros=zeros) for v in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     if schema.type == "quantity" and value != (stored := _canonical(value)):
         return stored or value
@@ -172,8 +177,14 @@ def _zero(schema: Schema) -> Any:
     return {"object": {}, "map": {}, "array": [], "string": "", "boolean": False, "integer": 0, "number": 0}.get(schema.type)
 
 
-def _idle(name: str, value: Any, schema: Schema) -> bool:
-    return value in ({}, []) and schema.properties[name].type in ("map", "array") and name not in schema.required
+_SCALARS: Mapping[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+
+
+def _idle(name: str, value: Any, schema: Schema, *, zeros: bool = False) -> bool:
+    node = schema.properties[name]
+    if value in ({}, []):
+        return node.type in ("map", "array") and name not in schema.required
+    return not zeros and not node.shape and node.type in _SCALARS and value == _SCALARS[node.type]
 
 
 def check_types(value: Any, schema: Schema, path: str = "", owner: str = "") -> list[tuple[str, str]]:
@@ -218,7 +229,14 @@ def _complaint(value: Any, schema: Schema, path: str, owner: str) -> str:
     if not _fits(value, schema):
         field = f"struct field {owner.rpartition('.')[2]}.{_INDEX.sub('', path)}" if owner else "value"
         return f"json: cannot unmarshal number {value} into Go {field} of type {'int32' if kind == 'int-or-string' else _go_type(schema)}"
-    return base64_complaint(value) if kind == "string" and schema.format == "byte" else ""
+    return _text_complaint(value, schema) if kind == "string" else ""
+
+
+def _text_complaint(text: str, schema: Schema) -> str:
+    """Return what is wrong with a text that stands for bytes or for a time, "" with any other."""
+    if schema.format == "byte":
+        return base64_complaint(text)
+    return time_complaint(text, micro=schema.name.endswith("MicroTime")) if schema.format == "date-time" else ""
 
 
 def _go_type(schema: Schema) -> str:

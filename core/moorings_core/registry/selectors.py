@@ -146,6 +146,11 @@ _FIELDS: dict[tuple[str, str], dict[str, Callable[[Object], str]]] = {
         **_paths(*_EVENT),
         "source": lambda event: event.get("source", {}).get("component") or event.get("reportingComponent", ""),
     },
+    ("events.k8s.io", "events"): {
+        **_paths("reason", "type"),
+        **{name.replace("involvedObject", "regarding"): _path(name) for name in _EVENT if name.startswith("involvedObject.")},
+        "reportingController": _path("reportingComponent"),
+    },  # of events as they are kept: of core/v1
     ("", "secrets"): _paths("type"),
     ("", "services"): _paths("spec.clusterIP", "spec.type"),  # kube-proxy asks for those with an address
     ("", "namespaces"): _paths("status.phase"),

@@ -6,10 +6,11 @@ Source: upstream's registry strategies. Functions change the object they are giv
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from moorings_core.ports.objects import Object, Resource
 
-from . import certificates, subresources
+from . import certificates, claims, gates, subresources
 from .custom import definition as definitions
 from .custom import served
 from .defaults.workloads import job_labels
@@ -72,8 +73,25 @@ _CONDITIONAL_ONLY = {
     (definitions.GROUP, definitions.PLURAL),
 }
 """Kinds whose updates must carry a resourceVersion."""
+_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+_KEEPS_METADATA = {
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("certificates.k8s.io", "podcertificaterequests"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("networking.k8s.io", "servicecidrs"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storagemigration.k8s.io", "storageversionmigrations"),
+}
+"""Kinds whose status is written without a word on their metadata"""
+_KEEPS = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences",)}
+"""What of the metadata stays in others; the rest is what who writes the status says"""
 
 DEFAULT_GRACE = 30
+TOPOLOGY = "deprecatedTopology"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
@@ -91,6 +109,9 @@ def allows_unconditional_update(resource: Resource) -> bool:
 
 def prepare_create(resource: Resource, obj: Object) -> None:
     """Reset what a client may not set on a new object."""
+    gates.drop(resource, obj)
+    if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
+        rule(obj, None)
     if has_status(resource):
         obj["status"] = _first_status(resource, obj)
         if not obj["status"]:
@@ -103,6 +124,8 @@ def prepare_create(resource: Resource, obj: Object) -> None:
     if (resource.group, resource.plural) == ("batch", "jobs"):
         _select_own_pods(obj)
         job_labels(obj)
+        obj["metadata"]["labels"] = dict(obj["metadata"].get("labels") or {})
+    _drop_topology(resource, obj)
     if (resource.group, resource.plural) == ("apps", "daemonsets"):
         obj["metadata"].setdefault("annotations", {}).setdefault(TEMPLATE_GENERATION, "1")
 
@@ -117,14 +140,17 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
             metadata.pop(field, None)
     if (resource.group, resource.plural) == ("certificates.k8s.io", "certificatesigningrequests"):
         asked = new.get("status")
-        _only_status(new, old)
+        _only_status(resource, new, old)
         certificates.prepare_update(new, old, subresource, asked)
-        return
-    if subresource == "status":
-        _only_status(new, old)
         return
     if subresource == "binding":
         return
+    gates.drop(resource, new, old)
+    if subresource == "status":
+        _only_status(resource, new, old)
+        return
+    if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
+        rule(new, old)
     if subresource in ("resize", "ephemeralcontainers"):
         subresources.prepare_update(new, old, subresource)
     if has_status(resource):
@@ -141,6 +167,7 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         definitions.note_stored(new)
     if _counts(resource, new, old):
         metadata["generation"] = known.get("generation", 0) + 1
+    _drop_topology(resource, new)
 
 
 def graceful_seconds(resource: Resource, obj: Object, asked: int | None) -> int:
@@ -201,7 +228,18 @@ def _counts(resource: Resource, new: Object, old: Object) -> bool:
             return bool(new.get("spec") != old.get("spec"))
         case ("discovery.k8s.io", "endpointslices") if new["metadata"].get("labels") != old["metadata"].get("labels"):
             return True
+        case ("discovery.k8s.io", "endpointslices") if any(e.get(TOPOLOGY) for e in new.get("endpoints") or ()):
+            return True
+        case ("apps", "deployments") if (new["metadata"].get("annotations") or {}) != (old["metadata"].get("annotations") or {}):
+            return True
     return _has_generation(resource) and _content(new) != _content(old)
+
+
+def _drop_topology(resource: Resource, obj: Object) -> None:
+    """Version 1 of an EndpointSlice shows the topology of older ones, and takes none."""
+    if (resource.group, resource.plural) == ("discovery.k8s.io", "endpointslices"):
+        for endpoint in obj.get("endpoints") or ():
+            endpoint.pop(TOPOLOGY, None)
 
 
 def _count_templates(new: Object, old: Object) -> None:
@@ -217,16 +255,22 @@ def _content(obj: Object) -> Object:
     return {k: v for k, v in obj.items() if k not in ("metadata", "status", "apiVersion", "kind")}
 
 
-def _only_status(new: Object, old: Object) -> None:
+def _only_status(resource: Resource, new: Object, old: Object) -> None:
+    """Restore all but the status, and of the metadata what the kind keeps from who writes it."""
     for field in [f for f in new if f not in ("status", "metadata")]:
         if field not in old:
             del new[field]
     new.update({k: v for k, v in old.items() if k not in ("status", "metadata")})
-    version, managed = new["metadata"].get("resourceVersion"), new["metadata"].get("managedFields")
-    kept = {k: v for k, v in old["metadata"].items() if k not in ("resourceVersion", "managedFields")}
-    if "annotations" in new["metadata"] or "labels" in new["metadata"]:
-        kept |= {k: new["metadata"][k] for k in ("labels", "annotations") if k in new["metadata"]}
-    new["metadata"] = kept | ({"resourceVersion": version} if version else {}) | ({"managedFields": managed} if managed else {})
+    metadata, known = new["metadata"], old["metadata"]
+    place = (resource.group, resource.plural)
+    for field in _METADATA if place in _KEEPS_METADATA else _KEEPS.get(place, ()):
+        if field in known:
+            metadata[field] = known[field]
+        else:
+            metadata.pop(field, None)
+    counted = (known.get("annotations") or {}).get(TEMPLATE_GENERATION)
+    if counted is not None:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), TEMPLATE_GENERATION: counted}
 
 
 def _first_status(resource: Resource, obj: Object) -> Object:
@@ -256,9 +300,25 @@ def _first_status(resource: Resource, obj: Object) -> Object:
         case ("apps", "daemonsets"):
             zero = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
             return dict.fromkeys(zero, 0)
+        case ("storage.k8s.io", "volumeattachments"):
+            return {"attached": False}
         case ("networking.k8s.io", "ingresses"):
             return {"loadBalancer": {}}
     return {}
+
+
+def _bare_secrets(account: Object, old: Object | None) -> None:
+    """Of the secrets of an account only the names count."""
+    for secret in account.get("secrets") or ():
+        for field in [name for name in secret if name != "name"]:
+            del secret[field]
+
+
+_ALWAYS: dict[tuple[str, str], Callable[[Object, Object | None], None]] = {
+    ("", "serviceaccounts"): _bare_secrets,
+    ("", "persistentvolumeclaims"): claims.match_sources,
+}
+"""What both creations and updates of a kind make of an object, given the one that it replaces"""
 
 
 def _gated(pod: Object) -> Object:

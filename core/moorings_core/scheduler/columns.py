@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -35,6 +35,8 @@ class PlacedPod:
     labels: Mapping[str, str]
     terminating: bool
     priority: int = 0
+    claims: Sequence[str] = ()
+    """Names of the claims that it uses, in its own namespace"""
 
 
 class Columns:
@@ -54,6 +56,7 @@ class Columns:
         self._placed: dict[Key, PlacedPod] = {}
         self._priorities: Counter[int] = Counter()
         self._on_node: dict[str, dict[Key, PlacedPod]] = {}
+        self._users: dict[Key, set[Key]] = {}
         self._domains: dict[str, tuple[int, dict[str, int], Integers]] = {}
         self._counters: dict[tuple[str, str], tuple[Callable[[Mapping[str, str]], bool], Integers]] = {}
 
@@ -107,6 +110,8 @@ class Columns:
         self._placed[pod.key] = pod
         self._priorities[pod.priority] += 1
         self._on_node.setdefault(pod.node, {})[pod.key] = pod
+        for claim in pod.claims:
+            self._users.setdefault(Key(pod.key.namespace, claim), set()).add(pod.key)
         position = self.index.get(pod.node)
         if position is not None:
             self._count(pod, position, 1)
@@ -117,6 +122,10 @@ class Columns:
         if pod is None:
             return None
         self._on_node[pod.node].pop(key)
+        for claim in pod.claims:
+            self._users[Key(key.namespace, claim)].discard(key)
+            if not self._users[Key(key.namespace, claim)]:
+                del self._users[Key(key.namespace, claim)]
         self._priorities -= Counter({pod.priority: 1})
         position = self.index.get(pod.node)
         if position is not None:
@@ -132,6 +141,14 @@ class Columns:
         node = self.nodes[position]
         pods = self._on_node.get(node["metadata"]["name"], {}) if node else {}
         return (port for pod in pods.values() for port in pod.footprint.ports)
+
+    def claims_on(self, node: str) -> set[Key]:
+        """Return the claims that pods of a node use."""
+        return {Key(pod.key.namespace, claim) for pod in self._on_node.get(node, {}).values() for claim in pod.claims}
+
+    def users_of(self, claim: Key) -> Collection[Key]:
+        """Return the pods on nodes, bound or assumed, that use a claim."""
+        return self._users.get(claim, ())
 
     def domains(self, topology_key: str) -> Integers:
         """Return each node's domain number for a topology key, -1 where it lacks the label."""

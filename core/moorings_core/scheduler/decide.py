@@ -19,9 +19,13 @@ from .footprint import CPU, MEMORY, PODS, HostPort
 from .pod_class import PodClass
 from .rows import Row
 from .spread import NOT_SPREAD, Eligibility, soft_score, violations
+from .volume_limits import TOO_MANY
+from .volumes import IN_USE
 
 PORTS_TAKEN = "node(s) didn't have free ports for the requested pod ports"
 NO_VICTIMS, NO_HELP = "No preemption victims found for incoming pod", "Preemption is not helpful for scheduling"
+OF_PODS = frozenset({IN_USE, TOO_MANY})
+"""Reasons of volumes that go when other pods leave."""
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
 
@@ -91,7 +95,7 @@ def decide(columns: Columns, row: Row, tie: Random, against: Mapping[int, str] =
     _free_ports(columns, pods, sieve)
     _enough(columns, pods, sieve)
     for reason in sorted(set(against.values())):
-        sieve.drop(_at([p for p, r in against.items() if r == reason], columns.capacity), reason, resolvable=False)
+        sieve.drop(_at([p for p, r in against.items() if r == reason], columns.capacity), reason, resolvable=reason in OF_PODS)
     eligible = Eligibility(row.affine, row.tolerated)
     for reason, broken in violations(columns, pods.spread, eligible):
         sieve.drop(broken, reason, resolvable=reason == NOT_SPREAD)

@@ -1,5 +1,7 @@
 """Pods that wait for a node: ready by priority then age, failed ones backing off, unschedulable ones until the world changes.
 
+Held ones have a node and wait for their volumes: they are tried again when those are there, at once, and not before.
+
 Source: kube-scheduler's scheduling queue: back-off 1 s doubling to 10 s, a flush of the unschedulable after 5 minutes. Times are
 seconds of one monotonic clock that the caller passes in.
 """
@@ -50,7 +52,7 @@ class SchedulingQueue:
             self._activate(known)
         else:
             known.pod, known.moves = pod, -1
-            if known.place == "unschedulable":
+            if known.place in ("unschedulable", "held"):
                 self._wake(known, now)
 
     def drop(self, key: Key) -> None:
@@ -79,6 +81,18 @@ class SchedulingQueue:
         else:
             waiting.place, waiting.parked = "unschedulable", now
 
+    def hold(self, waiting: Waiting, now: float) -> None:
+        """Park a pod until `release` or the flush, whatever else changes."""
+        if self._pods.get(waiting.key) is waiting:
+            waiting.place, waiting.parked = "held", now
+
+    def release(self, key: Key) -> None:
+        """What a held pod waited for is there: it is next, without back-off, for nothing has failed."""
+        waiting = self._pods.get(key)
+        if waiting is not None and waiting.place == "held":
+            waiting.attempts = 0
+            self._activate(waiting)
+
     def retry(self, waiting: Waiting, now: float) -> None:
         """Try a pod again after its back-off."""
         if self._pods.get(waiting.key) is waiting:
@@ -93,7 +107,7 @@ class SchedulingQueue:
 
     def flush(self, now: float) -> int:
         """Wake the pods parked too long; return how many: each is a wake-up that was missed."""
-        late = [w for w in self._pods.values() if w.place == "unschedulable" and now - w.parked >= FLUSH_AFTER]
+        late = [w for w in self._pods.values() if w.place in ("unschedulable", "held") and now - w.parked >= FLUSH_AFTER]
         for waiting in late:
             self._wake(waiting, now)
         return len(late)

@@ -16,23 +16,26 @@ from moorings_core.client.events import EventRecorder
 from moorings_core.client.informer import Informer
 from moorings_core.client.resources import (
     CSI_DRIVERS,
+    CSI_NODES,
     CSI_STORAGE_CAPACITIES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
     STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
 )
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client, Create, Patch, Write
 from moorings_core.ports.errors import ApiError, NotFound
 from moorings_core.ports.objects import Key, Object, key_of
 
-from . import volumes
+from . import volume_limits, volumes
 from .columns import Columns, PlacedPod
 from .conditions import unschedulable_patch
 from .decide import NOTHING, Decision, decide
 from .footprint import finished, footprint, granted
+from .held import Held
 from .pod_class import PodClass, classify
 from .queue import FLUSH_AFTER, SchedulingQueue, Waiting
 from .rows import Rows
@@ -51,6 +54,8 @@ class Decided:
     node: str
     writes: Sequence[Write]
     binds: bool
+    holds: bool = False
+    """The claims are certain to be bound or given back: nothing else need be looked at meanwhile"""
 
 
 class Scheduler:
@@ -60,6 +65,7 @@ class Scheduler:
         self._client, self._name, self._tie = client, name, Random(seed)
         self._queue, self._columns, self._rows = SchedulingQueue(), Columns(), Rows()
         self._assumed: dict[Key, str] = {}
+        self._held = Held()
         self._background: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._events = EventRecorder(client, name)
@@ -68,8 +74,9 @@ class Scheduler:
         self._volumes = Informer(client, PERSISTENT_VOLUMES)
         self._storage_classes = Informer(client, STORAGE_CLASSES)
         self._csi_drivers = Informer(client, CSI_DRIVERS)
-        self._pods.add_index("claim", volumes.claims_in_use)
         self._capacities = Informer(client, CSI_STORAGE_CAPACITIES)
+        self._csi_nodes, self._attachments = Informer(client, CSI_NODES), Informer(client, VOLUME_ATTACHMENTS)
+        self._attachments.add_index("node", lambda attachment: (attachment["spec"]["nodeName"],))
         self._view = volumes.VolumeView(
             self._claims.get,
             self._volumes.get,
@@ -77,17 +84,22 @@ class Scheduler:
             self._storage_classes.get,
             self._csi_drivers.get,
             lambda: list(self._capacities.items.values()),
-            lambda namespace, claim: self._pods.by_index("claim", f"{namespace}/{claim}"),
+            self._columns.users_of,
+        )
+        self._node_view = volume_limits.NodeView(
+            self._csi_nodes.get, self._columns.claims_on, lambda node: self._attachments.by_index("node", node)
         )
 
     async def run(self) -> None:
         """Schedule until cancelled."""
-        of_volumes = [self._claims, self._volumes, self._storage_classes, self._csi_drivers, self._capacities]
-        informers = [self._nodes, *of_volumes, self._pods]
+        of_volumes = [self._claims, self._volumes, self._storage_classes, self._csi_drivers, self._capacities, self._csi_nodes]
+        informers = [self._nodes, *of_volumes, self._attachments, self._pods]
         self._nodes.on_change(self._node_changed)
         self._pods.on_change(self._pod_changed)
         for informer in of_volumes:
             informer.on_change(self._volume_changed)
+        self._claims.on_change(self._claim_changed)
+        self._attachments.on_change(lambda _, new: self._wake_all() if new is None else None)
         async with asyncio.TaskGroup() as tasks:
             for informer in informers:
                 tasks.create_task(informer.run())
@@ -111,7 +123,8 @@ class Scheduler:
         if due == 0:
             return
         try:
-            await asyncio.wait_for(self._wake.wait(), min(due, FLUSH_AFTER) if due is not None else FLUSH_AFTER)
+            async with asyncio.timeout(min(due, FLUSH_AFTER) if due is not None else FLUSH_AFTER):
+                await self._wake.wait()
         except TimeoutError:
             pass  # a back-off ended, or the flush is due
         self._wake.clear()
@@ -130,35 +143,46 @@ class Scheduler:
 
     def _decide_one(self, waiting: Waiting) -> Decided | None:
         pods = classify(waiting.pod, waiting.key)
+        if waiting.key in self._assumed:
+            self._forget(waiting.key)
         try:
             claims = volumes.claims_of(waiting.pod, self._view)
         except volumes.Unschedulable as reason:
             self._reject(waiting, Decision("", len(self._columns.index), never=pods.never_preempts, detail=str(reason)))
             return None
-        against = self._against(claims) if claims.bound or claims.waiting else NOTHING
+        against = self._against(waiting.pod, claims) if claims.bound or claims.waiting else NOTHING
         decision = decide(self._columns, self._rows.of(pods, self._columns), self._tie, against)
         if not decision.node:
             self._reject(waiting, decision)
             return None
         self._assume(waiting, pods, decision.node)
         if claims.waiting:
-            return Decided(waiting, decision.node, _selection_writes(claims, decision.node), binds=False)
-        return Decided(waiting, decision.node, [_binding(waiting, decision.node)], binds=True)
+            holds = all(storage_class["provisioner"] != volumes.NO_PROVISIONER for _, storage_class in claims.waiting)
+            return Decided(waiting, decision.node, _selection_writes(claims, decision.node), False, holds)
+        return Decided(waiting, decision.node, [_binding(waiting, decision.node)], True)
 
-    def _against(self, claims: volumes.Claims) -> dict[int, str]:
-        found = {}
-        for position in self._columns.index.values():
+    def _against(self, pod: Object, claims: volumes.Claims) -> dict[int, str]:
+        """Return why nodes, by position, are no place for the pod's claims."""
+        if claims.taken:
+            return dict.fromkeys(self._columns.index.values(), volumes.IN_USE)
+        wanted, found = volume_limits.wanted_by(pod, self._view), {}
+        for name, position in self._columns.index.items():
             node = self._columns.nodes[position]
-            reason = volumes.reason_against(claims, node, self._view) if node else ""
+            if node is None:
+                continue
+            reason = volume_limits.reason_against(wanted, name, self._view, self._node_view)
+            reason = reason or volumes.reason_against(claims, node, self._view)
             if reason:
                 found[position] = reason
         return found
 
     def _assume(self, waiting: Waiting, pods: PodClass, node: str) -> None:
         self._assumed[waiting.key] = node
-        self._columns.place(PlacedPod(waiting.key, node, pods.footprint, pods.labels or _labels(waiting.pod), False, pods.priority))
+        labels, claims = pods.labels or _labels(waiting.pod), volumes.claim_names(waiting.pod)
+        self._columns.place(PlacedPod(waiting.key, node, pods.footprint, labels, False, pods.priority, claims))
 
     def _forget(self, key: Key) -> None:
+        self._held.drop(key)
         self._assumed.pop(key, None)
         self._columns.take_away(key)
 
@@ -174,9 +198,31 @@ class Scheduler:
                 self._queue.drop(one.waiting.key)
                 place = f"{one.waiting.key} to {one.node}"
                 self._events.event(one.waiting.pod, "Normal", "Scheduled", f"Successfully assigned {place}")
+            elif one.holds:  # what it takes of the node stays taken until its claims are bound and it is decided on again
+                self._hold(one, now)
             else:
-                self._forget(one.waiting.key)
                 self._queue.unschedulable(one.waiting, now)
+
+    def _hold(self, one: Decided, now: float) -> None:
+        """Let a pod wait until every claim that is made for it is bound, or cannot be made."""
+        namespace = one.waiting.key.namespace
+        named = {Key(namespace, name): self._claims.get(name, namespace) for name in volumes.claim_names(one.waiting.pod)}
+        unbound = [key for key, claim in named.items() if claim is not None and not volumes.is_bound(claim)]
+        self._queue.hold(one.waiting, now)
+        if unbound:
+            self._held.put(one.waiting.key, one.node, unbound)
+        else:
+            self._release(one.waiting.key)
+
+    def _claim_changed(self, old: Object | None, new: Object | None) -> None:
+        claim = new or old
+        assert claim is not None
+        for pod in self._held.changed(key_of(claim), old, new):
+            self._release(pod)
+
+    def _release(self, pod: Key) -> None:
+        self._queue.release(pod)
+        self._wake.set()
 
     def _failed(self, one: Decided, error: ApiError, now: float) -> None:
         self._forget(one.waiting.key)
@@ -238,7 +284,8 @@ class Scheduler:
         if old is not None and _takes_the_same(old, pod) and terminating == ("deletionTimestamp" in old["metadata"]):
             return
         priority = pod["spec"].get("priority") or 0
-        self._columns.place(PlacedPod(key, pod["spec"]["nodeName"], footprint(pod), _labels(pod), terminating, priority))
+        node, claims = pod["spec"]["nodeName"], volumes.claim_names(pod)
+        self._columns.place(PlacedPod(key, node, footprint(pod), _labels(pod), terminating, priority, claims))
         if old is not None and granted(old):
             self._wake_all()  # a pod that became smaller leaves room
 

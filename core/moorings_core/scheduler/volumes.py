@@ -7,10 +7,10 @@ volumes made by hand) answers by binding it, and only then is the pod bound. Sou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from moorings_core.ports.objects import Object
+from moorings_core.ports.objects import Key, Object, key_of
 from moorings_core.registry.quantity import parse
 from moorings_core.registry.selectors import from_label_selector
 
@@ -43,8 +43,8 @@ class VolumeView:
     storage_class: Callable[[str], Object | None]
     driver: Callable[[str], Object | None] = lambda name: None
     capacities: Callable[[], Sequence[Object]] = lambda: ()
-    users: Callable[[str, str], Sequence[Object]] = lambda namespace, claim: ()
-    """(namespace, claim) to the pods on nodes that use it"""
+    users: Callable[[Key], Collection[Key]] = lambda claim: ()
+    """A claim to the pods on nodes that use it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,22 @@ class Claims:
     bound: Sequence[Object]
     waiting: Sequence[tuple[Object, Object]]
     """(claim, class)"""
+    taken: bool = False
+    """Whether one that only a single pod may use is used by another pod"""
 
 
 def claims_of(pod: Object, view: VolumeView) -> Claims:
     """Sort the pod's claims. Raises Unschedulable where one is missing, lost or not yet bound and not waiting for a node."""
-    namespace, bound, waiting = pod["metadata"]["namespace"], [], []
+    namespace, bound, waiting, taken = pod["metadata"]["namespace"], [], [], False
+    itself = {key_of(pod)}
     for name in claim_names(pod):
         claim = view.claim(name, namespace)
         if claim is None:
             raise Unschedulable(f'persistentvolumeclaim "{name}" not found')
         if claim["metadata"].get("deletionTimestamp"):
             raise Unschedulable(f'persistentvolumeclaim "{name}" is being deleted')
-        if claim["spec"].get("accessModes") == ["ReadWriteOncePod"] and _others(pod, view.users(namespace, name)):
-            raise Unschedulable(IN_USE)
+        if "ReadWriteOncePod" in (claim["spec"].get("accessModes") or ()):
+            taken = taken or not itself.issuperset(view.users(Key(namespace, name)))
         if is_bound(claim):
             bound.append(_volume_of(claim, view))
             continue
@@ -74,7 +77,7 @@ def claims_of(pod: Object, view: VolumeView) -> Claims:
         if storage_class is None or storage_class.get("volumeBindingMode", "Immediate") == "Immediate":
             raise Unschedulable(UNBOUND_IMMEDIATE)
         waiting.append((claim, storage_class))
-    return Claims(bound, waiting)
+    return Claims(bound, waiting, taken)
 
 
 def claim_names(pod: Object) -> list[str]:
@@ -86,17 +89,6 @@ def claim_names(pod: Object) -> list[str]:
         elif "ephemeral" in volume:
             names.append(f"{pod['metadata']['name']}-{volume['name']}")
     return names
-
-
-def claims_in_use(pod: Object) -> list[str]:
-    """Return "namespace/name" of the claims that a pod has on a node until it has finished."""
-    if not pod["spec"].get("nodeName") or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-        return []
-    return [f"{pod['metadata']['namespace']}/{name}" for name in claim_names(pod)]
-
-
-def _others(pod: Object, users: Sequence[Object]) -> bool:
-    return any(user["metadata"]["uid"] != pod["metadata"]["uid"] for user in users)
 
 
 def is_bound(claim: Object) -> bool:

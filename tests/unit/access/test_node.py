@@ -103,6 +103,32 @@ def test_volumes_are_read_through_claims_and_their_secrets_through_volumes(world
     assert not authorizer.decide(ask(TWO, "get", "secrets", "s-stage", "other")).allowed
 
 
+def test_secrets_that_classes_name_are_read_where_their_driver_is_unless_its_own_sidecars_run(world):
+    authorizer = NodeAuthorizer(world.cache, born.node_rules())
+    parameters = {"csi.storage.k8s.io/provisioner-secret-name": "${pvc.name}", "csi.storage.k8s.io/provisioner-secret-namespace": "keys"}
+    declared = obj("CSIDriver", "d")
+    world.put(
+        declared,
+        obj("CSINode", "one", spec={"drivers": [{"name": "d"}]}),
+        obj("StorageClass", "slow", provisioner="d", parameters=parameters),
+        obj("PersistentVolumeClaim", "data", "x", spec={"storageClassName": "slow"}),
+        obj(
+            "PersistentVolume",
+            "made",
+            spec={"csi": {"driver": "d", "controllerExpandSecretRef": {"name": "expand", "namespace": "keys"}}},
+        ),
+    )
+    for name in ("data", "expand"):
+        assert authorizer.decide(ask(ONE, "get", "secrets", name, "keys")).allowed
+        assert not authorizer.decide(ask(TWO, "get", "secrets", name, "keys")).allowed
+    assert not authorizer.decide(ask(ONE, "get", "secrets", "other", "keys")).allowed
+    declared["metadata"]["annotations"] = {"storage.moorings.dev/sidecars": "own"}
+    world.put(declared)
+    assert not authorizer.decide(ask(ONE, "get", "secrets", "data", "keys")).allowed
+    world.remove(declared)
+    assert not authorizer.decide(ask(ONE, "get", "secrets", "data", "keys")).allowed, "a node alone declares no driver"
+
+
 NODES_ONLY = ("get", "nodes", "one")
 VERDICTS = [
     (ONE, ("list", "secrets", "", "x"), "No Object name found"),

@@ -23,8 +23,13 @@ PLURALS = {
     "PersistentVolume": "persistentvolumes",
     "PersistentVolumeClaim": "persistentvolumeclaims",
     "VolumeAttachment": "volumeattachments",
+    "CSIDriver": "csidrivers",
+    "CSINode": "csinodes",
+    "StorageClass": "storageclasses",
 }
-GROUPS = {"VolumeAttachment": "storage.k8s.io"} | dict.fromkeys(("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"), RBAC)
+GROUPS = dict.fromkeys(("VolumeAttachment", "CSIDriver", "CSINode", "StorageClass"), "storage.k8s.io") | dict.fromkeys(
+    ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"), RBAC
+)
 
 
 class World:

@@ -95,6 +95,16 @@ def test_an_update_takes_what_it_changes_and_then_conflicts_by_its_time():
         apply(made, config(a="1", b="2"))
 
 
+def test_who_makes_a_map_by_an_update_has_the_map_itself_and_who_applies_it_its_parts_alone():
+    made = edit(apply(new({"metadata": {"name": "c"}}), config(a="1")), metadata={"name": "c", "annotations": {"a": "b"}})
+    assert owners({"metadata": {"managedFields": made["metadata"]["managedFields"]}})["editor"] == {
+        "f:metadata": {"f:annotations": {".": {}, "f:a": {}}}
+    }
+    assert owners(made)["alice"] == {"f:data": {"f:a": {}}}
+    more = edit({**made, "metadata": {**made["metadata"], "annotations": {"a": "b"}}}, data={"a": "1", "c": "1"})
+    assert owners(more)["editor"]["f:data"] == {"f:c": {}}
+
+
 def test_what_an_update_removes_is_nobody_s():
     assert owners(edit(new(config(a="1", b="2")), data={"b": "2"})) == {"alice": {"f:data": {"f:b": {}}}}
 

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
+from moorings_core.kernel import filesystems
+from moorings_labs.doctor import CHECKS, Check, Lacking, examine, need, reflink
 from moorings_labs.doctor import OPTIONAL as RARE
-from moorings_labs.doctor import Check, Lacking, examine, need
 
 GOOD = Check("good", lambda: "", "nothing")
 NEEDED = Check("bad", lambda: "the thing is not there (apt-get install thing)", "pods", needed=True)
@@ -27,6 +28,19 @@ def test_what_is_needed_and_missing_is_told_in_one_sentence():
 def test_what_is_only_nice_to_have_stops_nothing():
     need([GOOD, OPTIONAL])
     assert OPTIONAL.probe()
+
+
+def test_files_that_share_no_blocks_are_told_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(filesystems, "shares_blocks", lambda one, other: False)
+    assert "poolFsType: xfs" in reflink(tmp_path / "not" / "there" / "yet")
+    monkeypatch.setattr(filesystems, "shares_blocks", lambda one, other: other.exists())
+    assert reflink(tmp_path) == ""
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_what_storage_needs_is_looked_for():
+    names = {check.name for check in CHECKS}
+    assert {"loop", "ext4", "xfs", "btrfs", "reflink"} <= names
 
 
 def test_sctp_is_missing_where_no_socket_of_it_can_be_had(monkeypatch):

@@ -48,9 +48,11 @@ def test_the_other_kinds_have_no_generation(name):
     ("name", "changes", "generation"),
     [
         ("deployment", {"metadata.labels": {"a": "b"}}, 1),
+        ("deployment", {"metadata.annotations": {"a": "b"}}, 2),
         ("deployment", {"spec.replicas": 7}, 2),
         ("deployment", {"status": {"replicas": 7}}, 1),
         ("slice", {"metadata.labels": {"a": "b"}}, 2),
+        ("slice", {"endpoints": [{"addresses": ["10.0.0.1"], "deprecatedTopology": {"a": "b"}}]}, 2),
         ("priority", {"description": "new"}, 1),
         ("driver", {"spec.podInfoOnMount": True}, 1),
         ("autoscaler", {"spec.maxReplicas": 9}, 2),
@@ -58,6 +60,28 @@ def test_the_other_kinds_have_no_generation(name):
 )
 def test_an_update_of_what_is_asked_for_is_a_new_generation(name, changes, generation):
     assert updated(name, changes)["metadata"].get("generation") == generation
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "owners"),
+    [
+        pytest.param("service", {"new": "a"}, ["new"], id="as the writer says"),
+        pytest.param("deployment", {"old": "a"}, ["new"], id="without the labels"),
+        pytest.param("pod", {"new": "a"}, ["old"], id="without the owners"),
+        pytest.param("flow", {"old": "a"}, ["old"], id="without any"),
+    ],
+)
+def test_who_writes_the_status_writes_metadata_as_far_as_the_kind_lets_it(name, labels, owners):
+    group, plural, obj = KINDS.get(name, ("flowcontrol.apiserver.k8s.io", "flowschemas", {"metadata": {"name": "x"}}))
+    old = changed(obj, {"metadata.labels": {"old": "a"}, "metadata.ownerReferences": ["old"]})
+    new = changed(old, {"metadata.labels": {"new": "a"}, "metadata.ownerReferences": ["new"], "status": {"phase": "a"}})
+    strategy.prepare_update(resource(group, plural), new, old, "status")
+    assert (new["metadata"]["labels"], new["metadata"]["ownerReferences"], new["status"]) == (labels, owners, {"phase": "a"})
+
+
+def test_an_endpoint_slice_takes_no_topology():
+    after = updated("slice", {"endpoints": [{"addresses": ["10.0.0.1"], "deprecatedTopology": {"a": "b"}}]})
+    assert after["endpoints"] == [{"addresses": ["10.0.0.1"]}]
 
 
 def test_a_daemon_set_counts_its_templates_and_nobody_else_does():

@@ -89,3 +89,24 @@ def test_a_change_while_a_pod_is_decided_on_is_not_lost_to_it():
     queue.unschedulable(second, 0)
     assert queue.next_time(0) == 1
     assert sorted(names(queue, 1)) == ["a", "b"]
+
+
+def test_the_held_are_tried_when_they_are_released_and_not_when_other_things_change():
+    queue = SchedulingQueue()
+    put(queue, "a", 0)
+    queue.hold(queue.pop(0), 0)
+    queue.wake_all(1)
+    assert queue.pop(1) is None
+    assert queue.next_time(1) is None
+    queue.release(Key("d", "a"))
+    assert queue.pop(1).attempts == 1, "nothing has failed: no back-off grows"
+    queue.release(Key("d", "unknown"))
+    assert queue.pop(1) is None, "one that is being decided on is not released"
+
+
+def test_the_held_are_not_forgotten():
+    queue = SchedulingQueue()
+    put(queue, "a", 0)
+    queue.hold(queue.pop(0), 0)
+    assert queue.flush(FLUSH_AFTER) == 1
+    assert names(queue, FLUSH_AFTER) == ["a"]

@@ -36,9 +36,9 @@ lab:
 START_SECONDS = 60.0
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _programs() -> None:
-    missing = [name for name in (*PROGRAMS, "kube-apiserver", "etcd") if not (UPSTREAM / name).exists()]
+def need(*names: str) -> None:
+    """Fail where upstream's programs are not built."""
+    missing = [name for name in names if not (UPSTREAM / name).exists()]
     if missing:
         pytest.fail(f"not built: {', '.join(missing)}; `labs/upstream.sh {' '.join(missing)}` builds them")
 
@@ -66,6 +66,7 @@ class Driven:
 @pytest.fixture(scope="session")
 def on_moorings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     """Return a lab of moorings whose server has only the API."""
+    need(*PROGRAMS)
     directory, name = tmp_path_factory.mktemp("moorings"), f"u{os.getpid()}"
     file = directory / "cluster.yaml"
     file.write_text(FILE)
@@ -93,6 +94,7 @@ def on_moorings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
 @pytest.fixture(scope="session")
 def on_upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     """Return upstream's API server with hollow nodes."""
+    need(*PROGRAMS, "kube-apiserver", "etcd")
     directory = tmp_path_factory.mktemp("upstream")
     peer = peers.upstream(directory / "peer")
     url = f"https://127.0.0.1:{peer.port}"

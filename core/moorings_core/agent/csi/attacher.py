@@ -16,7 +16,9 @@ from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
 from moorings_core.ports.errors import NotFound
 from moorings_core.ports.objects import Object
+from moorings_core.registry import volume_secrets
 
+from . import secrets
 from .capability import volume_capability
 from .client import CsiError
 from .finalizers import has, set_finalizers, with_, without
@@ -95,6 +97,7 @@ class Attacher:
             volume_capability=capability,
             readonly=bool(source.get("readOnly")) and "PUBLISH_READONLY" in driver.controller,
             volume_context=source.get("volumeAttributes") or {},
+            secrets=await self._secrets(volume),
         )
         return dict(answer.publish_context)
 
@@ -105,7 +108,8 @@ class Attacher:
         if PUBLISHES in driver.controller and volume is not None:
             node = await self._node_id(attachment, driver)
             try:
-                await driver.client.call("ControllerUnpublishVolume", volume_id=volume["spec"]["csi"]["volumeHandle"], node_id=node)
+                handle = volume["spec"]["csi"]["volumeHandle"]
+                await driver.client.call("ControllerUnpublishVolume", volume_id=handle, node_id=node, secrets=await self._secrets(volume))
             except CsiError as error:
                 if error.code != "NOT_FOUND":  # the volume or the node is gone, and the attachment with it
                     await self._tell(attachment, "detachError", str(error))
@@ -115,6 +119,9 @@ class Attacher:
         if volume is not None and not others and has(volume, finalizer):
             volume = await self._client.get(PERSISTENT_VOLUMES, volume["metadata"]["name"])
             await set_finalizers(self._client, PERSISTENT_VOLUMES, volume, without(volume, finalizer))
+
+    async def _secrets(self, volume: Object) -> dict[str, str]:
+        return await secrets.read(self._client, volume_secrets.of_volume(volume, "controllerPublishSecretRef"))
 
     async def _node_id(self, attachment: Object, driver: Driver) -> str:
         """Return the driver's name for the node; without one (the node's object is gone) the node's own name."""

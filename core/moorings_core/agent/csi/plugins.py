@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moorings_core.client.resources import CSI_NODES, NODES
 from moorings_core.log import get_logger
@@ -37,6 +38,7 @@ class Driver:
     volume_limit: int
     controller: frozenset[str] = frozenset()
     on_node: frozenset[str] = frozenset()
+    in_groups: frozenset[str] = frozenset()
 
     @property
     def stages(self) -> bool:
@@ -142,8 +144,12 @@ async def _ask(name: str, client: CsiClient) -> Driver:
     node = await client.call("NodeGetCapabilities", timeout=10)
     plugin = await client.call("GetPluginCapabilities", timeout=10)
     controller: frozenset[str] = frozenset()
-    if csi.PluginCapability.Service.CONTROLLER_SERVICE in {c.service.type for c in plugin.capabilities}:
+    services = {c.service.type for c in plugin.capabilities}
+    if csi.PluginCapability.Service.CONTROLLER_SERVICE in services:
         controller = await _offered(client)
+    groups: frozenset[str] = frozenset()
+    if csi.PluginCapability.Service.GROUP_CONTROLLER_SERVICE in services:
+        groups = await _offered_of_groups(client)
     return Driver(
         name,
         client,
@@ -152,16 +158,24 @@ async def _ask(name: str, client: CsiClient) -> Driver:
         info.max_volumes_per_node,
         controller,
         frozenset(csi.NodeServiceCapability.RPC.Type.Name(c.rpc.type) for c in node.capabilities if c.rpc.type in NODE_TYPES),
+        groups,
     )
 
 
 async def _offered(client: CsiClient) -> frozenset[str]:
-    """Return what the controller service offers; a driver's node part may tell of one that is elsewhere."""
+    return await _told(client, "ControllerGetCapabilities", csi.ControllerServiceCapability.RPC.Type)
+
+
+async def _offered_of_groups(client: CsiClient) -> frozenset[str]:
+    return await _told(client, "GroupControllerGetCapabilities", csi.GroupControllerServiceCapability.RPC.Type)
+
+
+async def _told(client: CsiClient, rpc: str, types: Any) -> frozenset[str]:
+    """Return what a service offers; a driver's node part may tell of one that is elsewhere."""
     try:
-        answer = await client.call("ControllerGetCapabilities", timeout=10)
+        answer = await client.call(rpc, timeout=10)
     except CsiError as error:
         if error.code == "UNIMPLEMENTED":
             return frozenset()
         raise
-    types = csi.ControllerServiceCapability.RPC.Type
     return frozenset(types.Name(c.rpc.type) for c in answer.capabilities if c.rpc.type in types.values())

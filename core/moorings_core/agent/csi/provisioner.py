@@ -17,11 +17,13 @@ from moorings_core.client.keyed import KeyedWorker
 from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES, VOLUME_ATTRIBUTES_CLASSES
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
-from moorings_core.ports.errors import AlreadyExists, Conflict, NotFound
+from moorings_core.ports.errors import AlreadyExists, ApiError, Conflict, NotFound
 from moorings_core.ports.objects import Key, Object, key_of
 from moorings_core.protos import csi_pb2 as csi
+from moorings_core.registry import volume_secrets
 from moorings_core.registry.quantity import to_int
 
+from . import secrets
 from .capability import volume_capability
 from .client import CsiError
 from .finalizers import has, set_finalizers
@@ -132,6 +134,12 @@ class Provisioner:
         if attributes and "MODIFY_VOLUME" in driver.controller:
             found = await self._client.get(VOLUME_ATTRIBUTES_CLASSES, attributes)
             fields["mutable_parameters"] = found.get("parameters") or {}
+        try:
+            secret = volume_secrets.of_claim(volume_secrets.PROVISIONER, storage_class.get("parameters") or {}, claim)
+            _secret_references(claim, storage_class)  # what is wrong with one of them is told before anything is made
+            fields["secrets"] = await secrets.read(self._client, secret)
+        except (ValueError, ApiError) as error:
+            raise SourceNotReady(f"failed to get the driver's secret: {error}") from error
         return fields
 
     async def _take(self, claim: Object) -> None:
@@ -161,14 +169,15 @@ class Provisioner:
     async def _unmake(self, claim: Object, storage_class: Object, driver: Driver) -> None:
         """Delete what was or was not made for a claim: the same call again tells its id. What cannot be made was not made."""
         try:
-            made = await driver.client.call("CreateVolume", **await self._request(claim, storage_class, driver))
+            asked = await self._request(claim, storage_class, driver)
+            made = await driver.client.call("CreateVolume", **asked)
         except (SourceNotReady, NotFound):
             return
         except CsiError as error:
             if error.final or error.code == "NOT_FOUND":
                 return
             raise
-        await driver.client.call("DeleteVolume", volume_id=made.volume.volume_id)
+        await driver.client.call("DeleteVolume", volume_id=made.volume.volume_id, secrets=asked["secrets"])
 
     async def _exists(self, volume: str) -> bool:
         try:
@@ -188,7 +197,8 @@ class Provisioner:
         going = "deletionTimestamp" in volume["metadata"]
         if policy != "Delete" or (phase != "Released" and not going) or (going and phase == "Bound"):
             return None
-        await driver.client.call("DeleteVolume", volume_id=volume["spec"]["csi"]["volumeHandle"])
+        confided = await secrets.read(self._client, volume_secrets.for_deletion("PersistentVolume", volume))
+        await driver.client.call("DeleteVolume", volume_id=volume["spec"]["csi"]["volumeHandle"], secrets=confided)
         rest = [f for f in volume["metadata"]["finalizers"] if f != VOLUME_FINALIZER]
         await set_finalizers(self._client, PERSISTENT_VOLUMES, volume, rest)
         if not going:
@@ -232,16 +242,12 @@ def _request(claim: Object, storage_class: Object, driver: Driver) -> dict[str, 
 
 def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, volume: csi.Volume) -> Object:
     spec, metadata = claim["spec"], claim["metadata"]
+    secret = volume_secrets.of_claim(volume_secrets.PROVISIONER, storage_class.get("parameters") or {}, claim)
     source: Object = {"driver": driver.name, "volumeHandle": volume.volume_id}
     fs_type = storage_class.get("parameters", {}).get(f"{PREFIX}fstype")
     if fs_type and spec.get("volumeMode") != "Block":
         source["fsType"] = fs_type
-    for kind in ("controller-expand", "node-stage", "node-publish", "node-expand"):
-        words = [w.capitalize() for w in kind.split("-")]
-        name = storage_class.get("parameters", {}).get(f"{PREFIX}{kind}-secret-name")
-        if name:
-            namespace = storage_class["parameters"].get(f"{PREFIX}{kind}-secret-namespace", metadata["namespace"])
-            source[f"{words[0].lower()}{words[1]}SecretRef"] = {"name": name, "namespace": namespace}
+    source |= _secret_references(claim, storage_class)
     if volume.volume_context:
         source["volumeAttributes"] = dict(volume.volume_context)
     claim_ref = {"kind": "PersistentVolumeClaim", "apiVersion": "v1"}
@@ -266,11 +272,18 @@ def _persistent_volume(claim: Object, storage_class: Object, driver: Driver, vol
         "kind": "PersistentVolume",
         "metadata": {
             "name": f"pvc-{metadata['uid']}",
-            "annotations": {PROVISIONED_BY: driver.name},
+            "annotations": {PROVISIONED_BY: driver.name} | volume_secrets.deletion_annotations("PersistentVolume", secret),
             "finalizers": [VOLUME_FINALIZER],
         },
         "spec": body,
     }
+
+
+def _secret_references(claim: Object, storage_class: Object) -> dict[str, Object]:
+    """Return the secrets of later calls, as a volume's source keeps them. Raises ValueError."""
+    parameters = storage_class.get("parameters") or {}
+    found = {field: volume_secrets.of_claim(kind, parameters, claim) for kind, field in volume_secrets.OF_VOLUMES.items()}
+    return {field: {"name": secret.name, "namespace": secret.namespace} for field, secret in found.items() if secret is not None}
 
 
 def _term(segments: Mapping[str, str]) -> Object:

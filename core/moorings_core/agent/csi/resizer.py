@@ -10,6 +10,7 @@ Source: external-resizer and the kubelet's volume manager (KEP-1790).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -22,8 +23,10 @@ from moorings_core.ports.client import Client
 from moorings_core.ports.errors import Conflict
 from moorings_core.ports.objects import Key, Object, key_of
 from moorings_core.protos import csi_pb2 as csi
+from moorings_core.registry import volume_secrets
 from moorings_core.registry.quantity import parse, to_int
 
+from . import secrets
 from .capability import capability_of
 from .client import CsiError
 from .plugins import Driver, PluginWatcher
@@ -92,6 +95,7 @@ class Resizer:
                 volume_id=volume["spec"]["csi"]["volumeHandle"],
                 capacity_range=size,
                 volume_capability=capability_of(volume, driver),
+                secrets=await secrets.read(self._client, volume_secrets.of_volume(volume, "controllerExpandSecretRef")),
             )
         except CsiError as error:
             self._events.event(claim, "Warning", "VolumeResizeFailed", f"resize volume {volume['metadata']['name']} failed: {error}")
@@ -112,13 +116,15 @@ class Resizer:
         return None
 
     async def _on_node(self, claim: Object, volume: Object) -> float | None:
-        published = next((p for p in self._mounted.published() if p.pv == volume["metadata"]["name"] and self._mounted.is_mounted(p)), None)
+        present = await asyncio.to_thread(self._mounted.mounted)
+        published = next((p for p in present if p.pv == volume["metadata"]["name"]), None)
         driver = self._plugins.drivers.get(volume["spec"]["csi"]["driver"])
         if published is None or driver is None:
             return None  # the node that has it, or gets it, does this
         wanted = (claim["status"].get("allocatedResources") or {}).get("storage") or claim["spec"]["resources"]["requests"]["storage"]
         try:
-            await self._mounted.expand(published, driver, capability_of(volume, driver), to_int(wanted))
+            confided = await secrets.read(self._client, volume_secrets.of_volume(volume, "nodeExpandSecretRef"))
+            await self._mounted.expand(published, driver, capability_of(volume, driver), to_int(wanted), confided)
         except CsiError as error:
             self._events.event(claim, "Warning", "VolumeResizeFailed", f"growing the file system failed: {error}")
             if error.code == IN_USE:

@@ -2,7 +2,7 @@
 
     provisioner  claims to volumes, released volumes to nothing      attacher     VolumeAttachments
     resizer      claims that ask for more                            modifier     claims that ask for other attributes
-    snapshotter  VolumeSnapshots                                     capacities   room, for the scheduler
+    snapshotter  VolumeSnapshots, and VolumeGroupSnapshots           capacities   room, for the scheduler
     orphans      volumes that nobody knows                           stats        how full volumes are (the kubelet's)
 
 All share one list and one watch of each kind. What is rare (attachments, snapshots) is watched once a driver needs it.
@@ -19,6 +19,7 @@ from moorings_core.ports.client import Client
 
 from .attacher import Attacher
 from .capacities import Capacities
+from .group_snapshotter import CREATES, GroupSnapshotter
 from .modifier import Modifier
 from .orphans import Orphans
 from .plugins import Driver, PluginWatcher
@@ -48,7 +49,9 @@ class Sidecars:
         self._orphans = Orphans(reach, plugins, self._provisioner.volumes)
         self._stats = VolumeStats(mounted, self._provisioner.volumes, events)
         mounted.on_mounted.append(lambda claim: self._stats.ask_soon())
-        self._snapshotter = Snapshotter(client, reach, self._provisioner.claims, self._provisioner.volumes, events)
+        claims, volumes = self._provisioner.claims, self._provisioner.volumes
+        self._snapshotter = Snapshotter(client, reach, claims, volumes, events)
+        self._grouper = GroupSnapshotter(client, reach, claims, volumes, self._snapshotter, events)
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -71,9 +74,11 @@ class Sidecars:
             tasks.create_task(self._stats.run())
             tasks.create_task(self._once(self._is_attached, self._attach))
             tasks.create_task(self._once(lambda driver: "CREATE_DELETE_SNAPSHOT" in driver.controller, self._snapshotter.run))
+            tasks.create_task(self._once(lambda driver: CREATES in driver.in_groups, self._grouper.run))
 
     def _look_again(self) -> None:
-        for worker in (self._provisioner, self._attacher, self._resizer, self._modifier, self._capacities, self._snapshotter):
+        makers = (self._provisioner, self._attacher, self._resizer, self._modifier, self._capacities)
+        for worker in (*makers, self._snapshotter, self._grouper):
             worker.look_again()
 
     async def _once(self, needed: Callable[[Driver], bool], run: Callable[[], Awaitable[None]]) -> None:

@@ -21,15 +21,18 @@ from moorings_core.client.informer import Informer
 from moorings_core.client.keyed import KeyedWorker
 from moorings_core.client.resources import (
     PERSISTENT_VOLUME_CLAIMS,
+    VOLUME_GROUP_SNAPSHOTS,
     VOLUME_SNAPSHOT_CLASSES,
     VOLUME_SNAPSHOT_CONTENTS,
     VOLUME_SNAPSHOTS,
 )
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
-from moorings_core.ports.errors import AlreadyExists, Conflict
+from moorings_core.ports.errors import AlreadyExists, Conflict, NotFound
 from moorings_core.ports.objects import Key, Object, key_of
+from moorings_core.registry import volume_secrets
 
+from . import groups, secrets
 from .client import CsiError
 from .finalizers import has, set_finalizers, with_, without
 from .plugins import Driver
@@ -41,6 +44,7 @@ SNAPSHOT_BOUND = "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection
 SNAPSHOT_SOURCE = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection"
 CONTENT_BOUND = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection"
 CLAIM_SOURCE = "snapshot.storage.kubernetes.io/pvc-as-source-protection"
+OURS = (SNAPSHOT_BOUND, SNAPSHOT_SOURCE, groups.IN_GROUP)
 DEFAULT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
 PLACE = "storage.moorings.dev/topology"
 """JSON of the topology of the driver that took a snapshot: only it can delete one that is on one node."""
@@ -53,18 +57,18 @@ class Snapshotter:
 
     def __init__(self, client: Client, reach: Reach, claims: Informer, volumes: Informer, events: EventRecorder) -> None:
         self._client, self._reach, self._claims, self._volumes, self._events = client, reach, claims, volumes, events
-        self._snapshots = Informer(client, VOLUME_SNAPSHOTS)
-        self._contents = Informer(client, VOLUME_SNAPSHOT_CONTENTS)
+        self.snapshots = Informer(client, VOLUME_SNAPSHOTS)
+        self.contents = Informer(client, VOLUME_SNAPSHOT_CONTENTS)
         self._classes = Informer(client, VOLUME_SNAPSHOT_CLASSES)
         self._snapshot_work: KeyedWorker[Key] = KeyedWorker("snapshot", self._snapshot)
         self._content_work: KeyedWorker[str] = KeyedWorker("snapshot content", self._content)
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._snapshots.on_change(self._snapshot_changed)
-        self._contents.on_change(self._content_changed)
+        self.snapshots.on_change(self._snapshot_changed)
+        self.contents.on_change(self._content_changed)
         async with asyncio.TaskGroup() as tasks:
-            informers = (self._classes, self._contents, self._snapshots)
+            informers = (self._classes, self.contents, self.snapshots)
             for informer in informers:
                 tasks.create_task(informer.run())
             for informer in informers:
@@ -74,9 +78,9 @@ class Snapshotter:
 
     def look_again(self) -> None:
         """Work on everything that is there."""
-        for snapshot in self._snapshots.items:
+        for snapshot in self.snapshots.items:
             self._snapshot_work.add(snapshot)
-        for content in self._contents.items:
+        for content in self.contents.items:
             self._content_work.add(content.name)
 
     def _snapshot_changed(self, old: Object | None, new: Object | None) -> None:
@@ -95,7 +99,7 @@ class Snapshotter:
             self._content_work.add(new["metadata"]["name"])
 
     async def _snapshot(self, key: Key) -> float | None:
-        snapshot = self._snapshots.get(key.name, key.namespace)
+        snapshot = self.snapshots.get(key.name, key.namespace)
         if snapshot is None:
             return None
         try:
@@ -109,9 +113,12 @@ class Snapshotter:
 
     async def _take(self, snapshot: Object) -> float | None:
         """Bring a snapshot of a claim one step on: class, content, status."""
-        content = self._contents.get(content_name(snapshot))
+        group = groups.owner_of(snapshot)
+        content = self._content_of_member(snapshot) if group else self.contents.get(content_name(snapshot))
         if content is not None:
             return await self._follow(snapshot, content)
+        if group:
+            return None  # it is taken with its group
         claim = self._claims.get(snapshot["spec"]["source"]["persistentVolumeClaimName"], snapshot["metadata"]["namespace"])
         volume = self._volumes.get(claim["spec"].get("volumeName") or "") if claim is not None else None
         if claim is None or volume is None or claim.get("status", {}).get("phase") != "Bound":
@@ -127,15 +134,15 @@ class Snapshotter:
         if not snapshot["spec"].get("volumeSnapshotClassName"):
             patch = {"spec": {"volumeSnapshotClassName": chosen["metadata"]["name"]}}
             snapshot = await self._patch(snapshot, patch)
-        for finalizer in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE):
-            if not has(snapshot, finalizer):
-                snapshot = await set_finalizers(self._client, VOLUME_SNAPSHOTS, snapshot, with_(snapshot, finalizer))
+        snapshot = await self._protected(snapshot)
         if not has(claim, CLAIM_SOURCE):
             await set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, with_(claim, CLAIM_SOURCE))
         try:
             await self._client.create(VOLUME_SNAPSHOT_CONTENTS, _content_of(snapshot, volume, chosen, driver))
         except AlreadyExists:
             return None
+        except ValueError as error:
+            return await self._failed(snapshot, str(error))
         return None
 
     async def _follow(self, snapshot: Object, content: Object) -> float | None:
@@ -149,11 +156,26 @@ class Snapshotter:
         if found.get("restoreSize") is not None:
             wanted["restoreSize"] = quantity(found["restoreSize"])
         wanted["error"] = found.get("error")
+        if groups.owner_of(snapshot):
+            wanted["volumeGroupSnapshotName"] = groups.owner_of(snapshot)
+            snapshot = await self._protected(snapshot)
         if any(told.get(k) != v for k, v in wanted.items()):
             await self._patch(snapshot, {"status": wanted}, "status")
         if found.get("readyToUse"):
             await self._release_claim(snapshot)
         return None
+
+    async def _protected(self, snapshot: Object) -> Object:
+        """Return a snapshot that does not go before what was made of it, and for it, is settled."""
+        for finalizer in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE):
+            if not has(snapshot, finalizer):
+                snapshot = await set_finalizers(self._client, VOLUME_SNAPSHOTS, snapshot, with_(snapshot, finalizer))
+        return snapshot
+
+    def _content_of_member(self, snapshot: Object) -> Object | None:
+        """Return the content that a member's group has bound to it."""
+        uid = snapshot["metadata"]["uid"]
+        return next((c for c in self.contents.items.values() if c["spec"]["volumeSnapshotRef"].get("uid") == uid), None)
 
     async def _release_claim(self, snapshot: Object) -> None:
         """Let the claim go that a snapshot was taken of, once none is being taken any more."""
@@ -163,7 +185,7 @@ class Snapshotter:
             return
         waiting = [
             s
-            for s in self._snapshots.items.values()
+            for s in self.snapshots.items.values()
             if s["metadata"]["namespace"] == metadata["namespace"]
             and s["spec"]["source"].get("persistentVolumeClaimName") == name
             and s["metadata"]["uid"] != metadata["uid"]
@@ -174,7 +196,7 @@ class Snapshotter:
             await set_finalizers(self._client, PERSISTENT_VOLUME_CLAIMS, claim, without(claim, CLAIM_SOURCE))
 
     async def _bind_made_by_hand(self, snapshot: Object) -> float | None:
-        content = self._contents.get(snapshot["spec"]["source"]["volumeSnapshotContentName"])
+        content = self.contents.get(snapshot["spec"]["source"]["volumeSnapshotContentName"])
         if content is None:
             return LOOK_AGAIN
         driver = self._answers_for(content)
@@ -185,36 +207,49 @@ class Snapshotter:
             return await self._failed(snapshot, f"content {content['metadata']['name']!r} names another volume snapshot")
         if reference.get("uid") not in (None, "", metadata["uid"]):
             return await self._failed(snapshot, f"content {content['metadata']['name']!r} is bound to another volume snapshot")
-        for finalizer in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE):
-            if not has(snapshot, finalizer):
-                snapshot = await set_finalizers(self._client, VOLUME_SNAPSHOTS, snapshot, with_(snapshot, finalizer))
+        snapshot = await self._protected(snapshot)
         if not reference.get("uid"):
-            bound = {"spec": {"volumeSnapshotRef": {"uid": metadata["uid"]}}, "metadata": {"annotations": {PLACE: _place(driver)}}}
+            bound = {"spec": {"volumeSnapshotRef": {"uid": metadata["uid"]}}, "metadata": {"annotations": place_of(driver)}}
             content = await self._client.patch(VOLUME_SNAPSHOT_CONTENTS, content["metadata"]["name"], "", bound)
         return await self._follow(snapshot, content)
 
     async def _let_go(self, snapshot: Object) -> float | None:
         """A deleted snapshot goes once no claim is made from it; its content goes with it if its policy says so."""
-        if not any(has(snapshot, f) for f in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE)):
+        if not any(has(snapshot, f) for f in OURS):
             return None
+        if await self._has_group(snapshot):
+            text = "it belongs to a group snapshot, and is deleted with it"
+            self._events.event(snapshot, "Warning", "SnapshotDeletePending", f"the individual volume snapshot is not deleted: {text}")
+            return LOOK_AGAIN
         name = (snapshot.get("status") or {}).get("boundVolumeSnapshotContentName") or content_name(snapshot)
-        content = self._contents.get(name)
+        content = self.contents.get(name)
         if content is not None and content["spec"]["volumeSnapshotRef"].get("uid") != snapshot["metadata"]["uid"]:
             content = None
         if content is not None and self._answers_for(content) is None:
             return None
         if content is None and not self._is_mine(snapshot):
             return None
-        if self._is_source(snapshot):
+        if self.is_source(snapshot):
             return LOOK_AGAIN
         if content is not None and content["spec"]["deletionPolicy"] == "Delete":
             if "deletionTimestamp" not in content["metadata"]:
                 await self._client.delete(VOLUME_SNAPSHOT_CONTENTS, name, uid=content["metadata"]["uid"])
             return None  # its end brings the snapshot back here
         await self._release_claim(snapshot)
-        rest = [f for f in snapshot["metadata"]["finalizers"] if f not in (SNAPSHOT_BOUND, SNAPSHOT_SOURCE)]
+        rest = [f for f in snapshot["metadata"]["finalizers"] if f not in OURS]
         await set_finalizers(self._client, VOLUME_SNAPSHOTS, snapshot, rest)
         return None
+
+    async def _has_group(self, snapshot: Object) -> bool:
+        """Whether a snapshot is a member of a group that is to stay. Raises ApiError."""
+        name = groups.owner_of(snapshot)
+        if not name:
+            return False
+        try:
+            group = await self._client.get(VOLUME_GROUP_SNAPSHOTS, name, snapshot["metadata"]["namespace"])
+        except NotFound:
+            return False
+        return groups.is_of(snapshot, group) and "deletionTimestamp" not in group["metadata"]
 
     def _is_mine(self, snapshot: Object) -> bool:
         """Whether this agent may let a snapshot go that has no content: the one that would have taken it, or, without its claim, any."""
@@ -223,7 +258,7 @@ class Snapshotter:
         volume = self._volumes.get(claim["spec"].get("volumeName") or "") if claim is not None else None
         return volume is None or self._reach.answers_for(volume) is not None
 
-    def _is_source(self, snapshot: Object) -> bool:
+    def is_source(self, snapshot: Object) -> bool:
         """Whether a claim is being made from a snapshot."""
         for claim in self._claims.items.values():
             source = claim["spec"].get("dataSource") or {}
@@ -234,13 +269,15 @@ class Snapshotter:
         return False
 
     async def _content(self, name: str) -> float | None:
-        content = self._contents.get(name)
+        content = self.contents.get(name)
         driver = self._answers_for(content) if content is not None else None
         if content is None or driver is None:
             return None
         try:
             if "deletionTimestamp" in content["metadata"]:
                 await self._delete(content, driver)
+            elif groups.is_member(content):
+                return None  # it is brought on with its group
             elif content["spec"]["source"].get("snapshotHandle"):
                 return await self._adopt(content, driver)
             elif not (content.get("status") or {}).get("readyToUse"):
@@ -256,10 +293,14 @@ class Snapshotter:
         name = f"snapshot-{reference['uid']}"
         try:
             answer = await driver.client.call(
-                "CreateSnapshot", name=name, source_volume_id=content["spec"]["source"]["volumeHandle"], parameters=parameters
+                "CreateSnapshot",
+                name=name,
+                source_volume_id=content["spec"]["source"]["volumeHandle"],
+                parameters=parameters,
+                secrets=await self._secrets(content),
             )
         except CsiError as error:
-            await self._tell(content, {"readyToUse": False, "error": {"message": str(error), "time": _now()}})
+            await self._tell(content, {"readyToUse": False, "error": {"message": str(error), "time": now()}})
             self._events.event(content, "Warning", "SnapshotCreationFailed", str(error))
             raise
         made = answer.snapshot
@@ -286,8 +327,11 @@ class Snapshotter:
         """Delete what a content stands for, if its policy says so, and let it go."""
         if not has(content, CONTENT_BOUND):
             return
+        if groups.is_member(content):
+            await set_finalizers(self._client, VOLUME_SNAPSHOT_CONTENTS, content, without(content, CONTENT_BOUND))
+            return
         reference = content["spec"]["volumeSnapshotRef"]
-        snapshot = self._snapshots.get(reference.get("name", ""), reference.get("namespace", ""))
+        snapshot = self.snapshots.get(reference.get("name", ""), reference.get("namespace", ""))
         alive = snapshot is not None and snapshot["metadata"]["uid"] == reference.get("uid")
         if alive and snapshot is not None and "deletionTimestamp" not in snapshot["metadata"]:
             return  # the snapshot goes first
@@ -296,19 +340,23 @@ class Snapshotter:
             if handle is None:
                 handle = await self._remade(content, driver)
             if handle:
-                await driver.client.call("DeleteSnapshot", snapshot_id=handle)
+                await driver.client.call("DeleteSnapshot", snapshot_id=handle, secrets=await self._secrets(content))
         await set_finalizers(self._client, VOLUME_SNAPSHOT_CONTENTS, content, without(content, CONTENT_BOUND))
 
     async def _remade(self, content: Object, driver: Driver) -> str:
         """Return the handle of a snapshot that may or may not have been taken: the same call again tells it."""
         name, handle = f"snapshot-{content['spec']['volumeSnapshotRef']['uid']}", content["spec"]["source"]["volumeHandle"]
         try:
-            answer = await driver.client.call("CreateSnapshot", name=name, source_volume_id=handle)
+            confided = await self._secrets(content)
+            answer = await driver.client.call("CreateSnapshot", name=name, source_volume_id=handle, secrets=confided)
         except CsiError as error:
             if error.final or error.code == "NOT_FOUND":
                 return ""
             raise
         return str(answer.snapshot.snapshot_id)
+
+    async def _secrets(self, content: Object) -> dict[str, str]:
+        return await secrets.read(self._client, volume_secrets.for_deletion(VOLUME_SNAPSHOT_CONTENTS.kind, content))
 
     def _answers_for(self, content: Object) -> Driver | None:
         """Return the driver of a content if this agent is to work on it."""
@@ -316,7 +364,7 @@ class Snapshotter:
         if driver is None or "CREATE_DELETE_SNAPSHOT" not in driver.controller or not self._reach.leads(driver):
             return None
         place = (content["metadata"].get("annotations") or {}).get(PLACE)
-        return driver if place in (None, _place(driver)) else None
+        return driver if place in (None, place_of(driver)[PLACE]) else None
 
     def _class_of(self, snapshot: Object, driver: Driver) -> Object | None:
         name = snapshot["spec"].get("volumeSnapshotClassName")
@@ -331,7 +379,7 @@ class Snapshotter:
 
     async def _failed(self, snapshot: Object, message: str) -> float:
         if ((snapshot.get("status") or {}).get("error") or {}).get("message") != message:
-            await self._patch(snapshot, {"status": {"readyToUse": False, "error": {"message": message, "time": _now()}}}, "status")
+            await self._patch(snapshot, {"status": {"readyToUse": False, "error": {"message": message, "time": now()}}}, "status")
             self._events.event(snapshot, "Warning", "SnapshotContentCreationFailed", message)
         return LOOK_AGAIN
 
@@ -362,10 +410,14 @@ def _content_of(snapshot: Object, volume: Object, chosen: Object, driver: Driver
         "namespace": metadata["namespace"],
         "uid": metadata["uid"],
     }
+    words = {"volumesnapshotcontent.name": content_name(snapshot), "volumesnapshot.name": metadata["name"]}
+    words["volumesnapshot.namespace"] = metadata["namespace"]
+    secret = volume_secrets.reference(volume_secrets.SNAPSHOTTER, chosen.get("parameters") or {}, words)
+    annotations = place_of(driver) | volume_secrets.deletion_annotations(VOLUME_SNAPSHOT_CONTENTS.kind, secret)
     return {
         "apiVersion": "snapshot.storage.k8s.io/v1",
         "kind": "VolumeSnapshotContent",
-        "metadata": {"name": content_name(snapshot), "finalizers": [CONTENT_BOUND], "annotations": {PLACE: _place(driver)}},
+        "metadata": {"name": content_name(snapshot), "finalizers": [CONTENT_BOUND], "annotations": annotations},
         "spec": {
             "deletionPolicy": chosen["deletionPolicy"],
             "driver": driver.name,
@@ -395,13 +447,15 @@ async def _holds(driver: Driver, content: Object) -> bool:
     return bool(answer.entries)
 
 
-def _place(driver: Driver) -> str:
-    return json.dumps(dict(sorted(driver.topology.items())))
+def place_of(driver: Driver) -> dict[str, str]:
+    """Return the annotation that says where the driver is that has taken a snapshot."""
+    return {PLACE: json.dumps(dict(sorted(driver.topology.items())))}
 
 
 def _time(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as the API writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

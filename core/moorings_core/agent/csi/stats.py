@@ -45,7 +45,8 @@ class VolumeStats:
         """Look until cancelled."""
         with told_by(lambda: list(self._told)):
             while True:
-                self._told = [measure for published in self._once_each() for measure in await self._ask(published)]
+                present = await asyncio.to_thread(self._mounted.mounted)
+                self._told = [measure for published in _once_each(present) for measure in await self._ask(published)]
                 try:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self._asked.wait()
@@ -53,10 +54,6 @@ class VolumeStats:
                     pass
                 self._asked.clear()
                 await asyncio.sleep(SETTLE_SECONDS)
-
-    def _once_each(self) -> Iterable[Published]:
-        """Return one place for each volume of a claim; inline volumes have no claim to be told under."""
-        return {p.handle: p for p in self._mounted.published() if not p.inline and self._mounted.is_mounted(p)}.values()
 
     async def _ask(self, published: Published) -> list[Measure]:
         volume = self._volumes.get(published.pv)
@@ -94,3 +91,8 @@ class VolumeStats:
         else:
             self._unwell.discard(published.pv)
             self._events.event(claim, "Normal", "VolumeConditionNormal", condition.message)
+
+
+def _once_each(published: Iterable[Published]) -> Iterable[Published]:
+    """Return one place for each volume of a claim; inline volumes have no claim to be told under."""
+    return {p.handle: p for p in published if not p.inline}.values()

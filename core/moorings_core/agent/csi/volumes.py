@@ -11,20 +11,23 @@ learns from which volumes it must still take down.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from moorings_core import durable
-from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
+from moorings_core.agent.tokens import SECONDS, PodTokens
+from moorings_core.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from moorings_core.kernel import mounts
 from moorings_core.ports.client import Client
 from moorings_core.ports.objects import Key, Object
 from moorings_core.protos import csi_pb2 as csi
 
+from . import secrets
 from .attachments import Attachments
 from .capability import capability_of, volume_capability
 from .errors import VolumeNotReady
@@ -34,6 +37,7 @@ from .reach import Reach
 DRIVER_TIMEOUT = 30.0
 DATA_FILE = "vol_data.json"
 PREFIX = "csi.storage.k8s.io/"
+ACCOUNT_TOKENS = f"{PREFIX}serviceAccount.tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Published:
     staging: str
     inline: bool = False
     attached: bool = False
+    bare: bool = False
+    """The driver has published it and mounts nothing at the target: there its word is all there is"""
 
 
 class CsiVolumes:
@@ -59,7 +65,7 @@ class CsiVolumes:
 
     def __init__(self, client: Client, plugins: PluginWatcher, reach: Reach, root: Path, node: str) -> None:
         self._client, self._plugins, self._reach, self._root = client, plugins, reach, root
-        self._attachments = Attachments(client, node)
+        self._attachments, self._tokens = Attachments(client, node), PodTokens(client)
         self._locks: dict[str, asyncio.Lock] = {}
         self.on_mounted: list[Callable[[Key], None]] = []
 
@@ -74,8 +80,11 @@ class CsiVolumes:
             raise VolumeNotReady(f"persistentvolume {volume['metadata']['name']!r} belongs to another claim")
         return volume
 
-    async def setup(self, pod: Object, volume: Object, *, read_only: bool) -> Published:
-        """Make a CSI volume available to a pod and return where. Raises CsiError, TimeoutError, OSError, VolumeNotReady."""
+    async def setup(self, pod: Object, volume: Object, *, read_only: bool, again: bool = False) -> Published:
+        """Make a CSI volume available to a pod and return where; again: it is, and only published anew, for what that brings.
+
+        Raises CsiError, TimeoutError, OSError, VolumeNotReady, ApiError.
+        """
         spec, source = volume["spec"], volume["spec"]["csi"]
         block = spec.get("volumeMode") == "Block"
         published = self._paths(source["driver"], source["volumeHandle"], volume["metadata"]["name"], pod, block)
@@ -96,20 +105,31 @@ class CsiVolumes:
             if attached:
                 await self._attachments.use(self.published())
                 common["publish_context"] = await self._attachments.wait(published.driver, published.handle)
-            await self._stage(driver, published, common, source)
+            if not again:
+                await self._stage(driver, published, common, source)
             common["volume_context"] |= about(pod, declared, inline=False)
+            confided = await secrets.read(self._client, secrets.key(source.get("nodePublishSecretRef")))
+            if not block:
+                told = await self._account_tokens(pod, declared)
+                (confided if declared.get("serviceAccountTokenInSecrets") else common["volume_context"]).update(told)
             await driver.client.call(
                 "NodePublishVolume",
                 staging_target_path=published.staging if driver.stages else "",
                 target_path=published.target,
                 readonly=read_only or bool(source.get("readOnly")),
-                secrets=await self._secrets(source.get("nodePublishSecretRef")),
+                secrets=confided,
                 **common,
             )
+            published = await asyncio.to_thread(_settled, published)
         reference = spec.get("claimRef") or {}
         for call in self.on_mounted:
             call(Key(reference.get("namespace", ""), reference.get("name", "")))
         return published
+
+    def wants_republishing(self, driver: str = "") -> bool:
+        """Whether a driver, or any, has asked for its volumes to be published again and again."""
+        declared = [driver] if driver else [name.name for name in self._reach.csi_drivers.items]
+        return any(self._reach.spec(name).get("requiresRepublish") for name in declared)
 
     def leaves_group_to_node(self, volume: Object) -> bool:
         """Whether the files of a volume are given to the pod's fsGroup by the agent: not where the driver does it or forbids it."""
@@ -137,18 +157,23 @@ class CsiVolumes:
             )
             secret = source.get("nodePublishSecretRef")
             reference = {"namespace": pod["metadata"]["namespace"], "name": secret["name"]} if secret else None
+            confided, context = await secrets.read(self._client, secrets.key(reference)), dict(source.get("volumeAttributes") or {})
+            told = await self._account_tokens(pod, declared)
+            (confided if declared.get("serviceAccountTokenInSecrets") else context).update(told)
             await driver.client.call(
                 "NodePublishVolume",
                 volume_id=handle,
                 volume_capability=capability,
-                volume_context=dict(source.get("volumeAttributes") or {}) | about(pod, declared, inline=True),
+                volume_context=context | about(pod, declared, inline=True),
                 target_path=published.target,
                 readonly=bool(source.get("readOnly")),
-                secrets=await self._secrets(reference),
+                secrets=confided,
             )
-        return published
+            return await asyncio.to_thread(_settled, published)
 
-    async def expand(self, published: Published, driver: Driver, capability: csi.VolumeCapability, size: int) -> None:
+    async def expand(
+        self, published: Published, driver: Driver, capability: csi.VolumeCapability, size: int, confided: Mapping[str, str]
+    ) -> None:
         """Let the file system of a mounted volume fill what the driver has made of it. Raises CsiError."""
         async with self._locks.setdefault(published.handle, asyncio.Lock()):
             await driver.client.call(
@@ -158,6 +183,7 @@ class CsiVolumes:
                 staging_target_path=published.staging if driver.stages else "",
                 capacity_range=csi.CapacityRange(required_bytes=size),
                 volume_capability=capability,
+                secrets=confided,
             )
 
     async def stats(self, published: Published) -> csi.NodeGetVolumeStatsResponse | None:
@@ -181,13 +207,14 @@ class CsiVolumes:
                 staging = published.staging
                 await driver.client.call("NodeUnstageVolume", volume_id=published.handle, staging_target_path=staging)
             await asyncio.to_thread(_forget, published)
+            self._tokens.forget(published.pod_uid)
             if published.attached:
                 await self._attachments.use(self.published())
 
-    @staticmethod
-    def is_mounted(published: Published) -> bool:
-        """Whether the driver has done its part: it makes the target, and not every driver mounts something there."""
-        return Path(published.target).exists()
+    def mounted(self) -> list[Published]:
+        """Return the volumes whose driver has done its part, as the mount table says. Blocks: run it in a thread."""
+        present = {mount.path for mount in mounts.mount_table()}
+        return [p for p in self.published() if p.bare or os.path.realpath(p.target) in present]
 
     def published(self) -> Iterator[Published]:
         """Yield every volume that a pod on this node has or that was left half set up, from disk."""
@@ -201,15 +228,20 @@ class CsiVolumes:
     async def _stage(self, driver: Driver, published: Published, common: dict[str, Any], source: Object) -> None:
         if driver.stages:
             Path(published.staging).mkdir(parents=True, exist_ok=True, mode=0o750)
-            secrets = await self._secrets(source.get("nodeStageSecretRef"))
-            await driver.client.call("NodeStageVolume", staging_target_path=published.staging, secrets=secrets, **common)
+            confided = await secrets.read(self._client, secrets.key(source.get("nodeStageSecretRef")))
+            await driver.client.call("NodeStageVolume", staging_target_path=published.staging, secrets=confided, **common)
 
-    async def _secrets(self, reference: Object | None) -> dict[str, str]:
-        """Return what a driver is to be told in confidence. Raises ApiError."""
-        if not reference or not reference.get("name"):
+    async def _account_tokens(self, pod: Object, declared: Object) -> dict[str, str]:
+        """Return the tokens of the pod's account that a driver has asked for in its CSIDriver. Raises ApiError."""
+        wanted = declared.get("tokenRequests") or ()
+        if not wanted:
             return {}
-        secret = await self._client.get(SECRETS, reference["name"], reference["namespace"])
-        return {k: base64.b64decode(v).decode() for k, v in (secret.get("data") or {}).items()}
+        found = {}
+        for request in wanted:
+            audience = request.get("audience", "")
+            token = await self._tokens.get(pod, audience, request.get("expirationSeconds") or SECONDS)
+            found[audience] = {"token": token.text, "expirationTimestamp": token.expires}
+        return {ACCOUNT_TOKENS: json.dumps(found, separators=(",", ":"))}
 
     def _refuse_second(self, published: Published) -> None:
         others = {p.pod_uid for p in self.published() if p.handle == published.handle} - {published.pod_uid}
@@ -251,6 +283,15 @@ def _remember(published: Published) -> None:
     file = _data_file(published)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     durable.write(file, json.dumps(asdict(published)).encode())
+
+
+def _settled(published: Published) -> Published:
+    """Return what is known of a volume now that its driver has published it, and remember it."""
+    if mounts.mount_at(published.target) is not None:
+        return published
+    bare = replace(published, bare=True)
+    _remember(bare)
+    return bare
 
 
 def _forget(published: Published) -> None:

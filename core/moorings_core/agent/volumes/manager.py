@@ -27,6 +27,7 @@ from .sources import Snapshot
 
 log = get_logger(__name__)
 LIVE = ("configMap", "secret", "downwardAPI", "projected")
+BY_DRIVER = ("persistentVolumeClaim", "ephemeral", "csi")
 MEMORY_BACKED = ("secret", "projected")
 PLUGINS = {
     "emptyDir": "kubernetes.io~empty-dir",
@@ -72,6 +73,12 @@ class VolumeManager:
             kind = _kind(volume)
             if kind in LIVE:
                 await asyncio.to_thread(self._live, kind, volume, pod, snapshot, allocatable)
+        if self.is_republished(pod):
+            await self._republish(pod)
+
+    def is_republished(self, pod: Object) -> bool:
+        """Whether a driver may want volumes of the pod to be published again and again."""
+        return self._csi.wants_republishing() and any(_kind(v) in BY_DRIVER for v in pod["spec"].get("volumes") or ())
 
     async def teardown(self, uid: str) -> None:
         """Undo everything of a pod. Raises OSError where something is still mounted and in use."""
@@ -94,9 +101,8 @@ class VolumeManager:
         if kind == "hostPath":
             return await asyncio.to_thread(_host_path, volume["hostPath"])
         if kind in ("persistentVolumeClaim", "ephemeral"):
-            claim = volume.get("persistentVolumeClaim") or {}
-            name = claim.get("claimName") or f"{pod['metadata']['name']}-{volume['name']}"
-            return await self._persistent(await self._csi.claimed(pod, name), pod, read_only=bool(claim.get("readOnly")))
+            read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+            return await self._persistent(await self._csi.claimed(pod, _claim_name(pod, volume)), pod, read_only=read_only)
         if kind == "csi":
             published = await self._csi.setup_inline(pod, volume["name"], volume["csi"])
             return published.target
@@ -115,6 +121,18 @@ class VolumeManager:
         if "local" in spec and Path(spec["local"]["path"]).exists():
             return str(spec["local"]["path"])
         raise VolumeError(f"persistentvolume {volume['metadata']['name']!r} is of no kind that this node mounts, or its path is missing")
+
+    async def _republish(self, pod: Object) -> None:
+        """Tell drivers that have asked for it of their volumes anew: tokens end, secrets change. Raises as setup."""
+        for volume in pod["spec"].get("volumes") or ():
+            kind = _kind(volume)
+            if kind == "csi" and self._csi.wants_republishing(volume["csi"]["driver"]):
+                await self._csi.setup_inline(pod, volume["name"], volume["csi"])
+            elif kind in BY_DRIVER and kind != "csi":
+                made = await self._csi.claimed(pod, _claim_name(pod, volume))
+                if "csi" in made["spec"] and self._csi.wants_republishing(made["spec"]["csi"]["driver"]):
+                    read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+                    await self._csi.setup(pod, made, read_only=read_only, again=True)
 
     def _path(self, pod: Object, kind: str, name: str) -> Path:
         return self.pod_directory(pod["metadata"]["uid"]) / "volumes" / PLUGINS[kind] / name
@@ -200,6 +218,10 @@ def _host_path(source: Object) -> str:
 
 def _kind(volume: Object) -> str:
     return next((k for k, v in volume.items() if k != "name" and v is not None), "emptyDir")
+
+
+def _claim_name(pod: Object, volume: Object) -> str:
+    return str((volume.get("persistentVolumeClaim") or {}).get("claimName") or f"{pod['metadata']['name']}-{volume['name']}")
 
 
 def _fs_group(pod: Object) -> int | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import time
 from collections.abc import Mapping
 
 from moorings_core.agent.containers import containers_of
-from moorings_core.client.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
+from moorings_core.agent.tokens import SECONDS, PodTokens
+from moorings_core.client.resources import CONFIG_MAPS, SECRETS
 from moorings_core.ports.client import Client
 from moorings_core.ports.errors import NotFound
 from moorings_core.ports.objects import Object
@@ -17,7 +17,6 @@ from . import certificates, trust
 from .certificates import Credentials, PodCertificates
 from .payload import config_map_data, secret_data
 
-RENEW_AT = 0.8
 RESOURCES = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
 
 
@@ -26,7 +25,7 @@ class Sources:
 
     def __init__(self, client: Client) -> None:
         self._client, self._certificates = client, PodCertificates(client)
-        self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
+        self._tokens = PodTokens(client)
         self._known: dict[tuple[str, str, str], tuple[float, Object | None]] = {}
 
     async def fetch(self, pod: Object, age: float = 0) -> Snapshot:
@@ -36,7 +35,7 @@ class Sources:
         oldest = time.monotonic() - age
         self._known = {key: known for key, known in self._known.items() if known[0] >= oldest} if age else self._known
         found = await asyncio.gather(*(self._get(kind, name, namespace, oldest) for kind, name in names))
-        tokens = {_token_key(s): await self._token(pod, s) for s in _token_sources(pod)}
+        tokens = {key: (await self._tokens.get(pod, *key)).text for key in map(_token_key, _token_sources(pod))}
         issued = {place: await self._certificates.get(pod, place, s) for place, s in certificates.sources(pod).items()}
         return Snapshot(dict(zip(names, found, strict=True)), tokens, issued)
 
@@ -51,41 +50,17 @@ class Sources:
         self._known[kind, namespace, name] = (asked, found)
         return found
 
-    async def _token(self, pod: Object, source: Object) -> str:
-        metadata, account = pod["metadata"], pod["spec"].get("serviceAccountName", "default")
-        key = (metadata["uid"], account, *_token_key(source))
-        known = self._tokens.get(key)
-        if known is not None and known[1] > time.time():
-            return known[0]
-        bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"]}
-        seconds = source.get("expirationSeconds", 3600)
-        spec: Object = {"expirationSeconds": seconds, "boundObjectRef": bound}
-        if source.get("audience"):
-            spec["audiences"] = [source["audience"]]
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "metadata": {"namespace": metadata["namespace"]},
-            "spec": spec,
-        }
-        answer = await self._client.create(SERVICE_ACCOUNTS, body, subresource="token", name=account)
-        end = datetime.datetime.fromisoformat(answer["status"]["expirationTimestamp"]).timestamp()
-        token: str = answer["status"]["token"]
-        self._tokens[key] = (token, time.time() + (end - time.time()) * RENEW_AT)
-        return token
-
     def forget(self, pod_uid: str) -> None:
         """Drop the tokens and keys of a pod that is gone."""
         self._certificates.forget(pod_uid)
-        for key in [k for k in self._tokens if k[0] == pod_uid]:
-            del self._tokens[key]
+        self._tokens.forget(pod_uid)
 
 
 class Snapshot:
     """The objects a pod refers to."""
 
     def __init__(
-        self, objects: Mapping[tuple[str, str], Object | None], tokens: Mapping[tuple[str, ...], str], issued: Mapping[str, Credentials]
+        self, objects: Mapping[tuple[str, str], Object | None], tokens: Mapping[tuple[str, int], str], issued: Mapping[str, Credentials]
     ) -> None:
         self._objects, self._tokens, self._issued = objects, tokens, issued
 
@@ -112,8 +87,8 @@ class Snapshot:
         return self._issued[place]
 
 
-def _token_key(source: Object) -> tuple[str, ...]:
-    return str(source.get("audience", "")), str(source.get("expirationSeconds", 3600))
+def _token_key(source: Object) -> tuple[str, int]:
+    return str(source.get("audience", "")), int(source.get("expirationSeconds", SECONDS))
 
 
 def _token_sources(pod: Object) -> list[Object]:

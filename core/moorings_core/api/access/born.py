@@ -27,6 +27,7 @@ KINDS = {
     "rolebindings": "RoleBinding",
 }
 NODE_ROLE = "moorings:node"
+GROUPS = "groupsnapshot.storage.k8s.io"
 OURS: Object = {
     "clusterroles": {
         NODE_ROLE: {
@@ -44,6 +45,8 @@ OURS: Object = {
                 "patch|storage.k8s.io|volumeattachments/status",
                 "get,list,watch,patch,create,delete|snapshot.storage.k8s.io|volumesnapshots,volumesnapshotcontents,volumesnapshotclasses",
                 "patch|snapshot.storage.k8s.io|volumesnapshots/status,volumesnapshotcontents/status",
+                f"get,list,watch,patch,create,delete|{GROUPS}|volumegroupsnapshots,volumegroupsnapshotcontents,volumegroupsnapshotclasses",
+                f"patch|{GROUPS}|volumegroupsnapshots/status,volumegroupsnapshotcontents/status",
             ]
         }
     },

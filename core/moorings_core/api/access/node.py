@@ -14,6 +14,7 @@ from moorings_core.api.context import User
 from moorings_core.ports.objects import Key, Object
 
 from .attributes import Attributes, Decision
+from .driver_secrets import secrets_of_drivers
 from .rules import Rule
 
 NODES, PREFIX = "system:nodes", "system:node:"
@@ -167,7 +168,9 @@ class NodeAuthorizer:
         pods = [pod for place, pod in self._on(node).items() if place.namespace == key.namespace and not _is_mirror(pod)]
         if any(key.name in _REFERENCES[plural](pod) for pod in pods):
             return True
-        return plural == "secrets" and any(key in self._secrets_of_volumes(pod) for pod in pods)
+        if plural == "secrets" and any(key in self._secrets_of_volumes(pod) for pod in pods):
+            return True
+        return plural == "secrets" and key in secrets_of_drivers(self._cache, node)
 
     def _secrets_of_volumes(self, pod: Object) -> Iterator[Key]:
         """Yield the secrets that a node needs to mount the volumes behind a pod's claims."""

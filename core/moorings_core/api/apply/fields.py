@@ -26,6 +26,10 @@ NOT_MANAGED = {
     "selfLink",
     "uid",
 }
+ALWAYS_THERE = {
+    f"f:{name}" for name in ("metadata", "spec", "status", "template", "strategy", "updateStrategy", "resources", "loadBalancer")
+}
+"""Fields that hold a structure, not a pointer to one: they are there in every object"""
 KEY_DEFAULTS = {"protocol": "TCP"}
 """Keys of list items that may be left out, with what is meant then: ports (core/v1 ContainerPort, ServicePort)"""
 
@@ -51,6 +55,14 @@ def leaves(value: Any, schema: Schema | None, path: Path = (), within: bool = Fa
         yield (*path, ITSELF), None
     for element, child, node in children:
         yield from leaves(child, node, (*path, element), node is ANYTHING)
+
+
+def holders(value: Any, schema: Schema | None, path: Path = ()) -> Iterator[Path]:
+    """Yield the path of everything that has parts of its own, as who made it has it; what Go's types always have is nobody's."""
+    if path and is_granular(schema) and isinstance(value, dict | list) and path[-1] not in ALWAYS_THERE:
+        yield (*path, ITSELF)
+    for element, child, node in _children(value, schema):
+        yield from holders(child, node, (*path, element))
 
 
 def item_key(item: Any, schema: Schema) -> str | None:

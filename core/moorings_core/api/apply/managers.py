@@ -16,7 +16,7 @@ from moorings_core.ports.errors import BadRequest, Conflict
 from moorings_core.ports.objects import Object
 from moorings_core.registry.schema import Schema
 
-from .fields import Fields, Path, decode, encode, fields_of, leaves, shown
+from .fields import Fields, Path, decode, encode, fields_of, holders, leaves, shown
 from .merge import merge, remove
 
 APPLY, UPDATE = "Apply", "Update"
@@ -78,14 +78,16 @@ def updated(old: Object, new: Object, schema: Schema | None, manager: Manager, n
     if not old["metadata"].get("managedFields") or given in ([], [{}]):
         return None
     entries = _entries(new if given else old)
-    before, after = (dict(leaves(_managed(o, schema), schema)) for o in (old, new))
-    changed = frozenset(path for path, value in after.items() if path not in before or before[path] != value)
-    touched = changed | (before.keys() - after.keys())
+    parts = [_managed(obj, schema) for obj in (old, new)]
+    before, after = (dict(leaves(part, schema)) for part in parts)
+    held, holds = (frozenset(holders(part, schema)) for part in parts)
+    changed = frozenset(path for path, value in after.items() if path not in before or before[path] != value) | (holds - held)
+    touched = changed | (before.keys() - after.keys()) | (held - holds)
     if not touched:
         return _written(entries)
     mine = entries.pop(manager, Entry(frozenset(), now))
     left = {m: Entry(e.fields - touched, e.time) for m, e in entries.items()}
-    fields = (mine.fields & after.keys()) | changed
+    fields = (mine.fields & (after.keys() | holds)) | changed
     return _written(left | ({manager: Entry(fields, now if fields != mine.fields else mine.time)} if fields else {}))
 
 

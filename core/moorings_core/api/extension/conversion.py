@@ -1,4 +1,4 @@
-"""Objects of custom kinds in the version that a client asks for, and in the one that is stored.
+"""Objects of custom kinds, and of the built-in ones that two APIs serve, in the version that is asked for and in the stored one.
 
 Strategy None changes only the apiVersion. A webhook is asked by ConversionReview; what it answered is remembered by the object's
 revision, so that the write path, which does not wait, finds it there: where it does not, it raises `NeedsConversion`, its caller
@@ -22,6 +22,7 @@ from moorings_core.api.watches import Event
 from moorings_core.client.transport import ConnectionBroken
 from moorings_core.ports.errors import ApiError
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry import forms
 from moorings_core.registry.custom import served
 from moorings_core.registry.custom.kind import CustomVersion
 
@@ -62,16 +63,21 @@ class Converter:
         await self._fetch(need.custom, [need.obj])
 
     async def present(self, resource: Resource, objects: Sequence[Object]) -> list[Object]:
-        """Return stored objects in the version of a resource; those of built-in kinds as they are. Raises ApiError."""
+        """Return stored objects in the version of a resource; nearly all built-in ones as they are. Raises ApiError."""
         custom = served.of(resource)
         if custom is None:
-            return list(objects)
+            return [forms.shown(resource, obj) for obj in objects] if forms.is_shared(resource) else list(objects)
         version = f"{custom.group}/{custom.name}"
         if custom.webhook is not None:
             missing = [o for o in objects if o["apiVersion"] != version and _memory_key(o, version) not in self._known]
             if missing:
                 await self._fetch(custom, missing)
         return [self.at_hand(custom, obj) for obj in objects]
+
+    @staticmethod
+    def converts(resource: Resource) -> bool:
+        """Whether objects may be stored otherwise than this resource shows them."""
+        return served.of(resource) is not None or forms.is_shared(resource)
 
     @staticmethod
     def selects_late(resource: Resource, fields: str) -> bool:
@@ -81,7 +87,7 @@ class Converter:
 
     async def items(self, resource: Resource, items: Sequence[Stored], fields: str = "") -> Sequence[Stored]:
         """Return the items of a list in the version of a resource, of these only those that fields select. Raises ApiError."""
-        if served.of(resource) is None:
+        if not self.converts(resource):
             return items
         shown = await self.present(resource, [item.object for item in items])
         if fields:

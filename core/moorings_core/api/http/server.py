@@ -161,7 +161,8 @@ class Connection(asyncio.Protocol):
                 if chunk:
                     self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                 if not self._writable.is_set():
-                    await asyncio.wait_for(self._writable.wait(), WRITE_STALL_SECONDS)
+                    async with asyncio.timeout(WRITE_STALL_SECONDS):
+                        await self._writable.wait()
                 if self._gone:
                     return False
         except TimeoutError:

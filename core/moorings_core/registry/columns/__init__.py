@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry import forms
 from moorings_core.registry.custom import served
+from moorings_core.registry.strategy import TEMPLATE_GENERATION
 
-from . import flows, others, pods, policies, workloads
+from . import extensions, flows, others, pods, policies, workloads
 from .column import AGE, NAME, Column
 
 Include = Literal["None", "Metadata", "Object"]
@@ -23,6 +25,7 @@ _COLUMNS: dict[tuple[str, str], Sequence[Column]] = {
     **others.COLUMNS,
     **policies.COLUMNS,
     **flows.COLUMNS,
+    **extensions.COLUMNS,
 }
 _DEFAULT = (NAME, Column("Created At", lambda o, _: o["metadata"].get("creationTimestamp") or "<unknown>", type="date"))
 
@@ -51,7 +54,8 @@ def rows(
     """Return the rows of a Table."""
     moment = now or datetime.datetime.now(datetime.UTC)
     columns = columns_of(resource)
-    return [{"cells": [c.cell(obj, moment) for c in columns], **_row_object(obj, include)} for obj in objects]
+    pairs = [(obj, forms.kept(obj)) for obj in objects]
+    return [{"cells": [c.cell(kept, moment) for c in columns], **_row_object(obj, include)} for obj, kept in pairs]
 
 
 def columns_of(resource: Resource) -> Sequence[Column]:
@@ -67,7 +71,16 @@ def _row_object(obj: Object, include: Include) -> Object:
         return {"object": None}
     if include == "Object":
         return {"object": obj}
-    return {"object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}}
+    return {"object": metadata_only(obj)}
 
 
-__all__ = ["AGE", "NAME", "Column", "Include", "columns_of", "rows", "table"]
+def metadata_only(obj: Object) -> Object:
+    """Return the metadata of an object as an object of its own, without annotations that stand for fields of another version."""
+    metadata = forms.kept(obj)["metadata"]
+    if TEMPLATE_GENERATION in (metadata.get("annotations") or {}):
+        annotations = {k: v for k, v in metadata["annotations"].items() if k != TEMPLATE_GENERATION}
+        metadata = {k: v for k, v in metadata.items() if k != "annotations"} | ({"annotations": annotations} if annotations else {})
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+
+
+__all__ = ["AGE", "NAME", "Column", "Include", "columns_of", "metadata_only", "rows", "table"]

@@ -30,7 +30,7 @@ class Column:
         return {"name": self.name, "type": self.type, **about}
 
 
-def field(name: str, path: str, missing: Any = NONE, *, type: str = "string", priority: int = 0) -> Column:
+def field(name: str, path: str, missing: Any = NONE, *, type: str = "string", priority: int = 0, format: str = "") -> Column:
     """Return a column that shows one field of the object, by its dotted path."""
     parts = path.split(".")
 
@@ -40,7 +40,7 @@ def field(name: str, path: str, missing: Any = NONE, *, type: str = "string", pr
             value = value.get(part) if isinstance(value, Mapping) else None
         return missing if value is None or value == "" else value
 
-    return Column(name, read, type, priority)
+    return Column(name, read, type, priority, format)
 
 
 def age(timestamp: str | None, now: datetime.datetime) -> str:

@@ -13,11 +13,14 @@ SHORT_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "
 
 
 def _node_status(node: Object, _: datetime.datetime) -> str:
-    ready = next((c["status"] for c in node.get("status", {}).get("conditions", ()) if c["type"] == "Ready"), "Unknown")
-    word = {"True": "Ready", "False": "NotReady"}.get(
-        ready, "NotReady" if ready == "Unknown" and node.get("status", {}).get("conditions") else "Unknown"
-    )
+    ready = next((c["status"] for c in node.get("status", {}).get("conditions") or () if c["type"] == "Ready"), None)
+    word = "Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"
     return word + (",SchedulingDisabled" if node.get("spec", {}).get("unschedulable") else "")
+
+
+def _kernel(node: Object, _: datetime.datetime) -> str:
+    about = (node.get("status") or {}).get("nodeInfo") or {}
+    return (about.get("kernelVersion") or UNKNOWN) + (f" ({about['architecture']})" if about.get("architecture") else "")
 
 
 def _roles(node: Object, _: datetime.datetime) -> str:
@@ -75,6 +78,12 @@ def _claim_word(claim: Object, _: datetime.datetime) -> str:
     return "Terminating" if "deletionTimestamp" in claim["metadata"] else claim.get("status", {}).get("phase", "Pending")
 
 
+def _claim_capacity(claim: Object, _: datetime.datetime) -> str:
+    if not claim["spec"].get("volumeName"):
+        return ""
+    return str(((claim.get("status") or {}).get("capacity") or {}).get("storage", "0"))
+
+
 def _owner_claim(volume: Object, _: datetime.datetime) -> str:
     reference = volume["spec"].get("claimRef")
     return f"{reference['namespace']}/{reference['name']}" if reference else ""
@@ -86,16 +95,30 @@ def _default_class(obj: Object, _: datetime.datetime) -> str:
 
 
 def _event_object(event: Object, _: datetime.datetime) -> str:
-    about = event.get("involvedObject", {})
-    return f"{about.get('kind', '').lower()}/{about.get('name', '')}"
+    about = event.get("involvedObject") or {}
+    return "/".join(filter(None, (about.get("kind", "").lower(), about.get("name"))))
+
+
+def _first_seen(event: Object, now: datetime.datetime) -> str:
+    return age(event.get("firstTimestamp") or event.get("eventTime"), now)
 
 
 def _last_seen(event: Object, now: datetime.datetime) -> str:
-    last = event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
-    count = event.get("count", 1)
-    if count > 1 and event.get("firstTimestamp"):
-        return f"{age(last, now)} (x{count} over {age(event['firstTimestamp'], now)})"
-    return age(last, now)
+    if event.get("series") is not None:
+        return age(event["series"].get("lastObservedTime"), now)
+    return age(event["lastTimestamp"], now) if event.get("lastTimestamp") else _first_seen(event, now)
+
+
+def _seen(event: Object, _: datetime.datetime) -> int:
+    series = event.get("series")
+    return int(series.get("count", 0)) if series is not None else int(event.get("count") or 1)
+
+
+def _event_source(event: Object, _: datetime.datetime) -> str:
+    source = event.get("source") or {}
+    component = source.get("component") or event.get("reportingComponent") or ""
+    instance = source.get("host") or event.get("reportingInstance")
+    return f"{component}, {instance}" if instance else component
 
 
 def _count(name: str, *paths: str, kind: str = "string") -> Column:
@@ -130,7 +153,7 @@ COLUMNS = {
         _node_address("InternalIP"),
         _node_address("ExternalIP"),
         field("OS-Image", "status.nodeInfo.osImage", UNKNOWN, priority=1),
-        field("Kernel-Version", "status.nodeInfo.kernelVersion", UNKNOWN, priority=1),
+        Column("Kernel-Version", _kernel, priority=1),
         field("Container-Runtime", "status.nodeInfo.containerRuntimeVersion", UNKNOWN, priority=1),
     ),
     ("", "namespaces"): (NAME, field("Status", "status.phase"), AGE),
@@ -158,7 +181,7 @@ COLUMNS = {
         NAME,
         Column("Status", _claim_word),
         field("Volume", "spec.volumeName", ""),
-        field("Capacity", "status.capacity.storage", ""),
+        Column("Capacity", _claim_capacity),
         _modes("status.accessModes"),
         field("StorageClass", "spec.storageClassName", ""),
         field("VolumeAttributesClass", "spec.volumeAttributesClassName", UNSET),
@@ -189,7 +212,7 @@ COLUMNS = {
     ("storage.k8s.io", "csinodes"): (NAME, _count("Drivers", "spec.drivers", kind="integer"), AGE),
     ("storage.k8s.io", "volumeattachments"): (
         NAME,
-        field("Attacher", "spec.attacher"),
+        field("Attacher", "spec.attacher", format="name"),
         field("PV", "spec.source.persistentVolumeName", ""),
         field("Node", "spec.nodeName"),
         field("Attached", "status.attached", False, type="boolean"),
@@ -201,11 +224,11 @@ COLUMNS = {
         field("Reason", "reason", ""),
         Column("Object", _event_object),
         field("Subobject", "involvedObject.fieldPath", "", priority=1),
-        Column("Source", lambda o, _: (o.get("source") or {}).get("component", "") or o.get("reportingComponent", ""), priority=1),
+        Column("Source", _event_source, priority=1),
         Column("Message", lambda o, _: (o.get("message") or "").strip()),
-        Column("First Seen", lambda o, now: age(o.get("firstTimestamp") or o.get("eventTime"), now), priority=1),
-        field("Count", "count", 1, type="integer", priority=1),
-        field("Name", "metadata.name", "", priority=1),
+        Column("First Seen", _first_seen, priority=1),
+        Column("Count", _seen, priority=1),
+        Column("Name", lambda o, _: o["metadata"]["name"], priority=1, format="name"),
     ),
     ("coordination.k8s.io", "leases"): (NAME, field("Holder", "spec.holderIdentity", ""), AGE),
     ("networking.k8s.io", "networkpolicies"): (

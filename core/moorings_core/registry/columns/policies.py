@@ -124,12 +124,6 @@ COLUMNS = {
         Column("Modes", lambda o, _: ",".join(o["spec"].get("volumeLifecycleModes") or ()) or NONE),
         AGE,
     ),
-    ("storage.k8s.io", "csistoragecapacities"): (
-        NAME,
-        field("StorageClassName", "storageClassName"),
-        field("Capacity", "capacity", UNSET),
-        AGE,
-    ),
     ("", "podtemplates"): (
         NAME,
         Column("Containers", lambda o, _: ",".join(c["name"] for c in o["template"]["spec"].get("containers") or ())),

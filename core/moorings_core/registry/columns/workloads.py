@@ -124,14 +124,14 @@ COLUMNS = {
             "Controller",
             lambda o, _: next(
                 (
-                    f"{r['kind'].lower()}.{r['apiVersion'].partition('/')[0]}/{r['name']}"
+                    f"{'.'.join(filter(None, (r['kind'].lower(), r['apiVersion'].rpartition('/')[0])))}/{r['name']}"
                     for r in o["metadata"].get("ownerReferences", ())
                     if r.get("controller")
                 ),
                 "<none>",
             ),
         ),
-        _number("Revision", "revision"),
+        field("Revision", "revision", 0),
         AGE,
     ),
 }

@@ -26,13 +26,13 @@ SPEC = Path("spec")
 
 def fill(obj: Object) -> None:
     """Put the defaults into a definition."""
-    spec = obj.get("spec") or {}
+    spec = obj.setdefault("spec", {})
     given = spec.get("names") or {}
     if not given.get("singular") and given.get("kind"):
         given["singular"] = given["kind"].lower()
     if not given.get("listKind") and given.get("kind"):
         given["listKind"] = f"{given['kind']}List"
-    conversion = spec.setdefault("conversion", {"strategy": "None"}) if spec else {}
+    conversion = spec.setdefault("conversion", {"strategy": "None"})
     service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
     if service is not None:
         service.setdefault("port", 443)
@@ -41,7 +41,7 @@ def fill(obj: Object) -> None:
 def first_status(obj: Object) -> Object:
     """Return the status of a new definition."""
     empty: Object = {"kind": "", "plural": ""}
-    return {"conditions": None, "acceptedNames": empty, "storedVersions": [v["name"] for v in storage_versions(obj)[:1]]}
+    return {"conditions": None, "acceptedNames": empty, "storedVersions": [v.get("name", "") for v in storage_versions(obj)[:1]]}
 
 
 def storage_versions(obj: Object) -> list[Object]:
@@ -53,7 +53,7 @@ def note_stored(obj: Object) -> None:
     """Note in the status which versions objects may be stored in."""
     status = obj.setdefault("status", {})
     known = list(status.get("storedVersions") or ())
-    status["storedVersions"] = known + [v["name"] for v in storage_versions(obj)[:1] if v["name"] not in known]
+    status["storedVersions"] = known + [name for v in storage_versions(obj)[:1] if (name := v.get("name", "")) not in known]
 
 
 def validate_create(obj: Object) -> list[FieldError]:
@@ -120,17 +120,18 @@ def _spec(spec: Object) -> Iterator[FieldError]:
     if spec.get("preserveUnknownFields") and any(shape.has_defaults((v.get("schema") or {}).get("openAPIV3Schema")) for v in versions):
         yield invalid(SPEC / "preserveUnknownFields", True, "must be false in order to use defaults in the schema")
     for index, version in enumerate(versions):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
+        if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             yield required((SPEC / "versions").at(index) / "schema" / "openAPIV3Schema")
     for index, version in enumerate(versions):
         yield from _version(version, (SPEC / "versions").at(index))
     yield from _parts(versions)
-    if versions and (complaint := names.label_1035(versions[0].get("name", ""))):
-        yield invalid(SPEC / "version", versions[0].get("name", ""), complaint)
+    if versions and versions[0].get("name") and (complaint := names.label_1035(versions[0]["name"])):
+        yield invalid(SPEC / "version", versions[0]["name"], complaint)
     if any(count > 1 for count in Counter(v.get("name") for v in versions).values()):
-        yield invalid(SPEC / "versions", list(versions), "must contain unique version names")
+        yield invalid(SPEC / "versions", _internal(versions), "must contain unique version names")
     if sum(bool(v.get("storage")) for v in versions) != 1:
-        yield invalid(SPEC / "versions", list(versions), "must have exactly one version marked as storage version")
+        shown = _internal(versions) if versions else spec.get("versions")
+        yield invalid(SPEC / "versions", shown, "must have exactly one version marked as storage version")
     yield from _names(spec.get("names") or {}, SPEC / "names")
     yield from _conversion(spec.get("conversion") or {}, SPEC / "conversion")
 
@@ -179,6 +180,20 @@ def _parts(versions: Sequence[Object]) -> Iterator[FieldError]:
             continue
         for index, version in enumerate(versions):
             yield from check(version, (SPEC / "versions").at(index) / field)
+
+
+def _internal(versions: Sequence[Object]) -> list[Object]:
+    """Return versions as upstream's own structures show them, which keep what all have in common elsewhere."""
+    parts = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
+    common = [field for field in parts if all(version.get(field) == versions[0].get(field) for version in versions)]
+    flags = ("served", "storage", "deprecated")
+    return [
+        {"Name": version.get("name", "")}
+        | {field.capitalize(): bool(version.get(field)) for field in flags}
+        | {"DeprecationWarning": version.get("deprecationWarning")}
+        | {field[0].upper() + field[1:]: None if field in common else version.get(field) for field in parts}
+        for version in versions
+    ]
 
 
 def _schema(version: Object, path: Path) -> Iterator[FieldError]:
@@ -301,8 +316,8 @@ def _stored(obj: Object) -> Iterator[FieldError]:
         return
     versions = [v.get("name", "") for v in (obj.get("spec") or {}).get("versions") or ()]
     for version in storage_versions(obj):
-        if version["name"] not in stored:
-            yield invalid(path, stored, f"must have the storage version {version['name']}")
+        if version.get("name", "") not in stored:
+            yield invalid(path, stored, f"must have the storage version {version.get('name', '')}")
     for index, name in enumerate(stored):
         if name not in versions:
             detail = (

@@ -11,17 +11,21 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry.custom import definition
 
-from . import access, admission, events, flows, network, storage, workloads
+from . import access, admission, devices, events, flows, network, off, storage, workloads
 
 Rule = Callable[[Object], None]
 
 _RULES: dict[tuple[str, str], Rule] = {**workloads.RULES, **network.RULES, **storage.RULES, **access.RULES}
-_RULES |= {**admission.RULES, **flows.RULES, **events.RULES}
+_RULES |= {**admission.RULES, **flows.RULES, **events.RULES, **devices.RULES}
 _RULES[definition.GROUP, definition.PLURAL] = definition.fill
 
 
 def apply(resource: Resource, obj: Object) -> None:
-    """Fill in the defaults of an object of the resource."""
+    """Fill in the defaults of an object of the resource, and take away what belongs to features that are off."""
+    for path in off.OTHERS.get((resource.group, resource.plural), ()):
+        off.take(obj, path)
     rule = _RULES.get((resource.group, resource.plural))
-    if rule is not None:
+    if resource.plural == "horizontalpodautoscalers" and resource.version == "v1":
+        obj.setdefault("spec", {}).setdefault("minReplicas", 1)  # the rest is that of version 2, which it is made
+    elif rule is not None:
         rule(obj)

@@ -25,11 +25,17 @@ def _namespace(obj: Object) -> None:
 
 
 def _binding(obj: Object) -> None:
-    if obj.get("roleRef"):
-        obj["roleRef"].setdefault("apiGroup", RBAC)
+    reference = obj.setdefault("roleRef", {})
+    reference["apiGroup"] = reference.get("apiGroup") or RBAC
     for subject in obj.get("subjects") or ():
         if subject.get("kind") in ("User", "Group"):
-            subject.setdefault("apiGroup", RBAC)
+            subject["apiGroup"] = subject.get("apiGroup") or RBAC
+
+
+def _account(obj: Object) -> None:
+    """Of the secrets of an account only the names count."""
+    if obj.get("secrets"):
+        obj["secrets"] = [{"name": s["name"]} if s.get("name") else {} for s in obj["secrets"]]
 
 
 def _priority_class(obj: Object) -> None:
@@ -56,8 +62,10 @@ _NODE_FACTS = (
 def _node(obj: Object) -> None:
     """What a node has not said yet is empty, not absent: typed clients print it."""
     spec = obj.get("spec") or {}
-    if spec.get("podCIDR") and not spec.get("podCIDRs"):
+    if spec.get("podCIDR") and (spec.get("podCIDRs") or [""])[0] != spec["podCIDR"]:  # the older field counts where they differ
         spec["podCIDRs"] = [spec["podCIDR"]]
+    if spec.get("podCIDRs"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
     status = obj.setdefault("status", {})
     if status.get("capacity") and not status.get("allocatable"):
         status["allocatable"] = dict(status["capacity"])
@@ -70,6 +78,7 @@ def _node(obj: Object) -> None:
 RULES = {
     ("", "nodes"): _node,
     ("", "secrets"): _secret,
+    ("", "serviceaccounts"): _account,
     ("", "namespaces"): _namespace,
     ("", "limitranges"): _limit_range,
     (RBAC, "rolebindings"): _binding,

@@ -11,9 +11,8 @@ GROUP = "flowcontrol.apiserver.k8s.io"
 
 
 def _schema(obj: Object) -> None:
-    spec = obj.get("spec")
-    if spec is not None:
-        spec["matchingPrecedence"] = spec.get("matchingPrecedence") or 1000
+    spec = obj.setdefault("spec", {})
+    spec["matchingPrecedence"] = spec.get("matchingPrecedence") or 1000
 
 
 def _level(obj: Object) -> None:

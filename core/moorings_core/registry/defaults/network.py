@@ -19,7 +19,7 @@ def _service(obj: Object) -> None:
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         if port.get("targetPort") in (None, 0, ""):
-            port["targetPort"] = port.get("port")
+            port["targetPort"] = port.get("port", 0)
     kind = spec["type"]
     if kind != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
@@ -44,6 +44,7 @@ def _endpoint_slice(obj: Object) -> None:
         port.setdefault("protocol", "TCP")
     for endpoint in obj.get("endpoints") or ():
         endpoint.setdefault("conditions", {})
+        endpoint.pop("deprecatedTopology", None)
 
 
 def _network_policy(obj: Object) -> None:

@@ -6,20 +6,16 @@ from collections.abc import Iterator
 
 from moorings_core.ports.objects import Object
 
-from . import pod_level
+from . import off, pod_level
+from .images import pull_policy
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
 
 
-OFF = ("evictionResponders", "schedulingGroup")
-"""Fields of features that are off by default: upstream takes them away, too"""
-
-
 def pod_spec(spec: Object) -> None:
     """Fill in a PodSpec."""
-    for field in OFF:
-        spec.pop(field, None)
+    off.from_pod(spec)
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("dnsPolicy", "ClusterFirst")
@@ -29,6 +25,8 @@ def pod_spec(spec: Object) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"]
     elif spec.get("serviceAccountName"):
         spec["serviceAccount"] = spec["serviceAccountName"]
+    for term in ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("preferredDuringSchedulingIgnoredDuringExecution") or ():
+        term.setdefault("preference", {})
     for volume in spec.get("volumes") or ():
         _volume(volume)
     for container in _containers(spec):
@@ -52,9 +50,10 @@ def pod(obj: Object) -> None:
     if spec["terminationGracePeriodSeconds"] < 0:
         spec["terminationGracePeriodSeconds"] = 1
     for container in _containers(spec):
-        _requests_from_limits(container)
         if spec.get("hostNetwork"):
             _host_ports(container)
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        _requests_from_limits(container)
     if spec.get("resources"):
         pod_level.fill(spec)
 
@@ -70,19 +69,24 @@ def _host_ports(container: Object) -> None:
 
 
 def _container(container: Object) -> None:
+    off.from_container(container)
     container.setdefault("resources", {})
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     if "imagePullPolicy" not in container and container.get("image"):
-        container["imagePullPolicy"] = "Always" if _is_latest(container["image"]) else "IfNotPresent"
+        container["imagePullPolicy"] = pull_policy(container["image"])
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if probe in container:
             _probe(container[probe])
-    for handler in (container.get("lifecycle") or {}).values():
+    lifecycle = container.get("lifecycle") or {}
+    lifecycle.pop("stopSignal", None)
+    for handler in lifecycle.values():
         if isinstance(handler, dict):
             _handler(handler)
+    for mount in container.get("volumeMounts") or ():
+        mount.pop("bindMountOptions", None)
     for variable in container.get("env") or ():
         reference = (variable.get("valueFrom") or {}).get("fieldRef")
         if reference is not None:
@@ -93,12 +97,6 @@ def _container(container: Object) -> None:
         file = (variable.get("valueFrom") or {}).get("fileKeyRef")
         if file is not None:
             file.setdefault("optional", False)
-
-
-def _is_latest(image: str) -> bool:
-    name, digest = image.partition("@")[::2]
-    tag = name.rpartition("/")[2].partition(":")[2]
-    return not digest and tag in ("", "latest")
 
 
 def _requests_from_limits(container: Object) -> None:
@@ -121,6 +119,7 @@ def _handler(handler: Object) -> None:
         handler["httpGet"].setdefault("scheme", "HTTP")
     if handler.get("grpc"):
         handler["grpc"].setdefault("service", "")
+        handler["grpc"].pop("mode", None)
 
 
 def _volume(volume: Object) -> None:
@@ -130,11 +129,15 @@ def _volume(volume: Object) -> None:
     for source in ("secret", "configMap", "downwardAPI", "projected"):
         if isinstance(volume.get(source), dict):
             volume[source].setdefault("defaultMode", DEFAULT_MODE)
+            _drop_users(volume[source])
     if isinstance(volume.get("hostPath"), dict):
         volume["hostPath"].setdefault("type", "")
     for item in (volume.get("downwardAPI") or {}).get("items") or ():
         _field_ref(item)
     for source in (volume.get("projected") or {}).get("sources") or ():
+        for part in source.values():
+            if isinstance(part, dict):
+                _drop_users(part)
         if source.get("serviceAccountToken") is not None:
             source["serviceAccountToken"].setdefault("expirationSeconds", TOKEN_SECONDS)
         for item in (source.get("downwardAPI") or {}).get("items") or ():
@@ -145,7 +148,15 @@ def _volume(volume: Object) -> None:
         claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
     image = volume.get("image")
     if image is not None and image.get("reference"):
-        image.setdefault("pullPolicy", "Always" if _is_latest(image["reference"]) else "IfNotPresent")
+        image.setdefault("pullPolicy", pull_policy(image["reference"]))
+
+
+def _drop_users(source: Object) -> None:
+    """Who owns the files of a volume: a feature that is off by default."""
+    for field in ("defaultUser", "user"):
+        source.pop(field, None)
+    for item in source.get("items") or ():
+        item.pop("user", None)
 
 
 def _field_ref(item: Object) -> None:

@@ -6,7 +6,9 @@ from moorings_core.ports.objects import Object
 
 
 def _claim(obj: Object) -> None:
-    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("volumeMode", "Filesystem")
+    spec.setdefault("resources", {})
     obj.setdefault("status", {}).setdefault("phase", "Pending")
 
 
@@ -30,13 +32,18 @@ def _csi_driver(obj: Object) -> None:
     spec.setdefault("podInfoOnMount", False)
     spec.setdefault("storageCapacity", False)
     spec.setdefault("fsGroupPolicy", "ReadWriteOnceWithFSType")
-    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+    spec["volumeLifecycleModes"] = spec.get("volumeLifecycleModes") or ["Persistent"]
     spec.setdefault("requiresRepublish", False)
     spec.setdefault("seLinuxMount", False)
     spec.setdefault("preventPodSchedulingIfMissing", False)
 
 
+def _attachment(obj: Object) -> None:
+    obj.setdefault("status", {}).setdefault("attached", False)
+
+
 RULES = {
+    ("storage.k8s.io", "volumeattachments"): _attachment,
     ("", "persistentvolumeclaims"): _claim,
     ("", "persistentvolumes"): _volume,
     ("storage.k8s.io", "storageclasses"): _storage_class,

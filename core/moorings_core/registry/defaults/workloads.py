@@ -28,11 +28,15 @@ def _replica_set(obj: Object) -> None:
 
 
 def _replication_controller(obj: Object) -> None:
-    _replica_set(obj)
-    spec = obj["spec"]
-    labels = spec["template"]["metadata"].get("labels") or {}
-    spec.setdefault("selector", dict(labels))
-    obj["metadata"].setdefault("labels", dict(labels))
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    if spec.get("template") is None:
+        return
+    template(spec["template"])
+    labels = spec["template"]["metadata"].get("labels")
+    if labels:
+        spec["selector"] = spec.get("selector") or dict(labels)
+        obj["metadata"]["labels"] = obj["metadata"].get("labels") or dict(labels)
 
 
 def _stateful_set(obj: Object) -> None:
@@ -71,7 +75,8 @@ def _daemon_set(obj: Object) -> None:
 
 
 def job_spec(spec: Object) -> None:
-    """Fill in a JobSpec."""
+    """Fill in a JobSpec. Of `scheduling` the feature is off by default: upstream takes it away, too."""
+    spec.pop("scheduling", None)
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
@@ -80,7 +85,7 @@ def job_spec(spec: Object) -> None:
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
-    policy = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+    policy = "Failed" if spec.get("podFailurePolicy") is not None else "TerminatingOrFailed"
     spec.setdefault("podReplacementPolicy", policy)
     template(spec.setdefault("template", {}))
 
@@ -91,10 +96,10 @@ def _job(obj: Object) -> None:
 
 
 def job_labels(obj: Object) -> None:
-    """Give a Job without labels those of its template."""
+    """Give a Job without labels those of its template: the same ones, so that it gets those too that the server adds to the template."""
     labels = obj["spec"]["template"]["metadata"].get("labels")
     if labels and not obj["metadata"].get("labels"):
-        obj["metadata"]["labels"] = dict(labels)
+        obj["metadata"]["labels"] = labels
 
 
 def _cron_job(obj: Object) -> None:
@@ -106,6 +111,7 @@ def _cron_job(obj: Object) -> None:
     job = spec.setdefault("jobTemplate", {})
     job.setdefault("metadata", {})
     body = job.setdefault("spec", {})
+    body.pop("scheduling", None)
     template(body.setdefault("template", {}))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from .definitions import definitions
 from .messages import messages
 from .resources import groups, resources
+from .shapes import mark
 
 OUTPUT = Path(__file__).parent.parent / "facts.json"
 VERSION, STAGING_VERSION = "v1.37.2", "v0.37.2"
@@ -29,6 +30,7 @@ def main() -> None:
     staging = [module(f"k8s.io/{name}", STAGING_VERSION) for name in STAGING]
     served = resources(kubernetes / "api/discovery")
     schemas = definitions(kubernetes / "api/openapi-spec/swagger.json", served)
+    mark(staging, schemas)
     facts = {
         "version": VERSION,
         "groups": groups(kubernetes / "api/discovery"),

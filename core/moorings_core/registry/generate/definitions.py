@@ -1,7 +1,8 @@
 """Schemas: types, references, merge keys, list types and real defaults, without any description.
 
 Short keys keep the file small: t type, r reference, i items, v map values, f format, q required, p properties, k merge key,
-s patch strategy, l list type, m list map keys, a atomic map, d default, e enum, x group-version-kinds.
+s patch strategy, l list type, m list map keys, a atomic map, d default, e enum, x group-version-kinds, g how nothing is written
+(`shapes`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,34 @@ from collections.abc import Callable, Sequence
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
 
-from . import admission_policies, aggregation, metadata, network, placement, pods, policies, registrations, settings, storage, workloads
+from . import (
+    admission_policies,
+    aggregation,
+    autoscalers,
+    device_claims,
+    device_slices,
+    drivers,
+    endpoints,
+    events,
+    flow_schemas,
+    ingresses,
+    ips,
+    jobs,
+    limits,
+    metadata,
+    network,
+    network_policies,
+    placement,
+    pods,
+    policies,
+    priority_levels,
+    registrations,
+    roles,
+    settings,
+    storage,
+    trust_bundles,
+    workloads,
+)
 from .errors import FieldError, Path
 
 
@@ -33,30 +60,58 @@ _CREATE: dict[tuple[str, str], Create] = {
     **pods.CREATE,
     **aggregation.CREATE,
     **workloads.CREATE,
+    **jobs.CREATE,
     **network.CREATE,
     **storage.CREATE,
     **settings.CREATE,
+    **roles.CREATE,
+    **flow_schemas.CREATE,
+    **autoscalers.CREATE,
+    **drivers.CREATE,
+    **endpoints.CREATE,
+    **events.CREATE,
+    **ingresses.CREATE,
+    **trust_bundles.CREATE,
     **placement.CREATE,
     **policies.CREATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _create_definition,
     **registrations.CREATE,
     **admission_policies.CREATE,
+    **limits.CREATE,
+    **priority_levels.CREATE,
+    **network_policies.CREATE,
+    **device_claims.CREATE,
+    **device_slices.CREATE,
 }
 _UPDATE: dict[tuple[str, str], Update] = {
     **pods.UPDATE,
     **workloads.UPDATE,
+    **jobs.UPDATE,
     **network.UPDATE,
     **storage.UPDATE,
     **settings.UPDATE,
+    **roles.UPDATE,
+    **drivers.UPDATE,
+    **endpoints.UPDATE,
+    **events.UPDATE,
+    **ingresses.UPDATE,
+    **trust_bundles.UPDATE,
     **policies.UPDATE,
     **placement.UPDATE,
+    **limits.UPDATE,
+    **device_claims.UPDATE,
+    **device_slices.UPDATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
 _STATUS: dict[tuple[str, str], Update] = {**network.STATUS}
-_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions")}
+_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions"), ("events.k8s.io", "events")}
 """Kinds whose rules of updates say all that those of creations do."""
 _UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
 """Kinds whose answers name what may not change before what is wrong in itself."""
+
+
+_GROUPS = {"events.k8s.io": ""}
+"""Groups whose kinds upstream knows by another name where it says what is wrong with them"""
 
 
 def validate_create(resource: Resource, obj: Object) -> list[FieldError]:
@@ -70,7 +125,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     create, update = _CREATE.get((resource.group, resource.plural)), _UPDATE.get((resource.group, resource.plural))
     found = metadata.check(resource, new) + metadata.check_update(new, old)
     alone = (resource.group, resource.plural) in _UPDATE_ALONE
-    wrong, changed = create(new) if create and not alone else [], update(new, old) if update else []
+    wrong = ips.tolerated(create(new), lambda: create(old)) if create and not alone else []
+    changed = update(new, old) if update else []
     return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
 
 
@@ -81,12 +137,14 @@ def validate_status(resource: Resource, new: Object, old: Object) -> list[FieldE
 
 
 def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:
-    """Return the 422 answer that lists all errors."""
+    """Return the 422 answer that lists all errors, each once."""
+    errors = list(dict.fromkeys(errors))
     listed = [str(e) for e in errors]
-    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    group = _GROUPS.get(resource.group, resource.group)
+    kind = f"{resource.kind}.{group}" if group else resource.kind
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     causes = [{"reason": e.reason, "message": e.message, "field": e.field} for e in errors]
-    details: Object = {"name": name, "group": resource.group, "kind": resource.kind, "causes": causes}
+    details: Object = {"name": name, "group": group, "kind": resource.kind, "causes": causes}
     return Invalid(f'{kind} "{name}" is invalid: {text}', details={k: v for k, v in details.items() if v})
 
 

@@ -5,46 +5,30 @@ Source: upstream's validateResourceRequirements, validatePodResourceConsistency,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from moorings_core.ports.objects import Object
 from moorings_core.registry.amounts import HUGE_PAGES, POD_LEVEL, amount, container_total, is_of_pods
 from moorings_core.registry.quantity import compare, parse
 
-from . import names
+from . import formats, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
+from .resource_names import container_resource, resource
 
+Rule = Callable[[str, Path], list[FieldError]]
 RESTARTS = ("NotRequired", "RestartContainer")
-STANDARD = (*POD_LEVEL, "ephemeral-storage")
-COUNTED = (
-    "pods",
-    "services",
-    "storage",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "replicationcontrollers",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "services.nodeports",
-    "services.loadbalancers",
-)
-"""Names that quotas know and containers don't"""
 
 
-def resources(given: Object, path: Path, claims: Collection[str] = ()) -> list[FieldError]:
-    """Return which requests and limits are no quantities, negative, or the wrong way round, and which claims are not the pod's."""
+def resources(given: Object, path: Path, claims: Collection[str] = (), *, named: Rule = container_resource) -> list[FieldError]:
+    """Return which requests and limits are no quantities, negative, or the wrong way round, and which claims are not the pod's.
+
+    named: what may be asked for.
+    """
     found: list[FieldError] = []
     limits, requests = given.get("limits") or {}, given.get("requests") or {}
     for field, listed in (("limits", limits), ("requests", requests)):
         for name, value in listed.items():
-            wrong = _named(name, (path / field).at(name)) + _quantity(value, (path / field).at(name))
+            wrong = named(name, (path / field).at(name)) + not_negative(value, (path / field).at(name))
             found += wrong
             if field == "requests" and not wrong:
                 found += _against_limit(name, value, limits, path)
@@ -81,12 +65,18 @@ def whole_pod(spec: Object, path: Path) -> list[FieldError]:
     if not given:
         return []
     found = [forbidden(path / "claims", "claims may not be set for Resources at pod-level")] if given.get("claims") else []
-    for field in ("limits", "requests"):
-        for name in given.get(field) or {}:
-            if not is_of_pods(name):
-                found.append(not_supported((path / field).at(name), name, (*POD_LEVEL[:1], HUGE_PAGES, *POD_LEVEL[1:])))
-    wrong = resources(given, path)
+    if (spec.get("os") or {}).get("name") == "windows":
+        return [forbidden(path, "may not be set for a windows pod")]
+    claims = {claim.get("name", "") for claim in spec.get("resourceClaims") or ()}
+    wrong = resources(given, path, claims, named=_pod_resource)
     return found + wrong + (_sums(spec, given, path) if not wrong else [])
+
+
+def _pod_resource(name: str, path: Path) -> list[FieldError]:
+    wrong = resource(name, path)
+    if wrong or is_of_pods(name):
+        return wrong
+    return [not_supported(path, name, (*POD_LEVEL[:1], HUGE_PAGES, *POD_LEVEL[1:]))]
 
 
 def _sums(spec: Object, given: Object, path: Path) -> list[FieldError]:
@@ -108,21 +98,12 @@ def _sums(spec: Object, given: Object, path: Path) -> list[FieldError]:
     return found
 
 
-def _quantity(value: str, where: Path) -> list[FieldError]:
+def not_negative(value: str, where: Path) -> list[FieldError]:
+    """Return whether an amount is no quantity, or less than nothing."""
     try:
         return [invalid(where, str(value), "must be greater than or equal to 0")] if parse(str(value)) < 0 else []
     except ValueError as error:
         return [invalid(where, str(value), str(error))]
-
-
-def _named(name: str, where: Path) -> list[FieldError]:
-    """Return whether nothing of a container goes by a name."""
-    if complaint := names.label_key(name):
-        return [invalid(where, name, complaint)]
-    if "/" in name or name in STANDARD or name.startswith(HUGE_PAGES):
-        return []
-    texts = [] if name in COUNTED else ["must be a standard resource type or fully qualified"]
-    return [invalid(where, name, text) for text in (*texts, "must be a standard resource for containers")]
 
 
 def _against_limit(name: str, value: str, limits: Mapping[str, str], path: Path) -> list[FieldError]:
@@ -141,20 +122,20 @@ def _claims(given: Sequence[Object], known: Collection[str], path: Path) -> list
     found: list[FieldError] = []
     seen: set[str] = set()
     for i, claim in enumerate(given):
-        name, where = claim.get("name", ""), path.at(i)
-        key = f"{name}/{claim['request']}" if claim.get("request") else name
+        name, request, where = claim.get("name", ""), claim.get("request", ""), path.at(i)
         if not name:
             found.append(required(where))
             continue
-        if key in seen or name in seen:
-            found.append(duplicate(where, key if key in seen else name))
+        key = f"{name}/{request}" if request else name
+        if request and name not in seen:
+            found += formats.named(request, where / "request", names.label)
+        again = {name, key} & seen or (not request and any(other.partition("/")[0] == name for other in seen))
+        if again:
+            found.append(duplicate(where, name if name in seen else key))
         seen.add(key)
         if name not in known:
-            which = f"which are: {', '.join(sorted(known))}" if known else "which is empty"
-            error = not_found(where, name)
-            found.append(
-                FieldError(error.reason, error.field, f"{error.message}: must be one of the names in pod.spec.resourceClaims {which}")
-            )
+            which = f": {', '.join(sorted(known))}" if known else " which is empty"
+            found.append(not_found(where, name, f"must be one of the names in pod.spec.resourceClaims{which}"))
     return found
 
 

@@ -6,6 +6,7 @@ import re
 
 from moorings_core.ports.objects import Object
 
+from . import windows
 from .errors import FieldError, Path, duplicate, invalid, not_supported, required
 
 INT32_MOST = 2147483647
@@ -20,13 +21,19 @@ SYSCTL = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?
 SYSCTL_WORDS = f"must have at most 253 characters and match regex {SYSCTL}"
 
 
-def of_container(given: Object, path: Path) -> list[FieldError]:
-    """Return what is wrong with a container's context."""
+def of_container(given: Object, path: Path, *, own_users: bool = False) -> list[FieldError]:
+    """Return what is wrong with a container's context; own_users: its pod has users of its own."""
     found = _identities(given, path, ("runAsUser", "runAsGroup"))
     found += _known(given, path, "procMount", PROC_MOUNTS)
+    if given.get("procMount") == "Unmasked" and not own_users:
+        found.append(invalid(path / "procMount", "Unmasked", "`hostUsers` must be false to use `Unmasked`"))
     found += _seccomp(given.get("seccompProfile"), path / "seccompProfile")
     if given.get("allowPrivilegeEscalation") is False and given.get("privileged"):
         found.append(invalid(path, given, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
+    if given.get("allowPrivilegeEscalation") is False and "CAP_SYS_ADMIN" in ((given.get("capabilities") or {}).get("add") or ()):
+        text = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
+        found.append(invalid(path, given, text))
+    found += windows.options(given.get("windowsOptions"), path / "windowsOptions")
     return found + _apparmor(given.get("appArmorProfile"), path / "appArmorProfile")
 
 
@@ -39,6 +46,7 @@ def of_pod(given: Object, path: Path) -> list[FieldError]:
     found += _sysctls(given, path / "sysctls")
     found += _known(given, path, "fsGroupChangePolicy", CHANGES)
     found += _seccomp(given.get("seccompProfile"), path / "seccompProfile")
+    found += windows.options(given.get("windowsOptions"), path / "windowsOptions")
     found += _apparmor(given.get("appArmorProfile"), path / "appArmorProfile")
     return found + _known(given, path, "supplementalGroupsPolicy", GROUPS) + _known(given, path, "seLinuxChangePolicy", LABELLINGS)
 
@@ -105,4 +113,9 @@ def _apparmor(profile: Object | None, path: Path) -> list[FieldError]:
 def descending(text: str, path: Path) -> list[FieldError]:
     """Return whether a path leads out of where it begins."""
     found = [invalid(path, text, "must be a relative path")] if text.startswith("/") else []
-    return found + ([invalid(path, text, "must not contain '..'")] if ".." in text.split("/") else [])
+    return found + no_backsteps(text, path)
+
+
+def no_backsteps(text: str, path: Path) -> list[FieldError]:
+    """Return whether a path leads back."""
+    return [invalid(path, text, "must not contain '..'")] if ".." in text.split("/") else []

@@ -40,7 +40,12 @@ def required(field: str, detail: str = "") -> FieldError:
 
 def invalid(field: str, value: Any, detail: str) -> FieldError:
     """The field's value breaks a rule."""
-    return FieldError("FieldValueInvalid", field, f"Invalid value: {_shown(value)}: {detail}")
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {_shown(value)}" + (f": {detail}" if detail else ""))
+
+
+def omitted(field: str, detail: str) -> FieldError:
+    """The field's value breaks a rule; the value itself is not told."""
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {detail}")
 
 
 def not_supported(field: str, value: Any, allowed: Iterable[str]) -> FieldError:
@@ -49,24 +54,29 @@ def not_supported(field: str, value: Any, allowed: Iterable[str]) -> FieldError:
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {_shown(value)}: supported values: {listed}")
 
 
-def forbidden(field: str, detail: str) -> FieldError:
+def forbidden(field: str, detail: str = "") -> FieldError:
     """The field may not be set, or not be changed, here."""
-    return FieldError("FieldValueForbidden", field, f"Forbidden: {detail}")
+    return FieldError("FieldValueForbidden", field, "Forbidden" + (f": {detail}" if detail else ""))
 
 
-def duplicate(field: str, value: Any) -> FieldError:
+def duplicate(field: str, value: Any, detail: str = "") -> FieldError:
     """The value is there already."""
-    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}")
+    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}" + (f": {detail}" if detail else ""))
 
 
-def not_found(field: str, value: Any) -> FieldError:
+def not_found(field: str, value: Any, detail: str = "") -> FieldError:
     """The value names something that is not there."""
-    return FieldError("FieldValueNotFound", field, f"Not found: {_shown(value)}")
+    return FieldError("FieldValueNotFound", field, f"Not found: {_shown(value)}" + (f": {detail}" if detail else ""))
 
 
 def too_long(field: str, most: int) -> FieldError:
     """The value has more than `most` bytes or items."""
     return FieldError("FieldValueTooLong", field, f"Too long: may not be more than {most} bytes")
+
+
+def too_many(field: str, count: int, most: int) -> FieldError:
+    """The list has more than `most` items."""
+    return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {most} items")
 
 
 def _shown(value: Any) -> str:

@@ -36,12 +36,9 @@ def probe(given: Object, path: Path, grace: int) -> list[FieldError]:
     return found
 
 
-def lifecycle(given: Object, path: Path, grace: int, system: Object | None) -> list[FieldError]:
-    """Return what is wrong with a container's hooks and its stop signal; system: the pod's `os`."""
-    found = [error for f in ("postStart", "preStop") if given.get(f) is not None for error in handler(given[f], path / f, grace)]
-    if given.get("stopSignal") is not None and system is None:
-        found.append(forbidden(path / "stopSignal", "may not be set for containers with empty `spec.os.name`"))
-    return found
+def lifecycle(given: Object, path: Path, grace: int) -> list[FieldError]:
+    """Return what is wrong with a container's hooks."""
+    return [error for f in ("postStart", "preStop") if given.get(f) is not None for error in handler(given[f], path / f, grace)]
 
 
 def handler(given: Object, path: Path, grace: int) -> list[FieldError]:

@@ -9,17 +9,18 @@ from moorings_core.registry.facts import is_built_in
 
 from . import names
 from .errors import FieldError, Path, forbidden, invalid, required
+from .trust_bundles import unsigned_name
 
 ANNOTATIONS_MOST = 256 * 1024
 METADATA = Path("metadata")
 STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("", "namespaces"): names.label,
-    ("", "services"): names.label_1035,
+    ("", "services"): names.label,
     ("apps", "statefulsets"): names.label,
     ("policy", "poddisruptionbudgets"): names.path_segment,
     **{("rbac.authorization.k8s.io", p): names.path_segment for p in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")},
-    ("certificates.k8s.io", "clustertrustbundles"): lambda name: names.path_segment(name),
+    ("certificates.k8s.io", "clustertrustbundles"): unsigned_name,
     ("networking.k8s.io", "ipaddresses"): names.address,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): names.subdomain,
     ("apiregistration.k8s.io", "apiservices"): names.path_segment,

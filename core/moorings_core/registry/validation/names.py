@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 
 LABEL_WORDS = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
@@ -14,6 +15,11 @@ SUBDOMAIN_WORDS = (
     "an alphanumeric character (e.g. 'example.com', regex used for validation is "
     r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+WILDCARD_WORDS = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case "
+    "alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is "
+    r"'\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
 LABEL_1035_WORDS = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
     "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
@@ -22,6 +28,7 @@ QUALIFIED_WORDS = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
     "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
+PREFIXED_WORDS = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
 VALUE_WORDS = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
     "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
@@ -30,6 +37,10 @@ VALUE_WORDS = (
 CONFIG_KEY_WORDS = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
     "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+IDENTIFIER_WORDS = (
+    "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' "
+    "(e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"
 )
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -40,7 +51,9 @@ def label(name: str) -> str:
     """A DNS label of RFC 1123."""
     if len(name) > 63:
         return "must be no more than 63 characters"
-    return "" if _LABEL.fullmatch(name) else LABEL_WORDS
+    if _LABEL.fullmatch(name):
+        return ""
+    return LABEL_WORDS if subdomain(name) else "must not contain dots"
 
 
 def label_1035(name: str) -> str:
@@ -55,6 +68,13 @@ def subdomain(name: str) -> str:
     if len(name) > 253:
         return "must be no more than 253 characters"
     return "" if all(_LABEL.fullmatch(part) for part in name.split(".")) else SUBDOMAIN_WORDS
+
+
+def wildcard(name: str) -> str:
+    """A DNS subdomain under an asterisk (RFC 1034, 4.3.3)."""
+    if len(name) > 253:
+        return "must be no more than 253 characters"
+    return "" if name.startswith("*.") and not subdomain(name[2:]) else WILDCARD_WORDS
 
 
 def address(name: str) -> str:
@@ -74,26 +94,46 @@ def path_segment(name: str) -> str:
 
 
 def label_key(key: str) -> str:
-    """A key of labels, annotations and selectors."""
+    """A key of labels, annotations and selectors; the first complaint alone."""
+    return next(label_key_complaints(key), "")
+
+
+def label_key_complaints(key: str) -> Iterator[str]:
+    """Yield all that is wrong with a key of labels, annotations and selectors."""
     prefix, slash, name = key.rpartition("/")
-    if slash and (not prefix or subdomain(prefix)):
-        return f"prefix part {subdomain(prefix) or 'must be non-empty'}"
+    if "/" in prefix:
+        yield f"a valid label key {QUALIFIED_WORDS.removeprefix('name part ')} {PREFIXED_WORDS}"
+        return
+    if slash and (complaint := subdomain(prefix) if prefix else "must be non-empty"):
+        yield f"prefix part {complaint}"
     if not name or len(name) > 63:
-        return "name part must be non-empty" if not name else "name part must be no more than 63 bytes"
-    return "" if _QUALIFIED.fullmatch(name) else QUALIFIED_WORDS
+        yield "name part must be non-empty" if not name else "name part must be no more than 63 bytes"
+    if not _QUALIFIED.fullmatch(name):
+        yield QUALIFIED_WORDS
 
 
 def port_name(name: str) -> str:
-    """A name of a container's port (IANA service name, RFC 6335)."""
+    """A name of a container's port (IANA service name, RFC 6335); the first complaint alone."""
+    return next(port_name_complaints(name), "")
+
+
+def port_name_complaints(name: str) -> Iterator[str]:
+    """Yield all that is wrong with a name of a port."""
     if len(name) > 15:
-        return "must be no more than 15 characters"
+        yield "must be no more than 15 characters"
     if not re.fullmatch(r"[-a-z0-9]+", name):
-        return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
+        yield "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
     if not re.search(r"[a-z]", name):
-        return "must contain at least one letter (a-z)"
+        yield "must contain at least one letter (a-z)"
     if "--" in name:
-        return "must not contain consecutive hyphens"
-    return "must not begin or end with a hyphen" if name.startswith("-") or name.endswith("-") else ""
+        yield "must not contain consecutive hyphens"
+    if name.startswith("-") or name.endswith("-"):
+        yield "must not begin or end with a hyphen"
+
+
+def identifier(name: str) -> str:
+    """An identifier as in C."""
+    return "" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else IDENTIFIER_WORDS
 
 
 def variable(name: str) -> str:

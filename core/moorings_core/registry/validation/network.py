@@ -1,4 +1,4 @@
-"""Rules of endpoints, and of the ranges and addresses of Services."""
+"""Rules of Services, and of their ranges and addresses."""
 
 from __future__ import annotations
 
@@ -8,33 +8,12 @@ from typing import Any
 from moorings_core.ports.objects import Object
 
 from . import names
-from .errors import FieldError, Path, invalid, not_supported, required
-from .service_addresses import family_of, is_ip
-from .services import CIDR_WORDS, IP_WORDS, check_service, check_service_status, check_service_update, is_cidr
+from .errors import FieldError, Path, invalid, required
+from .service_addresses import family_of
+from .services import CIDR_WORDS, check_service, check_service_status, check_service_update, is_cidr
 
 CIDRS, PARENT = Path("spec.cidrs"), Path("spec.parentRef")
 IMMUTABLE = "field is immutable"
-
-
-def _endpoint_slice(obj: Object) -> list[FieldError]:
-    kind = obj.get("addressType")
-    allowed = ("FQDN", "IPv4", "IPv6")
-    if kind not in allowed:
-        return [required(Path("addressType")) if not kind else not_supported(Path("addressType"), kind, allowed)]
-    found: list[FieldError] = []
-    for i, endpoint in enumerate(obj.get("endpoints") or ()):
-        path = Path("endpoints").at(i) / "addresses"
-        if not endpoint.get("addresses"):
-            found.append(required(path, "must contain at least 1 address"))
-        elif kind != "FQDN":
-            found += [invalid(path.at(j), text, IP_WORDS) for j, text in enumerate(endpoint["addresses"]) if not is_ip(text)]
-    return found
-
-
-def _slice_update(new: Object, old: Object) -> list[FieldError]:
-    if new.get("addressType") != old.get("addressType"):
-        return [invalid("addressType", None, IMMUTABLE)]
-    return []
 
 
 def _service_cidr(obj: Object) -> list[FieldError]:
@@ -93,14 +72,12 @@ def _ip_address_update(new: Object, old: Object) -> list[FieldError]:
 
 CREATE = {
     ("", "services"): check_service,
-    ("discovery.k8s.io", "endpointslices"): _endpoint_slice,
     ("networking.k8s.io", "servicecidrs"): _service_cidr,
     ("networking.k8s.io", "ipaddresses"): _ip_address,
 }
 STATUS = {("", "services"): check_service_status}
 UPDATE = {
     ("", "services"): check_service_update,
-    ("discovery.k8s.io", "endpointslices"): _slice_update,
     ("networking.k8s.io", "servicecidrs"): _service_cidr_update,
     ("networking.k8s.io", "ipaddresses"): _ip_address_update,
 }

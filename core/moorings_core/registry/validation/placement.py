@@ -5,12 +5,15 @@ The scheduler and the controllers rely on them: what is stored has the fields th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from moorings_core.ports.objects import Object
 
-from . import names
+from . import ips, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
+from .formats import named, qualified
+from .resource_names import amounts
 
 EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
@@ -32,7 +35,44 @@ def affinity(given: Object, path: Path) -> list[FieldError]:
         if not 1 <= term.get("weight", 0) <= 100:
             found.append(invalid(place / "weight", term.get("weight", 0), "must be in the range 1-100"))
         found += _term(term.get("preference") or {}, place / "preference")
+    for kind in ("podAffinity", "podAntiAffinity"):
+        found += _beside(given.get(kind) or {}, path / kind)
     return found
+
+
+def _beside(given: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with how pods are drawn to others, or kept from them."""
+    hard, soft, found = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution", []
+    for i, term in enumerate(given.get(hard) or ()):
+        found += _pod_term(term, (path / hard).at(i))
+    for i, term in enumerate(given.get(soft) or ()):
+        place = (path / soft).at(i)
+        if not 1 <= term.get("weight", 0) <= 100:
+            found.append(invalid(place / "weight", term.get("weight", 0), "must be in the range 1-100"))
+        found += _pod_term(term.get("podAffinityTerm") or {}, place / "podAffinityTerm")
+    return found
+
+
+def _pod_term(term: Object, path: Path) -> list[FieldError]:
+    selector, key = term.get("labelSelector"), term.get("topologyKey", "")
+    found = label_selector(selector, path / "labelSelector") + label_selector(term.get("namespaceSelector"), path / "namespaceSelector")
+    for space in term.get("namespaces") or ():
+        found += named(space, path / "namespace", names.label)
+    found += _label_keys(term, path)
+    return found + ([] if key else [required(path / "topologyKey", "can not be empty")]) + qualified(key, path / "topologyKey")
+
+
+def _label_keys(term: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with the labels whose values a pod brings itself."""
+    same, other, selector = term.get("matchLabelKeys") or (), term.get("mismatchLabelKeys") or (), term.get("labelSelector")
+    found: list[FieldError] = []
+    for field, keys in (("matchLabelKeys", same), ("mismatchLabelKeys", other)):
+        if keys and selector is None:
+            found.append(forbidden(path / field, "must not be specified when labelSelector is not set"))
+        elif selector is not None:
+            found += [error for i, key in enumerate(keys) for error in qualified(key, (path / field).at(i))]
+    text = "exists in both matchLabelKeys and mismatchLabelKeys"
+    return found + [invalid((path / "matchLabelKeys").at(i), key, text) for i, key in enumerate(same) if key in other]
 
 
 def node_selector(selector: Object, path: Path) -> list[FieldError]:
@@ -47,11 +87,11 @@ def label_selector(selector: Object | None, path: Path) -> list[FieldError]:
     """Return what is wrong with a LabelSelector; None selects nothing and is right."""
     found: list[FieldError] = []
     for key, value in ((selector or {}).get("matchLabels") or {}).items():
-        found += [invalid(path / "matchLabels", k, c) for k, c in ((key, names.label_key(key)), (value, names.label_value(value))) if c]
+        found += [*qualified(key, path / "matchLabels"), *named(value, path / "matchLabels", names.label_value)]
     for i, expression in enumerate((selector or {}).get("matchExpressions") or ()):
         place = (path / "matchExpressions").at(i)
         found += _values(expression, place) if expression.get("operator") in _SET_OPERATORS else [_bad_operator(expression, place)]
-        found += _key(expression, place)
+        found += _key_and_values(expression, place)
     return found
 
 
@@ -65,14 +105,12 @@ def taints(given: Sequence[Object], path: Path) -> list[FieldError]:
     found: list[FieldError] = []
     seen: set[tuple[str, str]] = set()
     for i, taint in enumerate(given):
-        place, key, effect = path.at(i), taint.get("key", ""), taint.get("effect", "")
-        if complaint := names.label_key(key):
-            found.append(invalid(place / "key", key, complaint))
-        if complaint := names.label_value(taint.get("value", "")):
-            found.append(invalid(place / "value", taint["value"], complaint))
+        place, key, value, effect = path.at(i), taint.get("key", ""), taint.get("value", ""), taint.get("effect", "")
+        found += [*qualified(key, place / "key"), *named(value, place / "value", names.label_value)]
         found += _effect(effect, place / "effect", optional=False)
         if (key, effect) in seen:
-            found.append(duplicate(place, taint))
+            shown = {"Key": key, "Value": value, "Effect": effect, "TimeAdded": taint.get("timeAdded")}
+            found.append(duplicate(place, shown, "taints must be unique by key and effect pair"))
         seen.add((key, effect))
     return found
 
@@ -123,9 +161,9 @@ def _expression(expression: Object, path: Path) -> list[FieldError]:
     operator, values = expression.get("operator"), expression.get("values") or ()
     if operator in ("Gt", "Lt"):
         text = "must be specified single value when `operator` is 'Lt' or 'Gt'"
-        return ([] if len(values) == 1 else [required(path / "values", text)]) + _key(expression, path)
+        return ([] if len(values) == 1 else [required(path / "values", text)]) + _key_and_values(expression, path)
     found = _values(expression, path) if operator in _SET_OPERATORS else [_bad_operator(expression, path)]
-    return found + _key(expression, path)
+    return found + _key_and_values(expression, path)
 
 
 def _field(field: Object, path: Path) -> list[FieldError]:
@@ -135,8 +173,9 @@ def _field(field: Object, path: Path) -> list[FieldError]:
     elif len(field.get("values") or ()) != 1:
         found.append(required(path / "values", "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"))
     if field.get("key") not in FIELD_KEYS:
-        found.append(invalid(path / "key", field.get("key", ""), "not a valid field selector key"))
-    return found
+        return [*found, invalid(path / "key", field.get("key", ""), "not a valid field selector key")]
+    values = enumerate(field.get("values") or ())
+    return found + [error for i, value in values for error in named(value, (path / "values").at(i), names.subdomain)]
 
 
 _SET_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
@@ -151,10 +190,10 @@ def _values(expression: Object, path: Path) -> list[FieldError]:
     return []
 
 
-def _key(expression: Object, path: Path) -> list[FieldError]:
-    key = expression.get("key", "")
-    complaint = names.label_key(key)
-    return [invalid(path / "key", key, complaint)] if complaint else []
+def _key_and_values(expression: Object, path: Path) -> list[FieldError]:
+    found = qualified(expression.get("key", ""), path / "key")
+    values = enumerate(expression.get("values") or ())
+    return found + [error for i, value in values for error in named(value, (path / "values").at(i), names.label_value)]
 
 
 def _bad_operator(expression: Object, path: Path) -> FieldError:
@@ -168,23 +207,60 @@ def _effect(effect: str, path: Path, *, optional: bool) -> list[FieldError]:
 
 
 def _toleration(toleration: Object, path: Path) -> list[FieldError]:
-    operator, key = toleration.get("operator", "Equal"), toleration.get("key", "")
-    found = [invalid(path / "key", key, complaint)] if key and (complaint := names.label_key(key)) else []
-    if operator not in OPERATORS:
-        return [*found, not_supported(path / "operator", operator, ("Equal", "Exists"))]
+    operator, key, value, effect = (toleration.get(field, "") for field in ("operator", "key", "value", "effect"))
+    found = qualified(key, path / "key") if key else []
     if not key and operator != "Exists":
         text = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
         found.append(invalid(path / "operator", operator, text))
-    if operator == "Exists" and toleration.get("value"):
-        found.append(invalid(path / "operator", toleration, "value must be empty when `operator` is 'Exists'"))
-    effect = toleration.get("effect", "")
     if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
         found.append(invalid(path / "effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"))
+    if operator not in OPERATORS:
+        numeric = ("Lt", "Gt") if operator in ("Lt", "Gt") else ()
+        found.append(not_supported(path / "operator", operator, ("Equal", "Exists", *numeric)))
+    elif operator != "Exists":
+        found += named(value, path / "operator", names.label_value)
+    elif value:
+        found.append(invalid(path / "operator", value, "value must be empty when `operator` is 'Exists'"))
     return found + _effect(effect, path / "effect", optional=True)
 
 
+FEATURE = re.compile(r"[A-Z][a-zA-Z0-9]*(/[a-zA-Z0-9]+)*")
+FEATURE_WORDS = (
+    "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), "
+    "and contain only alphanumeric characters and slashes"
+)
+POD_CIDRS = Path("spec.podCIDRs")
+
+
 def _node(obj: Object) -> list[FieldError]:
-    return taints((obj.get("spec") or {}).get("taints") or (), Path("metadata.taints"))
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    found = taints(spec.get("taints") or (), Path("metadata.taints"))
+    found += [error for field in ("capacity", "allocatable") for error in amounts(status.get(field), Path("status") / field, keyed=False)]
+    found += _features(status.get("declaredFeatures") or (), Path("status.declaredFeatures"))
+    return found + _pod_cidrs(spec.get("podCIDRs") or [])
+
+
+def _features(given: Sequence[str], path: Path) -> list[FieldError]:
+    found: list[FieldError] = []
+    for i, name in enumerate(given):
+        text = f'invalid feature name "{name}": '
+        if len(name) > 253:
+            found.append(invalid(path.at(i), name, f"{text}must be no more than 253 characters"))
+        elif not FEATURE.fullmatch(name):
+            found.append(invalid(path.at(i), name, text + FEATURE_WORDS))
+        if i + 1 < len(given) and name == given[i + 1]:
+            found.append(duplicate(path.at(i + 1), name))
+        elif i + 1 < len(given) and name > given[i + 1]:
+            found.append(invalid(path.at(i + 1), given[i + 1], "list must be sorted alphabetically"))
+    return found
+
+
+def _pod_cidrs(given: list[str]) -> list[FieldError]:
+    found = [error for i, text in enumerate(given) for error in ips.cidr(text, POD_CIDRS.at(i))]
+    versions = [network.version for text in given if (network := ips.network(text)) is not None]
+    if len(given) > 1 and (len(given) > 2 or len(versions) < 2 or versions[0] == versions[1]):
+        found.append(invalid(POD_CIDRS, given, "may specify no more than one CIDR for each IP family"))
+    return found
 
 
 def _node_update(new: Object, old: Object) -> list[FieldError]:

@@ -131,6 +131,16 @@ def host_ports(spec: Object, path: Path) -> list[FieldError]:
     ]
 
 
+def host_users(spec: Object, containers: Sequence[tuple[Object, Path]], path: Path) -> list[FieldError]:
+    """Return which namespaces of its node a pod may not have that has users of its own."""
+    if spec.get("hostUsers") is not False:
+        return []
+    text = "when `hostUsers` is false"
+    fields = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
+    found = [forbidden(path / shown, text) for field, shown in fields if spec.get(field)]
+    return found + [forbidden(where / "volumeDevices", text) for container, where in containers if container.get("volumeDevices")]
+
+
 def account(spec: Object, path: Path) -> list[FieldError]:
     """Return what is wrong with the account, which goes by two names."""
     found = _named(spec, path, "serviceAccountName", subdomain=True)

@@ -1,169 +1,36 @@
-"""Rules of what steers others: autoscalers, ingresses, network policies, disruption budgets, leases, drivers and classes."""
+"""Rules of what steers others: disruption budgets, leases and runtime classes."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
-
 from moorings_core.ports.objects import Object
 
-from . import names
-from .errors import FieldError, Path, invalid, not_supported, required
-from .placement import label_selector
+from . import declared, names
+from .amounts import resources
+from .errors import FieldError, Path, duplicate, invalid, not_supported, required
+from .formats import named, qualified
+from .placement import label_selector, tolerations
 from .workloads import count_or_share
 
 SPEC = Path("spec")
-PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
-DIRECTIONS = ("Ingress", "Egress")
-PROTOCOLS = ("SCTP", "TCP", "UDP")
 IMMUTABLE = "field is immutable"
 
 
-def _autoscaler(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
-    found: list[FieldError] = []
-    if least < 1:
-        found.append(invalid(SPEC / "minReplicas", least, "must be greater than or equal to 1"))
-    if most < least:
-        found.append(invalid(SPEC / "maxReplicas", most, "must be greater than or equal to `minReplicas`"))
-    if most == 0:
-        found.append(required(SPEC / "maxReplicas"))
-    elif most < 0:
-        found.append(invalid(SPEC / "maxReplicas", most, "must be greater than or equal to 1"))
-    target = spec.get("scaleTargetRef") or {}
-    return found + [required(SPEC / "scaleTargetRef" / field) for field in ("kind", "name") if not target.get(field)]
-
-
-def _ingress(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    backend, rules = spec.get("defaultBackend"), spec.get("rules") or ()
-    if backend is None and not rules:
-        return [invalid(SPEC, None, "either `defaultBackend` or `rules` must be specified")]
-    found = _backend(backend, SPEC / "defaultBackend") if backend is not None else []
-    for i, rule in enumerate(rules):
-        path = (SPEC / "rules").at(i)
-        host = rule.get("host", "")
-        if host and (complaint := _host(host)):
-            found.append(invalid(path / "host", host, complaint))
-        http = rule.get("http")
-        if http is not None:
-            found += _routes(http.get("paths") or (), path / "http" / "paths")
-    return found
-
-
-def _host(host: str) -> str:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return names.subdomain(host.removeprefix("*."))
-    return "must be a DNS name, not an IP address"
-
-
-def _routes(routes: Sequence[Object], path: Path) -> list[FieldError]:
-    found = [] if routes else [required(path)]
-    for i, route in enumerate(routes):
-        kind, text = route.get("pathType"), route.get("path", "")
-        if kind is None:
-            found.append(required(path.at(i) / "pathType", "pathType must be specified"))
-            continue
-        if kind not in PATH_TYPES:
-            found.append(not_supported(path.at(i) / "pathType", kind, PATH_TYPES))
-        elif not text.startswith("/") and (text or kind != "ImplementationSpecific"):
-            found.append(invalid(path.at(i) / "path", text, "must be an absolute path"))
-        found += _backend(route.get("backend") or {}, path.at(i) / "backend")
-    return found
-
-
-def _backend(backend: Object, path: Path) -> list[FieldError]:
-    service, resource = backend.get("service"), backend.get("resource")
-    if service is not None and resource is not None:
-        return [invalid(path, "", "cannot set both resource and service backends")]
-    if resource is not None:
-        return []
-    if service is None:
-        return [required(path, "port name or number is required")]
-    port = service.get("port") or {}
-    found = [] if service.get("name") else [required(path / "service" / "name")]
-    if port.get("name") and port.get("number"):
-        return [*found, invalid(path, "", "cannot set both port name & port number")]
-    if not port.get("name") and not port.get("number"):
-        return [*found, required(path, "port name or number is required")]
-    return found
-
-
-def _network_policy(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    found = label_selector(spec.get("podSelector"), SPEC / "podSelector")
-    for direction, peers in (("ingress", "from"), ("egress", "to")):
-        for i, rule in enumerate(spec.get(direction) or ()):
-            for j, peer in enumerate(rule.get(peers) or ()):
-                found += _peer(peer, ((SPEC / direction).at(i) / peers).at(j))
-            for j, port in enumerate(rule.get("ports") or ()):
-                found += _port(port, ((SPEC / direction).at(i) / "ports").at(j))
-    types = spec.get("policyTypes") or ()
-    return found + [not_supported((SPEC / "policyTypes").at(i), t, DIRECTIONS) for i, t in enumerate(types) if t not in DIRECTIONS]
-
-
-def _port(port: Object, path: Path) -> list[FieldError]:
-    protocol, number, end = port.get("protocol"), port.get("port"), port.get("endPort")
-    found = [not_supported(path / "protocol", protocol, PROTOCOLS)] if protocol not in (None, *PROTOCOLS) else []
-    if isinstance(number, int):
-        found += _number(number, path / "port")
-        if end is not None and end < number:
-            found.append(invalid(path / "endPort", end, "must be greater than or equal to `port`"))
-        return found + (_number(end, path / "endPort") if end is not None else [])
-    if end is not None:
-        what = "not specified" if number is None else "non-numeric"
-        found.append(invalid(path / "endPort", end, f"may not be specified when `port` is {what}"))
-    if number is not None and (complaint := names.port_name(number)):
-        found.append(invalid(path / "port", number, complaint))
-    return found
-
-
-def _number(port: int, path: Path) -> list[FieldError]:
-    return [] if 1 <= port <= 65535 else [invalid(path, port, "must be between 1 and 65535, inclusive")]
-
-
-def _peer(peer: Object, path: Path) -> list[FieldError]:
-    block = peer.get("ipBlock")
-    if not peer:
-        return [required(path, "must specify a peer")]
-    if block is None:
-        return label_selector(peer.get("podSelector"), path / "podSelector") + label_selector(
-            peer.get("namespaceSelector"), path / "namespaceSelector"
-        )
-    if peer.get("podSelector") is not None or peer.get("namespaceSelector") is not None:
-        return [FieldError("FieldValueForbidden", path, "Forbidden: may not specify both ipBlock and another peer")]
-    return _block(block, path / "ipBlock")
-
-
-def _block(block: Object, path: Path) -> list[FieldError]:
-    text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-    try:
-        whole = ipaddress.ip_network(block.get("cidr", ""), strict=False)
-    except ValueError:
-        return [invalid(path / "cidr", block.get("cidr", ""), text)]
-    found: list[FieldError] = []
-    for i, excepted in enumerate(block.get("except") or ()):
-        where = (path / "except").at(i)
-        try:
-            part = ipaddress.ip_network(excepted, strict=False)
-        except ValueError:
-            found.append(invalid(where, excepted, text))
-            continue
-        if part.version != whole.version or part.prefixlen <= whole.prefixlen or part.network_address not in whole:
-            found.append(invalid(where, excepted, f'must be a strict subset of `cidr`: "{block["cidr"]}"'))
-    return found
+EVICTION = ("AlwaysAllow", "IfHealthyBudget")
+_BUDGET = (("MinAvailable", "minAvailable"), ("Selector", "selector"), ("MaxUnavailable", "maxUnavailable"))
 
 
 def _disruption_budget(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    fields = ("minAvailable", "maxUnavailable")
+    fields, policy = ("minAvailable", "maxUnavailable"), spec.get("unhealthyPodEvictionPolicy")
+    found: list[FieldError] = []
     if all(spec.get(field) is not None for field in fields):
-        return [invalid(SPEC, spec, "minAvailable and maxUnavailable cannot be both set")]
-    found = [e for field in fields for e in count_or_share(spec.get(field), SPEC / field)]
-    return found + label_selector(spec.get("selector"), SPEC / "selector")
+        shown = {name: spec.get(field) for name, field in _BUDGET} | {"UnhealthyPodEvictionPolicy": policy}
+        found.append(invalid(SPEC, shown, "minAvailable and maxUnavailable cannot be both set"))
+    found += [e for field in fields for e in count_or_share(spec.get(field), SPEC / field)]
+    found += label_selector(spec.get("selector"), SPEC / "selector")
+    if policy not in (None, *EVICTION):
+        found.append(not_supported(SPEC / "unhealthyPodEvictionPolicy", policy, EVICTION))
+    return found
 
 
 def _lease(obj: Object) -> list[FieldError]:
@@ -177,9 +44,27 @@ def _lease(obj: Object) -> list[FieldError]:
     return found
 
 
-def _driver_update(new: Object, old: Object) -> list[FieldError]:
-    after, before = (o["spec"].get("attachRequired") for o in (new, old))
-    return [] if after == before else [invalid(SPEC / "attachedRequired", after, IMMUTABLE)]
+def _runtime_class(obj: Object) -> list[FieldError]:
+    handler, scheduling = obj.get("handler") or "", obj.get("scheduling") or {}
+    overhead, found = (obj.get("overhead") or {}).get("podFixed"), list[FieldError]()
+    if overhead:
+        found += resources({"limits": overhead}, Path("overhead"))
+    for key, value in (scheduling.get("nodeSelector") or {}).items():
+        found += [*qualified(key, _NODES), *named(value, _NODES, names.label_value)]
+    given, path = scheduling.get("tolerations") or (), Path("scheduling.tolerations")
+    found += tolerations(given, path)
+    keys = [tuple(each.get(field, "") for field in ("key", "operator", "value", "effect")) for each in given]
+    found += [duplicate(path.at(i), _toleration_shown(each)) for i, each in enumerate(given) if keys[i] in keys[:i]]
+    return found + (declared.short_name(handler, Path("handler")) if handler else [required("handler")])
+
+
+_NODES = Path("scheduling.nodeSelector")
+_TOLERATION = ("key", "operator", "value", "effect")
+
+
+def _toleration_shown(given: Object) -> Object:
+    """Return a toleration as upstream shows it: under the names of its own structure."""
+    return {field.capitalize(): given.get(field, "") for field in _TOLERATION} | {"TolerationSeconds": given.get("tolerationSeconds")}
 
 
 def _runtime_class_update(new: Object, old: Object) -> list[FieldError]:
@@ -187,13 +72,10 @@ def _runtime_class_update(new: Object, old: Object) -> list[FieldError]:
 
 
 CREATE = {
-    ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
-    ("networking.k8s.io", "ingresses"): _ingress,
-    ("networking.k8s.io", "networkpolicies"): _network_policy,
     ("policy", "poddisruptionbudgets"): _disruption_budget,
     ("coordination.k8s.io", "leases"): _lease,
+    ("node.k8s.io", "runtimeclasses"): _runtime_class,
 }
 UPDATE = {
-    ("storage.k8s.io", "csidrivers"): _driver_update,
     ("node.k8s.io", "runtimeclasses"): _runtime_class_update,
 }

@@ -39,9 +39,8 @@ def _webhook(webhook: Object, path: Path) -> list[FieldError]:
     found = _qualified(webhook.get("name") or "", path / "name")
     for i, rule in enumerate(webhook.get("rules") or ()):
         found += check_rule(rule, (path / "rules").at(i))
-    for field, allowed in (("failurePolicy", FAILURE), ("matchPolicy", MATCH), ("reinvocationPolicy", REINVOCATION)):
-        if webhook.get(field) is not None and webhook[field] not in allowed:
-            found.append(not_supported(path / field, webhook[field], allowed))
+    for field, allowed in (("failurePolicy", FAILURE), ("matchPolicy", MATCH)):
+        found += _one_of(webhook, field, allowed, path)
     effects = webhook.get("sideEffects")
     if effects is None:
         found.append(required(path / "sideEffects", f"must specify one of {', '.join(SIDE_EFFECTS)}"))
@@ -52,8 +51,14 @@ def _webhook(webhook: Object, path: Path) -> list[FieldError]:
         found.append(invalid(path / "timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds"))
     for field in ("namespaceSelector", "objectSelector"):
         found += label_selector(webhook.get(field), path / field)
+    found += _one_of(webhook, "reinvocationPolicy", REINVOCATION, path)
     found += _client(webhook.get("clientConfig") or {}, path / "clientConfig")
     return found + check_conditions(webhook.get("matchConditions") or (), path / "matchConditions", params=False)
+
+
+def _one_of(webhook: Object, field: str, allowed: Sequence[str], path: Path) -> list[FieldError]:
+    value = webhook.get(field)
+    return [] if value is None or value in allowed else [not_supported(path / field, value, allowed)]
 
 
 def _qualified(name: str, path: Path) -> list[FieldError]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from moorings_core.ports.objects import Object
 
-from . import names
+from . import ips, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
 from .metadata import check_labels
 from .service_addresses import check_addresses, check_families_update, check_update, is_headless, is_ip
@@ -27,6 +27,7 @@ IP_WORDS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 CIDR_WORDS = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 ONLY_BALANCED = "may only be used when `type` is 'LoadBalancer'"
 RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"
+LOOPBACK = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
 LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
 
 
@@ -174,16 +175,16 @@ def _external_ips(spec: Object) -> list[FieldError]:
     found: list[FieldError] = []
     for i, text in enumerate(spec.get("externalIPs") or ()):
         path = (SPEC / "externalIPs").at(i)
-        found += _outer(text, path) if is_ip(text) else [invalid(path, text, IP_WORDS)]
+        found += ips.address(text, path) or reachable(text, path)
     return found
 
 
-def _outer(text: str, path: Path) -> list[FieldError]:
+def reachable(text: str, path: Path) -> list[FieldError]:
     """Return whether an address is none that others can reach."""
     address = ipaddress.ip_address(text)
     kinds = (
         (address.is_unspecified, f"may not be unspecified ({text})"),
-        (address.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (address.is_loopback, LOOPBACK),
         (address.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
         (any(address in n for n in LINK_LOCAL_MULTICAST), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
     )
@@ -245,7 +246,7 @@ def _balancing(obj: Object, spec: Object) -> list[FieldError]:
 
 
 def _cidrs(given: Sequence[tuple[Path, str]]) -> list[FieldError]:
-    return [invalid(path, text.strip(), CIDR_WORDS) for path, text in given if not is_cidr(text.strip())]
+    return [error for path, text in given for error in ips.cidr(text.strip(), path)]
 
 
 def is_cidr(text: Any) -> bool:

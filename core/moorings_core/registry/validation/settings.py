@@ -1,4 +1,4 @@
-"""Rules of ConfigMaps, Secrets, roles and priorities."""
+"""Rules of ConfigMaps, Secrets, namespaces and priorities."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from moorings_core.ports.objects import Object
 
 from . import names
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
+from .formats import qualified
+from .metadata import STANDARD_FINALIZERS
 
 SIZE_MOST = 1 << 20
 CONFIG_DATA = ("data", "binaryData")
@@ -69,49 +71,42 @@ def _secret_update(new: Object, old: Object) -> list[FieldError]:
     return fixed + _immutable_secret(new, old)
 
 
-def _role(obj: Object) -> list[FieldError]:
-    found: list[FieldError] = []
-    for i, rule in enumerate(obj.get("rules") or ()):
-        path = Path("rules").at(i)
-        if not rule.get("verbs"):
-            found.append(required(path / "verbs"))
-        if not rule.get("nonResourceURLs"):
-            found += [
-                required(path / f, f"resource rules must supply at least one {w}")
-                for f, w in (("apiGroups", "api group"), ("resources", "resource"))
-                if not rule.get(f)
-            ]
-    return found
-
-
-SUBJECTS = ("ServiceAccount", "User", "Group")
-_ROLE_REF = (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))
-
-
-def _binding(obj: Object) -> list[FieldError]:
-    reference = obj.get("roleRef") or {}
-    found = [] if reference.get("name") else [required(Path("roleRef") / "name")]
-    for i, subject in enumerate(obj.get("subjects") or ()):
-        path = Path("subjects").at(i)
-        if not subject.get("name"):
-            found.append(required(path / "name"))
-        if subject.get("kind") not in SUBJECTS:
-            found.append(not_supported(path / "kind", subject.get("kind", ""), SUBJECTS))
-    return found
-
-
-def _binding_update(new: Object, old: Object) -> list[FieldError]:
-    if new.get("roleRef") != old.get("roleRef"):
-        shown = {name: (new.get("roleRef") or {}).get(field, "") for name, field in _ROLE_REF}
-        return [invalid("roleRef", shown, "field is immutable")]
-    return []
+SYSTEM_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+PREEMPTION = ("PreemptLowerPriority", "Never")
 
 
 def _priority(obj: Object) -> list[FieldError]:
-    system = obj["metadata"].get("name", "").startswith("system-")
-    if not system and obj.get("value", 0) > SYSTEM_PRIORITY:
-        return [forbidden("value", f"maximum allowed value of a user defined priority is {SYSTEM_PRIORITY}")]
-    return []
+    name, value, policy = obj["metadata"].get("name", ""), obj.get("value", 0), obj.get("preemptionPolicy")
+    found: list[FieldError] = []
+    if name.startswith("system-") and (complaint := _no_system_class(name, value, default=bool(obj.get("globalDefault")))):
+        text = f"priority class names with 'system-' prefix are reserved for system use only. error: {complaint}"
+        found.append(forbidden("metadata.name", text))
+    if not name.startswith("system-") and value > SYSTEM_PRIORITY:
+        found.append(forbidden("value", f"maximum allowed value of a user defined priority is {SYSTEM_PRIORITY}"))
+    if policy == "":
+        found.append(required("preemptionPolicy"))
+    elif policy not in (None, *PREEMPTION):
+        found.append(not_supported("preemptionPolicy", policy, PREEMPTION))
+    return found
+
+
+def _no_system_class(name: str, value: int, *, default: bool) -> str:
+    """Return why a class is none of the system's, or ""."""
+    if name not in SYSTEM_CLASSES:
+        return f"{name} is not a known system priority class"
+    if value != SYSTEM_CLASSES[name]:
+        return f"value of {name} PriorityClass must be {SYSTEM_CLASSES[name]}"
+    return f"globalDefault of {name} PriorityClass must be false" if default else ""
+
+
+def _namespace(obj: Object) -> list[FieldError]:
+    path = Path("spec") / "finalizers"
+    found: list[FieldError] = []
+    for finalizer in (obj.get("spec") or {}).get("finalizers") or ():
+        found += qualified(finalizer, path)
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            found.append(invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+    return found
 
 
 def _priority_update(new: Object, old: Object) -> list[FieldError]:
@@ -120,21 +115,15 @@ def _priority_update(new: Object, old: Object) -> list[FieldError]:
     ]
 
 
-_RBAC = "rbac.authorization.k8s.io"
 _immutable_secret = _immutable("data")
 CREATE = {
     ("", "configmaps"): _config_map,
     ("", "secrets"): _secret,
-    (_RBAC, "roles"): _role,
-    (_RBAC, "clusterroles"): _role,
-    (_RBAC, "rolebindings"): _binding,
-    (_RBAC, "clusterrolebindings"): _binding,
+    ("", "namespaces"): _namespace,
     ("scheduling.k8s.io", "priorityclasses"): _priority,
 }
 UPDATE = {
     ("", "configmaps"): _immutable(*CONFIG_DATA),
     ("", "secrets"): _secret_update,
-    (_RBAC, "rolebindings"): _binding_update,
-    (_RBAC, "clusterrolebindings"): _binding_update,
     ("scheduling.k8s.io", "priorityclasses"): _priority_update,
 }

@@ -7,15 +7,14 @@ import re
 from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import from_label_selector
 
-from . import names, schedule
+from . import names
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .placement import label_selector
 from .pods import template
+from .storage import claim_spec
 
 SPEC = Path("spec")
 ALWAYS = ("Always",)
-ONCE = ("OnFailure", "Never")
-CONCURRENCY = ("Allow", "Forbid", "Replace")
 IMMUTABLE = "field is immutable"
 
 
@@ -29,9 +28,9 @@ def _pods_of(spec: Object, word: str, kind: str, wrong: str = "invalid label sel
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             found.append(invalid(SPEC / "selector", selector, f"empty selector is invalid for {word}"))
         if bad:
-            return [*found, invalid(SPEC / "selector", selector, wrong)]
+            return [*found, invalid(SPEC / "selector", selector, wrong), *(_for_ever(spec, kind) if kind == "StatefulSet" else ())]
     empty = selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions")
-    labels = _template_labels(spec)
+    labels = template_labels(spec)
     if not empty and (selector is None or not from_label_selector(selector).matches(labels)):
         text = "`selector` does not match template `labels`"
         found.append(invalid(SPEC / "template" / "metadata" / "labels", labels or None, text))
@@ -45,12 +44,25 @@ def _replica_set(obj: Object) -> list[FieldError]:
 
 def _stateful_set(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    found = _stateful_ways(spec) + _not_negative(spec, "replicas", "minReadySeconds")
+    found = _stateful_ways(spec)
+    for i, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+        found += claim_spec(claim.get("spec") or {}, (SPEC / "volumeClaimTemplates").at(i) / "spec")
+    found += _not_negative(spec, "replicas", "minReadySeconds")
     if (spec.get("ordinals") or {}).get("start", 0) < 0:
         found.append(invalid(SPEC / "ordinals.start", spec["ordinals"]["start"], "must be greater than or equal to 0"))
     if spec.get("serviceName") and (complaint := names.label(spec["serviceName"])):
         found.append(invalid(SPEC / "serviceName", spec["serviceName"], complaint))
-    return found + _pods_of(spec, "statefulset", "StatefulSet", "") + _not_negative(spec, "revisionHistoryLimit")
+    return found + _pods_of(_as_made(spec), "statefulset", "StatefulSet", "") + _not_negative(spec, "revisionHistoryLimit")
+
+
+def _as_made(spec: Object) -> Object:
+    """Return a spec whose template is as the controller makes pods of it: named by itself, with the volumes that it claims."""
+    template = spec.get("template") or {}
+    pod = {k: v for k, v in (template.get("spec") or {}).items() if k not in ("hostname", "subdomain")}
+    claimed = [claim["metadata"].get("name", "") for claim in spec.get("volumeClaimTemplates") or () if claim.get("metadata")]
+    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name or "-"}} for name in dict.fromkeys(claimed)]
+    pod["volumes"] = [*volumes, *(v for v in pod.get("volumes") or () if v.get("name", "") not in claimed)]
+    return {**spec, "template": {**template, "spec": pod}}
 
 
 def _stateful_ways(spec: Object) -> list[FieldError]:
@@ -68,14 +80,19 @@ def _stateful_ways(spec: Object) -> list[FieldError]:
     elif kind == "RollingUpdate" and rolling:
         found += _stateful_rolling(rolling, where / "rollingUpdate")
     elif kind not in ("OnDelete", "RollingUpdate"):
-        shown = {"Type": kind, "RollingUpdate": rolling and {k[0].upper() + k[1:]: v for k, v in rolling.items()}}
+        shown = {"Type": kind, "RollingUpdate": _shown(rolling)}
         found.append(invalid(where, shown, "must be 'RollingUpdate' or 'OnDelete'"))
     kept = spec.get("persistentVolumeClaimRetentionPolicy") or {}
     for field in ("whenDeleted", "whenScaled"):
         if kept.get(field) not in (None, "Retain", "Delete"):
             place = SPEC / "persistentVolumeClaimRetentionPolicy" / field
-            found.append(not_supported(place, kept[field], ("Delete", "Retain")))
+            found.append(not_supported(place, kept[field], ("Retain", "Delete")))
     return found
+
+
+def _shown(rolling: Object | None) -> Object | None:
+    """Return how updates roll under the names that upstream's own structure has."""
+    return rolling and {field[0].upper() + field[1:]: value for field, value in rolling.items()}
 
 
 def _stateful_rolling(rolling: Object, path: Path) -> list[FieldError]:
@@ -128,74 +145,10 @@ def _deadline(spec: Object) -> list[FieldError]:
     return [invalid(SPEC / "progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")]
 
 
-def _job(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    found = _not_negative(spec, "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
-    if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
-        found.append(required(SPEC / "completions", "when completion mode is Indexed"))
-    if spec.get("completionMode") not in ("Indexed", "NonIndexed"):
-        found.append(not_supported(SPEC / "completionMode", spec.get("completionMode", ""), ("NonIndexed", "Indexed")))
-    return found + _own_pods(obj) + check_once(spec, SPEC)
-
-
-def _own_pods(job: Object) -> list[FieldError]:
-    """Return whether a Job's selector and labels are others than those that the server makes from its uid."""
-    spec, metadata = job.get("spec") or {}, job["metadata"]
-    path = SPEC / "template" / "metadata" / "labels"
-    labels = _template_labels(spec)
-    found: list[FieldError] = []
-    expected = {
-        "controller-uid": metadata.get("uid", ""),
-        "job-name": metadata.get("name", ""),
-        "batch.kubernetes.io/controller-uid": metadata.get("uid", ""),
-        "batch.kubernetes.io/job-name": metadata.get("name", ""),
-    }
-    selector = spec.get("selector")
-    if selector is None:
-        return [required(SPEC / "selector")]
-    matcher = from_label_selector(selector)
-    if not spec.get("manualSelector"):
-        for key, value in expected.items():
-            if key not in labels:
-                found.append(required(path.at(key), f"must be '{value}'"))
-            elif labels[key] != value:
-                found.append(invalid(path.at(key), labels, f"must be '{value}'"))
-        if not matcher.matches(expected):
-            found.append(invalid(SPEC / "selector", selector, "`selector` not auto-generated"))
-    if not matcher.matches(labels):
-        found.append(invalid(path, labels, "`selector` does not match template `labels`"))
-    return found
-
-
-def check_once(spec: Object, path: Path) -> list[FieldError]:
-    """Return what is wrong with the template of pods that run to an end."""
-    given = spec.get("template") or {}
-    policy, where = (given.get("spec") or {}).get("restartPolicy"), path / "template"
-    found = template(given, where, (*ONCE, "Always", ""))
-    if policy in ("Always", "", None):
-        found.append(required(where / "spec" / "restartPolicy", 'valid values: "OnFailure", "Never"'))
-    elif policy not in ONCE:
-        found.append(not_supported(where / "spec" / "restartPolicy", policy, ONCE))
-    return found
-
-
-def _cron_job(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    found = [] if spec.get("schedule") else [required(SPEC / "schedule")]
-    if spec.get("schedule") and (wrong := schedule.complaint(spec["schedule"])):
-        found.append(invalid(SPEC / "schedule", spec["schedule"], wrong))
-    if spec.get("timeZone") and schedule.unknown_zone(spec["timeZone"]):
-        found.append(invalid(SPEC / "timeZone", spec["timeZone"], f"unknown time zone {spec['timeZone']}"))
-    if spec.get("concurrencyPolicy") not in CONCURRENCY:
-        found.append(not_supported(SPEC / "concurrencyPolicy", spec.get("concurrencyPolicy", ""), CONCURRENCY))
-    found += _not_negative(spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
-    return found + check_once((spec.get("jobTemplate") or {}).get("spec") or {}, Path("spec.jobTemplate.spec"))
-
-
 def _daemons(spec: Object) -> list[FieldError]:
     selector = spec.get("selector")
     found = label_selector(selector, SPEC / "selector")
-    labels = _template_labels(spec)
+    labels = template_labels(spec)
     if not found and not (selector and from_label_selector(selector).matches(labels)):
         text = "`selector` does not match template `labels`"
         if selector is None or selector.get("matchLabels") or selector.get("matchExpressions"):
@@ -210,7 +163,7 @@ def _daemon_set(obj: Object) -> list[FieldError]:
     path = SPEC / "updateStrategy"
     found = _daemons(obj.get("spec") or {})
     if update.get("type") not in ("RollingUpdate", "OnDelete"):
-        shown = {"Type": update.get("type", ""), "RollingUpdate": update.get("rollingUpdate")}
+        shown = {"Type": update.get("type", ""), "RollingUpdate": _shown(update.get("rollingUpdate"))}
         return [*found, not_supported(path, shown, ("RollingUpdate", "OnDelete"))]
     rolling = update.get("rollingUpdate")
     if update["type"] == "OnDelete" or rolling is None:
@@ -226,46 +179,37 @@ def _daemon_set(obj: Object) -> list[FieldError]:
 
 
 def _controller(obj: Object) -> list[FieldError]:
-    spec = obj.get("spec") or {}
-    found, selector = _not_negative(spec, "minReadySeconds"), spec.get("selector") or {}
-    if not selector:
-        found.append(required(SPEC / "selector"))
-    found += _not_negative(spec, "replicas")
-    labels = _template_labels(spec)
-    if selector and not selector.items() <= labels.items():
-        text = "`selector` does not match template `labels`"
-        found.append(invalid(SPEC / "template" / "metadata" / "labels", labels or None, text))
-    return found + (_template(spec, "ReplicationController") if spec.get("template") is not None else [required(SPEC / "template")])
+    spec, path = obj.get("spec") or {}, SPEC / "template"
+    selector, template = spec.get("selector") or {}, spec.get("template")
+    found = [] if selector else [required(SPEC / "selector")]
+    if template is None:
+        found.append(required(path))
+    else:
+        labels = template_labels(spec)
+        if not selector.items() <= labels.items():
+            text = "`selector` does not match template `labels`"
+            found.append(invalid(path / "metadata" / "labels", labels or None, text))
+        found += _template(spec, "ReplicationController")
+    return found + _not_negative(spec, "replicas", "minReadySeconds")
 
 
-def _selector_fixed(new: Object, old: Object) -> list[FieldError]:
+def _revision(obj: Object) -> list[FieldError]:
+    number, data = obj.get("revision", 0), obj.get("data")
+    found = [] if number >= 0 else [invalid("revision", number, "must be greater than or equal to 0")]
+    if data is None:
+        return [*found, required(Path("data"), "data is mandatory")]
+    return found if isinstance(data, dict) else [*found, required(Path("data"), "data must be a valid JSON object")]
+
+
+def _revision_fixed(new: Object, old: Object) -> list[FieldError]:
+    return [] if new.get("data") == old.get("data") else [invalid("data", new.get("data"), IMMUTABLE)]
+
+
+def selector_fixed(new: Object, old: Object) -> list[FieldError]:
+    """Return whether a selector was changed, which would lose pods."""
     if new["spec"].get("selector") != old["spec"].get("selector"):
         return [invalid(SPEC / "selector", new["spec"].get("selector"), IMMUTABLE)]
     return []
-
-
-def _job_fixed(new: Object, old: Object) -> list[FieldError]:
-    found = _selector_fixed(new, old)
-    for field in ("completions", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
-        if new["spec"].get(field) != old["spec"].get(field):
-            found.append(invalid(SPEC / field, new["spec"].get(field), IMMUTABLE))
-    after, before = (_fixed_template(o["spec"], old) for o in (new, old))
-    if after.get("metadata") != before.get("metadata"):
-        found.append(invalid(SPEC / "template", new["spec"].get("template"), IMMUTABLE))
-    elif after.get("spec") != before.get("spec"):
-        found.append(invalid(SPEC / "template" / "spec", new["spec"]["template"]["spec"], IMMUTABLE))
-    return found
-
-
-def _fixed_template(spec: Object, old: Object) -> Object:
-    """Return what of a Job's template may not change: all, but while it is suspended and has not begun, not where its pods may run."""
-    template: Object = spec.get("template") or {}
-    if not old["spec"].get("suspend") or (old.get("status") or {}).get("startTime"):
-        return template
-    free = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
-    pod = {k: v for k, v in (template.get("spec") or {}).items() if k not in free}
-    pod["containers"] = [{**c, "resources": {}} for c in pod.get("containers") or ()]
-    return {"metadata": {}, "spec": pod}
 
 
 def _stateful_fixed(new: Object, old: Object) -> list[FieldError]:
@@ -277,25 +221,35 @@ def _stateful_fixed(new: Object, old: Object) -> list[FieldError]:
 
 
 def _not_negative(spec: Object, *fields: str) -> list[FieldError]:
+    return not_negative(spec, SPEC, *fields)
+
+
+def not_negative(holder: Object, path: Path, *fields: str) -> list[FieldError]:
+    """Return which numbers are less than nothing."""
     return [
-        invalid(SPEC / field, spec[field], "must be greater than or equal to 0")
+        invalid(path / field, holder[field], "must be greater than or equal to 0")
         for field in fields
-        if spec.get(field) is not None and spec[field] < 0
+        if holder.get(field) is not None and holder[field] < 0
     ]
 
 
-def _template_labels(spec: Object) -> dict[str, str]:
+def template_labels(spec: Object) -> dict[str, str]:
+    """Return the labels of a template, in order."""
     return dict(sorted((((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}).items()))
 
 
 def _template(spec: Object, kind: str) -> list[FieldError]:
     """Return what is wrong with the template of pods that run for ever."""
-    given, path = spec.get("template") or {}, SPEC / "template"
-    found, pod = template(given, path), given.get("spec") or {}
+    return template(spec.get("template") or {}, SPEC / "template") + _for_ever(spec, kind)
+
+
+def _for_ever(spec: Object, kind: str) -> list[FieldError]:
+    """Return what of a template's pods lets them end."""
+    pod, path, found = (spec.get("template") or {}).get("spec") or {}, SPEC / "template" / "spec", list[FieldError]()
     if (policy := pod.get("restartPolicy", "Always")) != "Always":
-        found.append(not_supported(path / "spec" / "restartPolicy", policy, ALWAYS))
+        found.append(not_supported(path / "restartPolicy", policy, ALWAYS))
     if pod.get("activeDeadlineSeconds") is not None:
-        found.append(forbidden(path / "spec" / "activeDeadlineSeconds", f"activeDeadlineSeconds in {kind} is not Supported"))
+        found.append(forbidden(path / "activeDeadlineSeconds", f"activeDeadlineSeconds in {kind} is not Supported"))
     return found
 
 
@@ -305,13 +259,12 @@ CREATE = {
     ("apps", "statefulsets"): _stateful_set,
     ("apps", "daemonsets"): _daemon_set,
     ("", "replicationcontrollers"): _controller,
-    ("batch", "jobs"): _job,
-    ("batch", "cronjobs"): _cron_job,
+    ("apps", "controllerrevisions"): _revision,
 }
 UPDATE = {
-    ("apps", "deployments"): _selector_fixed,
-    ("apps", "replicasets"): _selector_fixed,
-    ("apps", "daemonsets"): _selector_fixed,
+    ("apps", "deployments"): selector_fixed,
+    ("apps", "replicasets"): selector_fixed,
+    ("apps", "daemonsets"): selector_fixed,
     ("apps", "statefulsets"): _stateful_fixed,
-    ("batch", "jobs"): _job_fixed,
+    ("apps", "controllerrevisions"): _revision_fixed,
 }

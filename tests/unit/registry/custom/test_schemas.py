@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from moorings_core.registry.custom import columns, shape, values
 from moorings_core.registry.custom.kind import sorted_versions
-from moorings_core.registry.custom.rules import Outcome, RuleNode
+from moorings_core.registry.custom.rules import Outcome, RuleNode, check
 
 SCHEMA = {
     "type": "object",
@@ -123,3 +123,15 @@ def test_a_json_path_finds_what_kubectl_finds(path, found):
 def test_versions_are_ordered_by_their_age():
     given = ["v1beta1", "foo", "v10", "v2", "v1alpha3", "v2beta2", "bar", "v1beta2"]
     assert sorted_versions(given) == ("v10", "v2", "v2beta2", "v1beta2", "v1beta1", "v1alpha3", "bar", "foo")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"list": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}}}},
+        {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}},
+        {"type": "object", "additionalProperties": {"type": "object", "properties": {"a": {"type": "string"}}}},
+    ],
+)
+def test_a_rule_may_compare_structures_with_what_they_were(schema):
+    assert list(check({"rule": "self == oldSelf"}, schema)) == []
