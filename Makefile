@@ -38,7 +38,7 @@ bench: setup  ## print the figures of README's table, measured here
 
 bench-peers: setup  ## the same beside upstream's own programs, in one run
 	@labs/setup.sh tests
-	@labs/upstream.sh kube-apiserver etcd kube-controller-manager kube-scheduler
+	@labs/upstream.sh kube-apiserver etcd kube-controller-manager kube-scheduler coredns
 	@python -m tests.bench --peers
 
 differential: setup  ## the same requests to upstream's kube-apiserver and to ours, compared

@@ -8,6 +8,7 @@ KUBERNETES=v1.37.2
 STAGING=v0.37.2
 ETCD=v3.6.16
 GINKGO=v2.32.0
+COREDNS=v1.15.0
 HELM=v3.22.0
 PATH="$PWD/build/go/bin:$PATH"
 export PATH GOFLAGS=-mod=mod CGO_ENABLED=0
@@ -65,6 +66,12 @@ build() {
         ;;
     helm)
         GOBIN="$PWD/build/upstream" go install -ldflags "-s -w" "helm.sh/helm/v3/cmd/helm@$HELM"
+        ;;
+    coredns) # the plugins that a cluster's DNS needs; the main function that names them is ours
+        mkdir -p build/upstream/coredns-module
+        printf 'module moorings.dev/coredns\n\ngo 1.26\n\nrequire github.com/coredns/coredns %s\n' "$COREDNS" >build/upstream/coredns-module/go.mod
+        cp tests/upstream/coredns/main.go build/upstream/coredns-module/
+        (cd build/upstream/coredns-module && go build -ldflags "-s -w" -o "$target" .)
         ;;
     mock-csi) # the mock driver of the e2e suite; the main function is ours, the driver is not
         kubernetes_module
