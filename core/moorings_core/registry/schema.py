@@ -38,7 +38,7 @@ class Schema:
         self.patch_strategy: frozenset[str] = frozenset(filter(None, raw.get("s", "").split(",")))
         self.list_type: str = raw.get("l", "")
         self.list_map_keys: tuple[str, ...] = tuple(raw.get("m", ()))
-        self.atomic: bool = bool(raw.get("a") or self._target.get("a"))
+        self.atomic: bool = bool(raw.get("a", self._target.get("a")))
         self.default: Any = raw.get("d")
         self.shape: str = raw.get("g", "")
         self.embedded: str = raw.get("e", "")
