@@ -11,9 +11,10 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object, Resource
 
 from . import certificates, claims, gates, subresources
+from .annotations import TEMPLATE_GENERATION
 from .custom import definition as definitions
 from .custom import served
-from .defaults.workloads import TEMPLATE_GENERATION, job_labels
+from .defaults.workloads import job_labels
 from .facts import definition, definition_of, is_built_in
 from .quality import qos_class
 
@@ -66,7 +67,6 @@ _RETURNED = {
 """Kinds whose deletion is answered with the object; the others with a Status."""
 _ORPHANING = {("", "v1", "replicationcontrollers"), ("batch", "v1", "jobs")}
 _CONDITIONAL_ONLY = {
-    ("scheduling.k8s.io", "priorityclasses"),
     *(("admissionregistration.k8s.io", f"{kind}webhookconfigurations") for kind in ("mutating", "validating")),
     *(
         ("admissionregistration.k8s.io", f"{kind}admission{what}")
