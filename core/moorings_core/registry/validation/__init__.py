@@ -117,9 +117,11 @@ _STATUS: dict[tuple[str, str], Update] = {
     **admission_policies.STATUS,
     **workload_status.RULES,
     **pods.STATUS,
+    **jobs.STATUS,
     ("resource.k8s.io", "resourceclaims"): claim_status.check_status,
 }
 _UPDATE_ALONE = {
+    ("discovery.k8s.io", "endpointslices"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("events.k8s.io", "events"),
     ("networking.k8s.io", "servicecidrs"),
