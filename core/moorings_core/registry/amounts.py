@@ -105,7 +105,8 @@ def container_total(pod: Object, field: str, held: Mapping[str, Amounts] = {}) -
 
 def _of(container: Object, field: str, held: Mapping[str, Amounts]) -> Amounts:
     wanted = amounts((container.get("resources") or {}).get(field))
-    return greater(wanted, held[container["name"]]) if container["name"] in held else wanted
+    had = held.get(container.get("name", ""))
+    return wanted if had is None else greater(wanted, had)
 
 
 def _sum(lists: Iterable[Amounts]) -> Amounts:

@@ -6,7 +6,7 @@ Source: apiextensions-apiserver pkg/apis/apiextensions/validation, v1/defaults.g
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from moorings_core.ports.objects import Object
@@ -123,7 +123,7 @@ def _spec(spec: Object) -> Iterator[FieldError]:
     for index, version in enumerate(versions):
         if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             yield required((SPEC / "versions").at(index) / "schema" / "openAPIV3Schema")
-    yield from _parts(versions)
+    yield from _each(versions)
     if any(count > 1 for count in Counter(v.get("name") for v in versions).values()):
         yield invalid(SPEC / "versions", internal.shown(versions), "must contain unique version names")
     if sum(bool(v.get("storage")) for v in versions) != 1:
@@ -132,6 +132,8 @@ def _spec(spec: Object) -> Iterator[FieldError]:
     if versions and versions[0].get("name") and (complaint := names.label_1035(versions[0]["name"])):
         yield invalid(SPEC / "version", versions[0]["name"], complaint)
     yield from _names(spec.get("names") or {}, SPEC / "names")
+    for field in internal.shared(versions):
+        yield from _checks()[field](versions[0], SPEC / ("validation" if field == "schema" else field))
     conversion = spec.get("conversion") or {}
     if conversion.get("strategy", "None") != "None" and spec.get("preserveUnknownFields"):
         yield invalid(SPEC / "conversion" / "strategy", conversion["strategy"], "must be None if spec.preserveUnknownFields is true")
@@ -177,18 +179,20 @@ def _of_warning(warning: str) -> Iterator[str]:
         yield f"must only contain printable UTF-8 characters; non-printable character found at index {index}"
 
 
-def _parts(versions: Sequence[Object]) -> Iterator[FieldError]:
+def _checks() -> dict[str, Callable[[Object, Path], Iterator[FieldError]]]:
     """What versions may have in common is judged once, and named as upstream names it, which keeps it once."""
-    checks = dict(zip(internal.PARTS, (_schema, _subresources, _columns, _selectable), strict=True))
-    common = internal.shared(versions)
+    return dict(zip(internal.PARTS, (_schema, _subresources, _columns, _selectable), strict=True))
+
+
+def _each(versions: Sequence[Object]) -> Iterator[FieldError]:
+    """Return what is wrong with each version by itself."""
+    common, checks = internal.shared(versions), _checks()
     for index, version in enumerate(versions):
         path = (SPEC / "versions").at(index)
         yield from _version(version, path)
         for field, check in checks.items():
             if field not in common:
                 yield from check(version, path / field)
-    for field in common:
-        yield from checks[field](versions[0], SPEC / ("validation" if field == "schema" else field))
 
 
 def _schema(version: Object, path: Path) -> Iterator[FieldError]:

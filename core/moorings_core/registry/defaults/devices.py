@@ -24,6 +24,8 @@ def _spec(spec: Object) -> None:
             each["allocationMode"] = each.get("allocationMode") or "ExactCount"
             if each["allocationMode"] == "ExactCount":
                 each["count"] = each.get("count") or 1
+            for toleration in each.get("tolerations") or ():
+                toleration["operator"] = toleration.get("operator") or "Equal"
 
 
 def _slice(obj: Object) -> None:

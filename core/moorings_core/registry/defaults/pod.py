@@ -114,7 +114,7 @@ def _probe(probe: Object) -> None:
 
 
 def _handler(handler: Object) -> None:
-    if handler.get("httpGet"):
+    if handler.get("httpGet") is not None:
         handler["httpGet"].setdefault("path", "/")
         handler["httpGet"].setdefault("scheme", "HTTP")
     if handler.get("grpc"):

@@ -85,12 +85,15 @@ def job_spec(spec: Object) -> None:
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
-    policy = spec.get("podFailurePolicy")
-    for rule in (policy or {}).get("rules") or ():
+    _failure_policy(spec)
+    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed" if spec.get("podFailurePolicy") is None else "Failed")
+    template(spec.setdefault("template", {}))
+
+
+def _failure_policy(spec: Object) -> None:
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
         for pattern in rule.get("onPodConditions") or ():
             pattern["status"] = pattern.get("status") or "True"
-    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed" if policy is None else "Failed")
-    template(spec.setdefault("template", {}))
 
 
 def _job(obj: Object) -> None:
@@ -115,6 +118,7 @@ def _cron_job(obj: Object) -> None:
     job.setdefault("metadata", {})
     body = job.setdefault("spec", {})
     body.pop("scheduling", None)
+    _failure_policy(body)
     template(body.setdefault("template", {}))
 
 

@@ -13,8 +13,10 @@ from moorings_core.ports.objects import Object
 
 from . import names
 from .conditions import conditions
+from .declared import late
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
 from .expressions import Types, check_expression, schema_of, type_of
+from .formats import qualified
 from .placement import label_selector
 from .registrations import FAILURE, GROUP, MATCH, REINVOCATION, check_conditions, check_rule
 
@@ -110,8 +112,8 @@ def _annotations(annotations: Sequence[Object], policy: str, spec: Object, types
         here, key = (SPEC / "auditAnnotations").at(i), annotation.get("key") or ""
         if not policy:
             found.append(invalid(here / "key", key, "requires metadata.name be non-empty"))
-        elif problem := names.label_key(f"{policy}/{key}"):
-            found.append(invalid(here / "key", f"{policy}/{key}", problem))
+        else:
+            found += qualified(f"{policy}/{key}", here / "key")
         if not (annotation.get("valueExpression") or "").strip():
             found.append(required(here / "valueExpression", "valueExpression is not specified"))
         else:
@@ -183,6 +185,8 @@ def _binding(obj: Object) -> list[FieldError]:
 
 def _validating_binding(obj: Object) -> list[FieldError]:
     found, path = _binding(obj), SPEC / "validationActions"
+    if found and found[0] == required(SPEC / "policyName"):
+        found[:1] = late(found[:1])
     actions = (obj.get("spec") or {}).get("validationActions") or []
     for i, action in enumerate(actions):
         if action not in ACTIONS:
@@ -193,7 +197,7 @@ def _validating_binding(obj: Object) -> list[FieldError]:
         why = "repeating the same validation failure information in the API response and headers serves no purpose"
         found.append(invalid(path, actions, f"must not contain both Deny and Warn ({why})"))
     if not actions:
-        found.append(required(path))
+        found += late([required(path)])
     return found
 
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from moorings_core.ports.objects import Object
 
 from . import amounts, contexts, environment, handlers, mounts, names, ports
-from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
+from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required, too_many
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 MESSAGES = ("File", "FallbackToLogsOnError")
 RESTARTS = ("Always", "Never", "OnFailure")
+MOST_RULES, MOST_CODES = 20, 255
 ACTIONS, OPERATORS = ("Restart", "RestartAllContainers"), ("In", "NotIn")
 NOT_EPHEMERAL = (
     "ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe", "readinessProbe", "startupProbe",
     "lifecycle",
 )  # fmt: skip
+POINTERS = ("lifecycle", *handlers.PROBES)
 EPHEMERAL_WORDS = "cannot be set for an Ephemeral Container"
 TARGET_WORDS = "may not be set for init containers without restartPolicy=Always"
 
@@ -53,10 +55,11 @@ def check(container: Object, kind: str, path: Path, place: Place) -> list[FieldE
         return found + trimmed(container, path) + _known_once(container, path, place) + _ephemeral(container, path, place)
     restarts = _restarts(container, path)
     if kind == "initContainers":
-        found += restarts + _known_once(container, path, place) + ports.host_ports(container, path, set())
+        first = restarts if container.get("restartPolicy") is not None else restarts[:1]
+        found += first + _known_once(container, path, place) + ports.host_ports(container, path, set())
         if container.get("restartPolicy") == "Always":
             return found + _watched(container, path, place)
-        return found + [forbidden(path / f, TARGET_WORDS) for f in ("lifecycle", *handlers.PROBES) if container.get(f)]
+        return found + [forbidden(path / f, TARGET_WORDS) for f in POINTERS if container.get(f) is not None]
     found += _known_once(container, path, place) + _watched(container, path, place) + restarts
     return found + ports.host_ports(container, path, place.host_ports)
 
@@ -77,7 +80,8 @@ def _known_once(container: Object, path: Path, place: Place) -> list[FieldError]
 def _ephemeral(container: Object, path: Path, place: Place) -> list[FieldError]:
     target = container.get("targetContainerName", "")
     found = [] if not target or target in place.others else [not_found(path / "targetContainerName", target)]
-    found += [forbidden(path / field, EPHEMERAL_WORDS) for field in NOT_EPHEMERAL if container.get(field)]
+    there = (field for field in NOT_EPHEMERAL if container.get(field) or (field in POINTERS and container.get(field) is not None))
+    found += [forbidden(path / field, EPHEMERAL_WORDS) for field in there]
     for i, mount in enumerate(container.get("volumeMounts") or ()):
         where = (path / "volumeMounts").at(i)
         found += [forbidden(where / field, EPHEMERAL_WORDS) for field in ("subPath", "subPathExpr") if mount.get(field)]
@@ -127,6 +131,8 @@ def _restarts(container: Object, path: Path) -> list[FieldError]:
         found.append(required(path / "restartPolicy", "must specify restartPolicy when restart rules are used"))
     elif policy not in (None, *RESTARTS):
         found.append(not_supported(path / "restartPolicy", policy, RESTARTS))
+    if len(rules) > MOST_RULES:
+        found.append(too_many(path / "restartPolicyRules", len(rules), MOST_RULES))
     for i, rule in enumerate(rules):
         where, codes = (path / "restartPolicyRules").at(i), rule.get("exitCodes")
         if rule.get("action") not in ACTIONS:
@@ -135,4 +141,6 @@ def _restarts(container: Object, path: Path) -> list[FieldError]:
             found.append(required(where / "exitCodes", "must be specified"))
         elif codes.get("operator") not in OPERATORS:
             found.append(not_supported(where / "exitCodes" / "operator", codes.get("operator", ""), OPERATORS))
+        if len((codes or {}).get("values") or ()) > MOST_CODES:
+            found.append(too_many(where / "exitCodes" / "values", len(codes["values"]), MOST_CODES))
     return found

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
 from moorings_core.ports.objects import Object
 
-from . import names
+from . import ips, names
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required, too_long
 from .formats import domain_path, named, needed
 from .handlers import port as port_number
@@ -52,11 +51,7 @@ def _rule(rule: Object, path: Path) -> list[FieldError]:
 
 
 def _no_address(host: str) -> str:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return ""
-    return "must be a DNS name, not an IP address"
+    return "must be a DNS name, not an IP address" if ips.is_like(host) else ""
 
 
 def _routes(routes: Sequence[Object], path: Path) -> list[FieldError]:

@@ -61,6 +61,11 @@ def network(text: str) -> Network | None:
         return None
 
 
+def is_like(text: str) -> bool:
+    """Whether a text is an address, however it spells it."""
+    return not address(_without_zeros(text), Path("")) or any(error.message.endswith(MAPPED) for error in address(text, Path("")))
+
+
 def tolerated(found: list[FieldError], before: Callable[[], list[FieldError]]) -> list[FieldError]:
     """Return what is wrong with an object without those ambiguous addresses that the object before it has too."""
     if not any(error.message.endswith(STRICT) for error in found):

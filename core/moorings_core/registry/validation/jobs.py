@@ -11,7 +11,7 @@ from moorings_core.registry.selectors import from_label_selector
 from . import job_status, names, schedule
 from .errors import FieldError, Path, duplicate, invalid, not_supported, omitted, required, too_long, too_many
 from .formats import domain_path, qualified
-from .placement import label_selector
+from .placement import label_selector, shown_selector
 from .pods import template
 from .workloads import IMMUTABLE, not_negative, selector_fixed, template_labels
 
@@ -57,7 +57,7 @@ def _own_selector(job: Object) -> list[FieldError]:
         elif labels[key] != value:
             found.append(invalid(path.at(key), labels, f"must be '{value}'"))
     if not from_label_selector(spec["selector"]).matches(expected):
-        found.append(invalid(SPEC / "selector", spec["selector"], "`selector` not auto-generated"))
+        found.append(invalid(SPEC / "selector", shown_selector(spec["selector"]), "`selector` not auto-generated"))
     return found
 
 
@@ -86,7 +86,7 @@ def job_spec(spec: Object, path: Path) -> list[FieldError]:
     if policy is not None:
         found += _failures(policy, spec, path / "podFailurePolicy")
     if success is not None and spec.get("completionMode") != "Indexed":
-        shown = {"Rules": [_shown(rule) for rule in success.get("rules") or ()]}
+        shown = {"Rules": [_shown(rule) for rule in success.get("rules") or ()] or None}
         found.append(invalid(path / "successPolicy", shown, NOT_INDEXED))
     elif success is not None:
         found += _success(success.get("rules") or (), spec.get("completions") or 0, path / "successPolicy" / "rules")
@@ -264,7 +264,7 @@ def _cron_job(obj: Object) -> list[FieldError]:
     job, path = (spec.get("jobTemplate") or {}).get("spec") or {}, SPEC / "jobTemplate" / "spec"
     found += job_spec(job, path)
     if job.get("selector") is not None:
-        found.append(invalid(path / "selector", job["selector"], "`selector` will be auto-generated"))
+        found.append(invalid(path / "selector", shown_selector(job["selector"]), "`selector` will be auto-generated"))
     if job.get("manualSelector"):
         found.append(not_supported(path / "manualSelector", True, ("nil", "false")))
     found += not_negative(spec, SPEC, "successfulJobsHistoryLimit", "failedJobsHistoryLimit")

@@ -95,6 +95,14 @@ def label_selector(selector: Object | None, path: Path) -> list[FieldError]:
     return found
 
 
+def shown_selector(selector: Object) -> Object:
+    """Return a LabelSelector as upstream shows it."""
+    labels, expressions = selector.get("matchLabels"), selector.get("matchExpressions") or ()
+    made: Object = {"matchLabels": dict(sorted(labels.items()))} if labels else {}
+    shown = [{"key": e.get("key", ""), "operator": e.get("operator", ""), "values": e.get("values")} for e in expressions]
+    return made | ({"matchExpressions": [{k: v for k, v in e.items() if v is not None} for e in shown]} if shown else {})
+
+
 def tolerations(given: Sequence[Object], path: Path) -> list[FieldError]:
     """Return what is wrong with tolerations."""
     return [e for i, toleration in enumerate(given) for e in _toleration(toleration, path.at(i))]

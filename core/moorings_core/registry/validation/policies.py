@@ -9,7 +9,7 @@ from .amounts import resources
 from .conditions import conditions
 from .errors import FieldError, Path, duplicate, invalid, not_supported, required
 from .formats import named, qualified
-from .placement import label_selector, tolerations
+from .placement import label_selector, shown_selector, tolerations
 from .workloads import count_or_share, no_more_than_all
 
 SPEC = Path("spec")
@@ -26,6 +26,8 @@ def _disruption_budget(obj: Object) -> list[FieldError]:
     found: list[FieldError] = []
     if all(spec.get(field) is not None for field in fields):
         shown = {name: spec.get(field) for name, field in _BUDGET} | {"UnhealthyPodEvictionPolicy": policy}
+        if spec.get("selector") is not None:
+            shown["Selector"] = shown_selector(spec["selector"])
         found.append(invalid(SPEC, shown, "minAvailable and maxUnavailable cannot be both set"))
     found += [e for f in fields for rule in (count_or_share, no_more_than_all) for e in rule(spec.get(f), SPEC / f)]
     found += label_selector(spec.get("selector"), SPEC / "selector")

@@ -10,6 +10,7 @@ from typing import Any
 
 from moorings_core.ports.objects import Object
 
+from . import ips
 from .errors import FieldError, Path, duplicate, invalid, not_supported, required
 
 FAMILIES = ("IPv4", "IPv6")
@@ -66,13 +67,13 @@ def _first(singular: str, addresses: list[str]) -> list[FieldError]:
 
 
 def _each(addresses: list[str]) -> list[FieldError]:
-    found = []
+    found: list[FieldError] = []
     for i, address in enumerate(addresses):
         if i == 0 and address == "None":
             if len(addresses) > 1:
                 found.append(invalid(ADDRESSES, addresses, "'None' must be the first and only value"))
         elif not is_ip(address):
-            found.append(invalid(ADDRESSES.at(i), address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
+            found += ips.address(address, ADDRESSES.at(i))
     return found
 
 

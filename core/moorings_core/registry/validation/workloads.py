@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import from_label_selector
 
 from . import names
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
-from .placement import label_selector
+from .placement import label_selector, shown_selector
 from .pods import template
 from .storage import claim_spec
 
 SPEC = Path("spec")
 ALWAYS = ("Always",)
 IMMUTABLE = "field is immutable"
+COUNTS: Mapping[str, int | None] = {"MaxUnavailable": 0, "MaxSurge": 0}
+PARTITION: Mapping[str, int | None] = {"Partition": 0, "MaxUnavailable": None}
 SHARE = re.compile(r"[0-9]+%")
 
 
@@ -29,7 +32,8 @@ def _pods_of(spec: Object, word: str, kind: str, wrong: str = "invalid label sel
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             found.append(invalid(SPEC / "selector", selector, f"empty selector is invalid for {word}"))
         if bad:
-            return [*found, invalid(SPEC / "selector", selector, wrong), *(_for_ever(spec, kind) if kind == "StatefulSet" else ())]
+            found.append(invalid(SPEC / "selector", shown_selector(selector), wrong))
+            return found + (_for_ever(spec, kind) if kind == "StatefulSet" else [])
     empty = selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions")
     labels = template_labels(spec)
     if not empty and (selector is None or not from_label_selector(selector).matches(labels)):
@@ -60,8 +64,8 @@ def _as_made(spec: Object) -> Object:
     """Return a spec whose template is as the controller makes pods of it: named by itself, with the volumes that it claims."""
     template = spec.get("template") or {}
     pod = {k: v for k, v in (template.get("spec") or {}).items() if k not in ("hostname", "subdomain")}
-    claimed = [claim["metadata"].get("name", "") for claim in spec.get("volumeClaimTemplates") or () if claim.get("metadata")]
-    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name or "-"}} for name in dict.fromkeys(claimed)]
+    claimed = [(claim.get("metadata") or {}).get("name", "") for claim in spec.get("volumeClaimTemplates") or ()]
+    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in dict.fromkeys(claimed)]
     pod["volumes"] = [*volumes, *(v for v in pod.get("volumes") or () if v.get("name", "") not in claimed)]
     return {**spec, "template": {**template, "spec": pod}}
 
@@ -77,12 +81,11 @@ def _stateful_ways(spec: Object) -> list[FieldError]:
     if not kind:
         found.append(required(where))
     elif kind == "OnDelete" and rolling is not None:
-        shown = {"Partition": rolling.get("partition", 0), "MaxUnavailable": rolling.get("maxUnavailable")}
-        found.append(invalid(where / "rollingUpdate", shown, "only allowed for updateStrategy 'RollingUpdate'"))
+        found.append(invalid(where / "rollingUpdate", _shown(rolling, PARTITION), "only allowed for updateStrategy 'RollingUpdate'"))
     elif kind == "RollingUpdate" and rolling:
         found += _stateful_rolling(rolling, where / "rollingUpdate")
     elif kind not in ("OnDelete", "RollingUpdate"):
-        shown = {"Type": kind, "RollingUpdate": _shown(rolling)}
+        shown = {"Type": kind, "RollingUpdate": _shown(rolling, PARTITION)}
         found.append(invalid(where, shown, "must be 'RollingUpdate' or 'OnDelete'"))
     kept = spec.get("persistentVolumeClaimRetentionPolicy") or {}
     for field in ("whenDeleted", "whenScaled"):
@@ -92,9 +95,9 @@ def _stateful_ways(spec: Object) -> list[FieldError]:
     return found
 
 
-def _shown(rolling: Object | None) -> Object | None:
-    """Return how updates roll under the names that upstream's own structure has."""
-    return rolling and {field[0].upper() + field[1:]: value for field, value in rolling.items()}
+def _shown(rolling: Object | None, empty: Mapping[str, int | None]) -> Object | None:
+    """Return how updates roll as upstream's own structure has it; empty: what its fields hold of themselves."""
+    return rolling if rolling is None else {field: rolling.get(field[0].lower() + field[1:], value) for field, value in empty.items()}
 
 
 def _stateful_rolling(rolling: Object, path: Path) -> list[FieldError]:
@@ -118,8 +121,7 @@ def _strategy(strategy: Object) -> list[FieldError]:
     if kind == "Recreate":
         text = "may not be specified when strategy `type` is 'Recreate'"
         return [] if rolling is None else [forbidden(path / "rollingUpdate", text)]
-    shown = rolling and {"MaxUnavailable": rolling.get("maxUnavailable"), "MaxSurge": rolling.get("maxSurge")}
-    return [not_supported(path, {"Type": kind or "", "RollingUpdate": shown}, ("Recreate", "RollingUpdate"))]
+    return [not_supported(path, {"Type": kind or "", "RollingUpdate": _shown(rolling, COUNTS)}, ("Recreate", "RollingUpdate"))]
 
 
 def _rolling(rolling: Object, path: Path) -> list[FieldError]:
@@ -179,7 +181,7 @@ def _daemon_set(obj: Object) -> list[FieldError]:
 def _daemon_update(update: Object, path: Path) -> list[FieldError]:
     rolling = update.get("rollingUpdate")
     if update.get("type") not in ("RollingUpdate", "OnDelete"):
-        shown = {"Type": update.get("type", ""), "RollingUpdate": _shown(rolling)}
+        shown = {"Type": update.get("type", ""), "RollingUpdate": _shown(rolling, COUNTS)}
         return [not_supported(path, shown, ("RollingUpdate", "OnDelete"))]
     if update["type"] == "OnDelete" or rolling is None:
         return []
