@@ -46,6 +46,7 @@ differential: setup  ## the same requests to upstream's kube-apiserver and to ou
 	@labs/upstream.sh etcd kube-apiserver
 	@python -m tests.differential
 	@python -m tests.differential mutated:
+	@python -m tests.differential mixed:
 	@python -m tests.differential 'mutated updates:'
 	@python -m tests.differential populated:
 

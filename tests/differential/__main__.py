@@ -21,6 +21,7 @@ from .admission import admission
 from .cases import Case, cases
 from .compare import differences
 from .custom import custom
+from .mixed import mixed
 from .more import more
 from .mutated import mutated
 from .policies import policies
@@ -41,6 +42,7 @@ ALONE = {
     "custom:": custom,
     "definitions:": custom,
     "wrong:": wrong,
+    "mixed:": mixed,
     "resize:": resize,
     "ephemeral:": resize,
 }

@@ -159,18 +159,27 @@ def _mutation(mutation: Object, path: Path, spec: Object, types: Types) -> list[
     if mutation.get(mine) is None:
         found.append(required(path / mine, f"must be specified when patchType is {kind}"))
     else:
-        found += _patch((mutation[mine].get("expression") or "").strip(), path / mine / "expression", spec, types)
+        found += _patch((mutation[mine].get("expression") or "").strip(), path / mine / "expression", spec, types, MADE[mine])
     if mutation.get(other) is not None:
         found.append(invalid(path / other, f"{{{other}}}", f"must not be specified when patchType is {kind}"))
     return found
 
 
-def _patch(expression: str, path: Path, spec: Object, types: Types) -> list[FieldError]:
+MADE = {"jsonPatch": "list(JSONPatch)", "applyConfiguration": "Object"}
+"""What the expressions of mutations give"""
+SCALARS = ("bool", "int", "uint", "double", "string", "bytes", "null_type")
+
+
+def _patch(expression: str, path: Path, spec: Object, types: Types, wanted: str) -> list[FieldError]:
+    """Return what is wrong with what makes a patch; wanted: of which type that is."""
     from moorings_core.cel.literals import as_maps  # see expressions
 
     if not expression:
         return [required(path)]
-    found = _expression(as_maps(expression), path, "any", spec, types)
+    given = type_of(as_maps(expression), path, params=spec.get("paramKind") is not None, variables=types)
+    if isinstance(given, str):
+        return [invalid(path, expression, f"must evaluate to {wanted} but got {given}")] if given in SCALARS else []
+    found = [given]
     return [invalid(path, expression, error.message.partition('": ')[2] or error.message) for error in found]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from moorings_core.ports.objects import Object
 
 from . import names
+from .declared import late
 from .errors import FieldError, Path, invalid, required
 from .service_addresses import family_of
 from .services import CIDR_WORDS, check_service, check_service_status, check_service_update, is_cidr
@@ -59,7 +60,7 @@ def _ip_address(obj: Object) -> list[FieldError]:
         found.append(invalid(PARENT / "group", group, complaint))
     for field in ("resource", "name"):
         if not parent.get(field):
-            found.append(required(PARENT / field))
+            found += late([required(PARENT / field)])
     for field in ("resource", "name", "namespace"):
         if parent.get(field) and (complaint := names.path_segment(parent[field])):
             found.append(invalid(PARENT / field, parent[field], complaint))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 from collections.abc import Callable, Sequence
 
@@ -194,7 +195,11 @@ def _capacity(capacity: Object | None, path: Path) -> list[FieldError]:
     found = [] if capacity else [required(path)]
     if set(capacity or ()) != {"storage"}:
         found.append(not_supported(path, dict(sorted(capacity.items())) if capacity else None, ("storage",)))
-    return found + [error for name, value in (capacity or {}).items() for error in positive(value, path.at(name))]
+    for name, value in (capacity or {}).items():
+        whole = math.ceil(number) if (number := parse(value)) > 0 else math.floor(number)
+        found += [invalid(path.at(name), whole, "must be a valid resource quantity")] if whole < 0 else []
+        found += positive(value, path.at(name))
+    return found
 
 
 def _affinity(affinity: Object, path: Path) -> list[FieldError]:
