@@ -6,8 +6,6 @@ from moorings_core.ports.objects import Object
 
 from .pod import pod, template
 
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-
 
 def _deployment(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
