@@ -166,7 +166,18 @@ def moorings(directory: Path, services: str = RANGE) -> Peer:
     command = (sys.executable, "-m", "moorings_core.cli", "server", "--config", config, "--data", directory / "data")
     peer.start(*command, "--advertise", "192.0.2.1", "--bind", "127.0.0.1")
     peer.wait_ready()
+    _forget_snapshots(peer)
     return peer
+
+
+def _forget_snapshots(peer: Peer) -> None:
+    """Take away the kinds of snapshots, which upstream has in no API server, and wait until they are gone."""
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for one in peer.ask(Request("GET", definitions)).body["items"]:
+        path = f"{definitions}/{one['metadata']['name']}"
+        peer.ask_all([Request("GET", path, until="InitialNamesAccepted")])
+        peer.ask(Request("DELETE", path))
+        peer.ask_all([Request("GET", path, until="NotFound")])
 
 
 def free_port() -> int:

@@ -149,12 +149,14 @@ def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict
     if with_status is None:
         return
     yield f"{name} its status put", [Request("PUT", f"{one}/status", with_status), Request("GET", one, until=settled)]
+    waited = [Request("GET", one, until=settled)] if settled else []
     yield (
         f"{name} its status merged",
         [
             Request("PATCH", f"{one}/status", {"status": with_status["status"], "metadata": {"labels": {"status": "a"}}}, MERGE),
+            *waited,
             Request("PATCH", f"{one}/status", {"status": with_status["status"]}, STRATEGIC),
-            *([Request("GET", one, until=settled)] if settled else ()),
+            *waited,
         ],
     )
 

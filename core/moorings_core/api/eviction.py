@@ -108,7 +108,7 @@ def with_condition(pod: Object, condition: Object) -> Object:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = pod.get("status") or {}
     others = [c for c in status.get("conditions", ()) if c["type"] != condition["type"]]
-    return {**status, "conditions": [*others, {**condition, "lastTransitionTime": now}]}
+    return {**status, "conditions": [*others, {"lastProbeTime": None, **condition, "lastTransitionTime": now}]}
 
 
 def _marked(pending: Pending) -> Pending:

@@ -120,6 +120,7 @@ _STATUS: dict[tuple[str, str], Update] = {
     ("resource.k8s.io", "resourceclaims"): claim_status.check_status,
 }
 _UPDATE_ALONE = {
+    ("discovery.k8s.io", "endpointslices"),
     ("batch", "jobs"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("events.k8s.io", "events"),

@@ -145,9 +145,12 @@ def _of_type(text: str, kind: str, path: Path, index: int) -> list[FieldError]:
 
 
 def _slice_update(new: Object, old: Object) -> list[FieldError]:
+    found = _slice(new)
+    if new.get("endpoints") == old.get("endpoints"):  # those that an older version has taken
+        found = [error for error in found if not error.field.startswith("endpoints")]
     if new.get("addressType") != old.get("addressType"):
-        return [invalid("addressType", None, IMMUTABLE)]
-    return []
+        found.append(invalid("addressType", None, IMMUTABLE))
+    return found
 
 
 CREATE = {("", "endpoints"): _endpoints, ("discovery.k8s.io", "endpointslices"): _slice}
