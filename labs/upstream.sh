@@ -8,6 +8,7 @@ KUBERNETES=v1.37.2
 STAGING=v0.37.2
 ETCD=v3.6.16
 GINKGO=v2.32.0
+COREDNS=v1.15.0
 HELM=v3.22.0
 PATH="$PWD/build/go/bin:$PATH"
 export PATH GOFLAGS=-mod=mod CGO_ENABLED=0
@@ -25,6 +26,13 @@ kubernetes_module() {
     printf '\nrequire k8s.io/kubernetes %s\n' "$KUBERNETES" >>"$directory.new/go.mod"
     install -m 644 "$source/go.sum" "$directory.new/go.sum"
     mv "$directory.new" "$directory"
+}
+
+sidecars_module() {
+    printf 'module moorings.dev/sidecars\n\ngo 1.26.0\n\nrequire (\n'
+    printf '\tgithub.com/kubernetes-csi/%s\n' external-provisioner/v6\ v6.4.0 external-resizer/v2\ v2.3.0 external-snapshotter/v8\ v8.7.0
+    for package in api apimachinery apiserver client-go component-base component-helpers; do printf '\tk8s.io/%s %s\n' "$package" "$STAGING"; done
+    printf ')\n'
 }
 
 version_flags() {
@@ -59,11 +67,27 @@ build() {
     helm)
         GOBIN="$PWD/build/upstream" go install -ldflags "-s -w" "helm.sh/helm/v3/cmd/helm@$HELM"
         ;;
+    coredns) # the plugins that a cluster's DNS needs; the main function that names them is ours
+        mkdir -p build/upstream/coredns-module
+        printf 'module moorings.dev/coredns\n\ngo 1.26\n\nrequire github.com/coredns/coredns %s\n' "$COREDNS" >build/upstream/coredns-module/go.mod
+        cp tests/upstream/coredns/main.go build/upstream/coredns-module/
+        (cd build/upstream/coredns-module && go build -ldflags "-s -w" -o "$target" .)
+        ;;
     mock-csi) # the mock driver of the e2e suite; the main function is ours, the driver is not
         kubernetes_module
         mkdir -p build/upstream/mock-csi-module
         cp build/upstream/kubernetes/go.mod build/upstream/kubernetes/go.sum tests/upstream/mockcsi/main.go build/upstream/mock-csi-module/
         (cd build/upstream/mock-csi-module && go build -ldflags "-s -w" -o "$target" .)
+        ;;
+    csi-*) # the sidecars of csi/deploy/, in one module of newer Kubernetes packages than each asks for, as built with all else here
+        mkdir -p build/upstream/csi-module
+        [ -f build/upstream/csi-module/go.mod ] || sidecars_module >build/upstream/csi-module/go.mod
+        case "$1" in
+        csi-provisioner) package=external-provisioner/v6 ;;
+        csi-resizer) package=external-resizer/v2 ;;
+        csi-snapshotter) package=external-snapshotter/v8 ;;
+        esac
+        (cd build/upstream/csi-module && go build -ldflags "-s -w -X main.version=built-here" -o "$target" "github.com/kubernetes-csi/$package/cmd/$1")
         ;;
     informer | operator)
         (cd tests/upstream/clients/go && GOFLAGS=-mod=readonly go build -ldflags "-s -w" -o "$target" "./$1")

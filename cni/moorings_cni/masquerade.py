@@ -52,6 +52,7 @@ table inet {table} {{
     }}
     chain output {{
         type nat hook output priority -100; policy accept;
+        ip daddr 127.0.0.0/8 dnat ip to ip daddr . meta l4proto . th dport map @address4
         ip daddr != 127.0.0.0/8 fib daddr type local jump ports
         ip6 daddr != ::1 fib daddr type local jump ports
     }}

@@ -1,7 +1,7 @@
 """What a runtime asks for beside an address: capabilities (runtimeConfig), `args.cni` of the configuration, CNI_ARGS. Pure.
 
 Source: containernetworking/cni CONVENTIONS.md. Where several say it, runtimeConfig counts more than args, and args more than
-CNI_ARGS.
+CNI_ARGS. In runtimeConfig capitals do not count: containerd writes HostPort, and plugins in Go take it for hostPort.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def arguments(text: str) -> dict[str, str]:
 
 def bandwidth(asked: Mapping[str, Any]) -> Bandwidth:
     """Return runtimeConfig.bandwidth. Raises CniError for rates that are none."""
-    given = _mapping(asked, "bandwidth")
+    given = _folded(_mapping(asked, "bandwidth"))
     try:
-        found = Bandwidth(**{ours: int(given.get(theirs) or 0) for theirs, ours in RATES.items()})
+        found = Bandwidth(**{ours: int(given.get(theirs.lower()) or 0) for theirs, ours in RATES.items()})
     except (TypeError, ValueError) as error:
         raise CniError(INVALID_CONFIG, f"runtimeConfig.bandwidth: {error}") from None
     if min(found.ingress_rate, found.ingress_burst, found.egress_rate, found.egress_burst) < 0:
@@ -56,11 +56,12 @@ def port_mappings(asked: Mapping[str, Any]) -> tuple[PortMapping, ...]:
     found: list[PortMapping] = []
     for item in asked.get("portMappings") or []:
         try:
+            given = _folded(item)
             port = PortMapping(
-                int(item["hostPort"]), int(item["containerPort"]), str(item.get("protocol") or "tcp").lower(),
-                str(item.get("hostIP") or ""),
+                int(given["hostport"]), int(given["containerport"]), str(given.get("protocol") or "tcp").lower(),
+                str(given.get("hostip") or ""),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CniError(INVALID_CONFIG, f"runtimeConfig.portMappings: {error!r}") from None
         if port.protocol not in ("tcp", "udp", "sctp") or not 0 <= port.host_port < 65536 or not 0 < port.container_port < 65536:
             raise CniError(INVALID_CONFIG, f"runtimeConfig.portMappings: {item!r} is not a mapping")
@@ -71,7 +72,7 @@ def port_mappings(asked: Mapping[str, Any]) -> tuple[PortMapping, ...]:
 
 def dns(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `dns` of a result: what the runtime says, else what the configuration has."""
-    asked = _mapping(_mapping(config, "runtimeConfig"), "dns")
+    asked = _folded(_mapping(_mapping(config, "runtimeConfig"), "dns"))
     if not asked:
         return dict(_mapping(config, "dns"))
     names = {"servers": "nameservers", "searches": "search", "options": "options"}
@@ -87,8 +88,8 @@ def _addresses(given: Any) -> tuple[str, ...]:
 
 def _ranges(asked: Mapping[str, Any]) -> tuple[str, ...]:
     try:
-        return tuple(str(ip_network(part["subnet"], strict=False)) for group in asked.get("ipRanges") or [] for part in group)
-    except (KeyError, TypeError, ValueError) as error:
+        return tuple(str(ip_network(_folded(part)["subnet"], strict=False)) for group in asked.get("ipRanges") or [] for part in group)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CniError(INVALID_CONFIG, f"runtimeConfig.ipRanges: {error!r}") from None
 
 
@@ -97,6 +98,10 @@ def _mapping(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise CniError(INVALID_CONFIG, f"{name}: expected an object")
     return found
+
+
+def _folded(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.lower(): value for name, value in given.items()}
 
 
 def _any(host_ip: str) -> str:

@@ -6,6 +6,9 @@ No registry is asked: containerd has them under these names, and the specs pull 
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,10 @@ HTML = "usr/share/nginx/html"
 NGINX = f"#!/bin/sh\nexec /bin/busybox httpd -f -p 80 -h /{HTML}\n"
 
 
+TOOLS = ("curl", "nc", "dig", "getent")
+"""What the specs run in agnhost, beside what busybox has: Debian's, as this machine has them."""
+
+
 def write(directory: Path) -> Iterator[Path]:
     """Write the archives of all images into a directory, one after another. Raises ImageError, OSError."""
     for number, image in enumerate(wanted(directory)):
@@ -31,7 +38,7 @@ def write(directory: Path) -> Iterator[Path]:
 
 def wanted(directory: Path) -> list[Image]:
     """Return the images; small files that they hold are written into a directory."""
-    agnhost = {"agnhost": UPSTREAM / "agnhost", "agnhost-2": UPSTREAM / "agnhost"}
+    agnhost = {"agnhost": UPSTREAM / "agnhost", "agnhost-2": UPSTREAM / "agnhost"} | tools()
     picture = {"data.json": _file(directory, "data.json", json.dumps({"image": "nautilus.jpg"}))}
     nginx = {
         "usr/sbin/nginx": _file(directory, "nginx", NGINX),
@@ -39,12 +46,32 @@ def wanted(directory: Path) -> list[Image]:
     }
     return [
         Image((f"{TESTS}/agnhost:2.66.1", f"{TESTS}/agnhost:2.55"), ("pause",), ("/agnhost",), agnhost),
+        Image((f"{TESTS}/glibc-dns-testing:2.1.1",), files=tools()),
         Image((f"{TESTS}/busybox:1.37.0-2", f"{TESTS}/busybox:1.36.1-1", f"{REGISTRY}/pause:3.10.2")),
         Image((f"{TESTS}/nginx:1.28.0-2", f"{TESTS}/nginx:1.27.0-2"), ("/usr/sbin/nginx",), (), nginx),
         Image((f"{TESTS}/nautilus:1.8",), ("test-webserver",), ("/agnhost",), {**agnhost, **picture}),
         Image((f"{TESTS}/sample-apiserver:1.29.2",), (), ("/sample-apiserver",), {"sample-apiserver": UPSTREAM / "sample-apiserver"}),
         Image((f"{REGISTRY}/etcd:3.7.0-0",), ("/usr/local/bin/etcd",), (), {"usr/local/bin/etcd": UPSTREAM / "etcd"}),
     ]
+
+
+def tools() -> dict[str, Path]:
+    """Return the tools with the libraries that they are linked to, by where they go. Raises FileNotFoundError.
+
+    Their shell is dash: busybox's own would take busybox's tools, whatever PATH says.
+    """
+    found = {"bin/sh": _program("dash")} | {f"usr/bin/{name}": _program(name) for name in TOOLS}
+    for program in list(found.values()):
+        linked = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True).stdout
+        found |= {path.lstrip("/"): Path(path) for path in re.findall(r"(/\S+) \(0x", linked)}
+    return found
+
+
+def _program(name: str) -> Path:
+    path = shutil.which(name)
+    if path is None:
+        raise FileNotFoundError(f"no {name} on this machine: labs/setup.sh tests brings it")
+    return Path(path).resolve()
 
 
 def _file(directory: Path, name: str, text: str) -> Path:

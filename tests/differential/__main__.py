@@ -31,10 +31,19 @@ from .rich import rich
 from .services import RANGES, services
 from .updates import updates
 from .webhooks import webhooks
+from .wrong import wrong
 
 MUTATED, UPDATES = "mutated:", "mutated updates:"
 COUNTED = (MUTATED, UPDATES)
-ALONE = {MUTATED: mutated, UPDATES: updates, "custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
+ALONE = {
+    MUTATED: mutated,
+    UPDATES: updates,
+    "custom:": custom,
+    "definitions:": custom,
+    "wrong:": wrong,
+    "resize:": resize,
+    "ephemeral:": resize,
+}
 """Cases that need nothing of others, by how their names begin"""
 KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))
 
@@ -109,7 +118,7 @@ def drift(found: set[str], start: str) -> list[str]:
 
 
 def _everything() -> Iterator[Case]:
-    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize):
+    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize, wrong):
         yield from part()
 
 

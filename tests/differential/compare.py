@@ -41,7 +41,7 @@ MASKS = (
 SHOWN = re.compile(r"Invalid value: \{.*\}: ")
 
 
-UNORDERED = re.compile(r"\.(limits|requests)\[|^spec\.metrics\[")
+UNORDERED = re.compile(r"\.(limits|requests)\[|\.userAnnotations|^spec\.metrics\[")
 """Fields that upstream looks at in the order of a Go map, which is another one each time"""
 
 

@@ -30,7 +30,7 @@ from moorings_core.registry.kinds import Kind
 from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
-from . import codec, problems
+from . import codec, problems, proxying
 from .access import attributes
 from .access.attributes import Attributes
 from .access.authorizer import Access
@@ -369,9 +369,13 @@ class Handler:
         return await self._relay.relay(self._relay.agent(node.object), path, request)
 
     async def _proxy(self, request: Request, resource: Resource, key: Key, rest: str) -> Response:
-        raw = request.target.partition("?")[2]
+        whole, _, raw = request.target.partition("?")
         path = f"/{rest}" + (f"?{raw}" if raw else "")
-        return await self._relay.relay(self._backend(resource, key), path, request)
+        backend = self._backend(resource, key)
+        if redirection := proxying.to_root(request, rest):
+            return redirection
+        answer = await self._relay.relay(backend, path, request, {"X-Forwarded-Uri": whole})
+        return await proxying.answered(answer, request, f"{backend.host}:{backend.port}")
 
     def _backend(self, resource: Resource, key: Key) -> Endpoint:
         scheme, name, port = _proxy_name(key.name)

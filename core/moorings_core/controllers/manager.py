@@ -24,6 +24,7 @@ from .deployment import DeploymentController
 from .disruption import DisruptionController, StaleDisruptions
 from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
+from .endpointslicemirroring import EndpointSliceMirroringController
 from .framework import Cache, Controller, Loop
 from .garbagecollector import GarbageCollector
 from .job import JobController
@@ -138,6 +139,7 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         DeploymentController(),
         JobController(),
         EndpointSliceController(),
+        EndpointSliceMirroringController(),
         EndpointsController(),
         ServiceCidrController(config.services.cidrs),
         IpAddressController(),

@@ -1,8 +1,16 @@
 """Cluster DNS as pods see it, and as the nodes serve it."""
 
+import os
 import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+from moorings_labs import audit, layout
+from moorings_labs.cluster import run
 
 from . import places
 
@@ -123,3 +131,44 @@ def test_every_node_answers_from_its_own_server(lab, namespace):
         (name, places.node(lab, name).address) for name in ("node-1", "node-2", "node-3")
     }
     assert lab.get("service", "kube-dns", "-n", "kube-system")["spec"]["internalTrafficPolicy"] == "Local"
+
+
+@contextmanager
+def without_server(lab) -> Iterator[None]:
+    """Kill the server, and keep its node from starting it again while the block runs."""
+    (server,) = audit.processes_of(layout.find(lab.name).id, "moorings_core.cli server")
+    init = int(Path(f"/proc/{server}/stat").read_text().rpartition(") ")[2].split()[1])
+    os.kill(init, signal.SIGSTOP)
+    try:
+        os.kill(server, signal.SIGKILL)
+        yield
+    finally:
+        os.kill(init, signal.SIGCONT)
+        lab.wait_for("the server answers", lambda: lab.kubectl("get", "--raw", "/readyz", check=False).stdout == "ok")
+
+
+def test_dns_answers_what_it_knew_last_while_there_is_no_server_says_so_and_learns_again(lab, namespace):
+    lab.apply(OBJECTS.replace("NAMESPACE", namespace) + places.web("named", asker="node-1"), namespace)
+    asker, captain = places.pods(lab, namespace, "asker", "captain")
+    root = f"{namespace}.svc.{DOMAIN}"
+    address = lab.get("service", "web", "-n", namespace)["spec"]["clusterIP"]
+
+    def look(name: str) -> set[str]:
+        command = ["nsenter", f"--net={asker.netns}", "dig", "+short", "+tries=1", "+time=2", "@10.96.0.10", f"{name}.{root}"]
+        return set(run(command, check=False).stdout.split())
+
+    def reachable() -> str:
+        page = lab.node("node-1", "busybox", "wget", "-qO-", f"http://{places.node(lab, 'node-1').address}:9153/metrics", check=False)
+        return next((line.split()[1] for line in page.splitlines() if line.startswith("moorings_dns_api_reachable")), "")
+
+    lab.wait_for("the names", lambda: look("web") == {address} and look("crew") == {asker.address, captain.address})
+    assert reachable() == "1"
+    with without_server(lab):
+        lab.wait_for("the metric to say that the API is gone", lambda: reachable() == "0")
+        assert look("web") == {address} and look("crew") == {asker.address, captain.address}
+        assert look("nobody") == set()
+    fresh = "apiVersion: v1\nkind: Service\nmetadata: {name: fresh}\nspec: {ports: [{port: 80}]}\n"
+    lab.apply(fresh, namespace)
+    address = lab.get("service", "fresh", "-n", namespace)["spec"]["clusterIP"]
+    lab.wait_for("what came since", lambda: look("fresh") == {address})
+    assert reachable() == "1"

@@ -145,6 +145,31 @@ def test_host_ports_lead_to_the_pod_and_back_to_itself(fabric):
         server.close()
 
 
+def test_one_host_port_of_two_host_addresses_leads_to_two_pods_that_of_loopback_on_the_node_alone(fabric):
+    net = fabric(nodes=1)
+    node = net.nodes[0]
+    pods = {}
+    for address in ("127.0.0.1", node.address):
+        ports = [{"HostPort": 8080, "ContainerPort": 7777, "Protocol": "tcp", "HostIP": address}]  # as containerd spells it
+        pods[address] = node.pod().add(runtimeConfig={"portMappings": ports})
+    servers = [Echo(pod.path, name=address) for address, pod in pods.items()]
+
+    def ask(where: str, target: str) -> str:
+        def work() -> str:
+            source = None if where == net.outside else (node.address, 0)
+            with socket.create_connection((target, 8080), timeout=3, source_address=source) as sock:
+                return sock.recv(100).decode().strip().partition("/")[2]
+
+        return call_in(where, work)
+
+    try:
+        assert ask(node.path, "127.0.0.1") == "127.0.0.1" and ask(node.path, node.address) == node.address
+        assert ask(net.outside, node.address) == node.address
+    finally:
+        for server in servers:
+            server.close()
+
+
 def test_a_udp_client_that_keeps_its_port_follows_the_host_port_to_the_next_pod(fabric):
     net = fabric(nodes=1)
     node = net.nodes[0]

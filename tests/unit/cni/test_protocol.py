@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from moorings_cni import install, results, server, wishes
 from moorings_cni.errors import CniError
 from moorings_cni.protocol import SUPPORTED, parse, version_answer
-from moorings_cni.wishes import arguments, port_mappings
-from moorings_core.ports.network import Attachment, AttachmentKey, PortMapping
+from moorings_cni.wishes import arguments, dns, port_mappings
+from moorings_core.ports.network import Attachment, AttachmentKey, Bandwidth, PortMapping
 
 ENVIRONMENT = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "abc", "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0"}
 ATTACHMENT = Attachment(
@@ -28,6 +28,19 @@ def test_what_add_asks_for():
     request = parse(environment, config(runtimeConfig={"portMappings": mappings})).request()
     assert (request.pod, request.pod_uid, request.netns) == ("shop/web", "u-1", "/run/netns/x")
     assert request.ports == (PortMapping(80, 8080, "tcp", ""),)
+
+
+def test_containerd_s_spelling_of_capabilities_is_understood():
+    asked = {
+        "portMappings": [{"HostPort": 80, "ContainerPort": 8080, "Protocol": "udp", "HostIP": "127.0.0.1"}],
+        "bandwidth": {"IngressRate": 1000, "IngressBurst": 2000, "EgressRate": 3000, "EgressBurst": 4000},
+        "ipRanges": [[{"Subnet": "10.64.1.0/28", "RangeStart": "", "RangeEnd": "", "Gateway": ""}]],
+        "dns": {"Servers": ["10.96.0.10"], "Searches": ["x"], "Options": []},
+    }
+    request = parse(ENVIRONMENT, config(runtimeConfig=asked)).request()
+    assert request.ports == (PortMapping(80, 8080, "udp", "127.0.0.1"),)
+    assert request.bandwidth == Bandwidth(1000, 2000, 3000, 4000) and request.ranges == ("10.64.1.0/28",)
+    assert dns({"runtimeConfig": asked}) == {"nameservers": ["10.96.0.10"], "search": ["x"]}
 
 
 def test_all_missing_variables_are_named_at_once():

@@ -84,5 +84,15 @@ def too_many(field: str, count: int, most: int) -> FieldError:
     return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {most} items")
 
 
+class Pointed(str):
+    """A text that upstream holds by a pointer, and so shows as its JSON encoder does."""
+
+    __slots__ = ()
+
+
+_HTML = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+
+
 def _shown(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text if type(value) is str else text.translate(_HTML)
