@@ -23,6 +23,7 @@ TOKEN = "administrator"
 TOKENS = f"{TOKEN},admin,1,system:masters\ndora,dora,2\n"
 READY_SECONDS = 90.0
 SETTLE_SECONDS = 5.0
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RANGE = "10.96.0.0/16"
 OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespaces: []}"
 """What upstream's server does without a configuration"""
@@ -154,7 +155,7 @@ def upstream(directory: Path, services: str = RANGE) -> Peer:
 
 
 def moorings(directory: Path, services: str = RANGE) -> Peer:
-    """Start `moorings server` with its API alone."""
+    """Start `moorings server` with its API alone, and without the kinds that upstream's server does not bring along."""
     peer = Peer("moorings", directory)
     config = directory / "cluster.yaml"
     config.write_text(
@@ -166,18 +167,8 @@ def moorings(directory: Path, services: str = RANGE) -> Peer:
     command = (sys.executable, "-m", "moorings_core.cli", "server", "--config", config, "--data", directory / "data")
     peer.start(*command, "--advertise", "192.0.2.1", "--bind", "127.0.0.1")
     peer.wait_ready()
-    _forget_snapshots(peer)
+    peer.ask_all([Request("DELETE", DEFINITIONS), Request("GET", DEFINITIONS, until='"items": []')])
     return peer
-
-
-def _forget_snapshots(peer: Peer) -> None:
-    """Take away the kinds of snapshots, which upstream has in no API server, and wait until they are gone."""
-    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    for one in peer.ask(Request("GET", definitions)).body["items"]:
-        path = f"{definitions}/{one['metadata']['name']}"
-        peer.ask_all([Request("GET", path, until="InitialNamesAccepted")])
-        peer.ask(Request("DELETE", path))
-        peer.ask_all([Request("GET", path, until="NotFound")])
 
 
 def free_port() -> int:

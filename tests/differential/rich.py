@@ -154,7 +154,8 @@ def _patched() -> Iterator[Case]:
         "rich: an owner without a uid",
         [Request("PATCH", one, {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}}, MERGE)],
     )
-    yield "rich: labels that are none", [Request("PATCH", one, {"metadata": {"labels": {"a": "b c", "d e": "f"}}}, MERGE)]
+    for what, labels in (("values", {"a": "b c"}), ("names", {"d e": "f"})):
+        yield f"rich: {what} of labels that are none", [Request("PATCH", one, {"metadata": {"labels": labels}}, MERGE)]
     yield "rich: annotations that are none", [Request("PATCH", one, {"metadata": {"annotations": {"d e": "f"}}}, MERGE)]
 
 

@@ -25,7 +25,6 @@ CONDITIONAL = {
     "MutatingAdmissionPolicyBinding",
     "MutatingWebhookConfiguration",
     "PodDisruptionBudget",
-    "PriorityClass",
     "RuntimeClass",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",

@@ -33,7 +33,7 @@ from moorings_core.registry.custom import definition
 from moorings_core.registry.custom.kind import CustomVersion
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import Schema, check_types, find_unknown, is_clean, prune
-from moorings_core.registry.services import take_over
+from moorings_core.registry.services import match_addresses, take_over
 from moorings_core.registry.shape import fill
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_status, validate_update
 from moorings_core.registry.validation.errors import invalid, required
@@ -135,8 +135,10 @@ class Writer:
             context.guard("CREATE", resource, "", obj, None)
         key = attributes.key = Key(key.namespace, metadata.get("name", ""))
         exists = self._collection(resource).get(key)
-        if _is_service(resource) and key.name:
-            if exists is None:
+        if _is_service(resource):
+            if not key.name:  # which it is refused for
+                match_addresses(obj["spec"], None)
+            elif exists is None:
                 self._services.allocate(obj, dry_run=context.options.dry_run)
             else:
                 take_over(obj["spec"], exists.object["spec"])

@@ -185,10 +185,14 @@ def _zero(schema: Schema) -> Any:
 _SCALARS: Mapping[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
+EMPTY_SAYS = {("io.k8s.api.autoscaling.v2.HPAScalingRules", "policies")}
+"""Lists whose default stands for none given, but not for an empty one: (definition, field)"""
+
+
 def _idle(name: str, value: Any, schema: Schema, *, zeros: bool = False) -> bool:
     node = schema.properties[name]
     if value in ({}, []):
-        return node.type in ("map", "array") and name not in schema.required
+        return node.type in ("map", "array") and name not in schema.required and (schema.name, name) not in EMPTY_SAYS
     return not zeros and not node.shape and node.type in _SCALARS and value == _SCALARS[node.type]
 
 

@@ -15,6 +15,8 @@ from moorings_core.ports.objects import Object
 from .schema import Schema, named
 
 ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0", "int-or-string": 0}
+AS_JSON = "io.k8s.apiextensions-apiserver."
+"""How the definitions begin whose objects upstream stores as JSON: an empty list stays one"""
 OWN = ("apiVersion", "kind", "metadata")
 """Fields of every object, which the server writes itself"""
 
@@ -30,7 +32,9 @@ class Shape:
     def __init__(self, schema: Schema, skipped: Collection[str] = ()) -> None:
         nodes = [(name, node) for name, node in schema.properties.items() if name not in skipped]
         written = [(name, node) for name, node in nodes if node.shape == "w"]
-        self.nulls = tuple((name, node.type in ("array", "map") or node.format == "byte") for name, node in nodes if node.shape == "n")
+        binary = not schema.name.startswith(AS_JSON)
+        empties = ((name, node.type in ("array", "map") or node.format == "byte") for name, node in nodes if node.shape == "n")
+        self.nulls = tuple((name, many and binary) for name, many in empties)
         self.zeros = tuple((name, _zero(node)) for name, node in written if node.type != "object")
         self.always = tuple((name, node.name) for name, node in written if node.type == "object")
         self._inner = tuple((name, held, node.type == "object") for name, node in nodes if (held := _held(node)) and _has_shape(held))

@@ -67,7 +67,6 @@ _RETURNED = {
 """Kinds whose deletion is answered with the object; the others with a Status."""
 _ORPHANING = {("", "v1", "replicationcontrollers"), ("batch", "v1", "jobs")}
 _CONDITIONAL_ONLY = {
-    ("scheduling.k8s.io", "priorityclasses"),
     *(("admissionregistration.k8s.io", f"{kind}webhookconfigurations") for kind in ("mutating", "validating")),
     *(
         ("admissionregistration.k8s.io", f"{kind}admission{what}")
@@ -361,6 +360,7 @@ _WITH_STATUS: dict[tuple[str, str], Callable[[Object, Object], None]] = {
     ("", "persistentvolumes"): _note_phase,
     ("", "pods"): _keep_quality,
     ("batch", "jobs"): _label_as_template,
+    (definitions.GROUP, definitions.PLURAL): lambda new, old: definitions.note_stored(new),
 }
 """What a write of the status makes of an object, given the one that it replaces"""
 _ALWAYS: dict[tuple[str, str], Callable[[Object, Object | None], None]] = {

@@ -117,6 +117,7 @@ _STATUS: dict[tuple[str, str], Update] = {
     **admission_policies.STATUS,
     **workload_status.RULES,
     **pods.STATUS,
+    **jobs.STATUS,
     ("resource.k8s.io", "resourceclaims"): claim_status.check_status,
 }
 _UPDATE_ALONE = {

@@ -145,12 +145,9 @@ def _of_type(text: str, kind: str, path: Path, index: int) -> list[FieldError]:
 
 
 def _slice_update(new: Object, old: Object) -> list[FieldError]:
-    found = _slice(new)
-    if new.get("endpoints") == old.get("endpoints"):  # those that an older version has taken
-        found = [error for error in found if not error.field.startswith("endpoints")]
-    if new.get("addressType") != old.get("addressType"):
-        found.append(invalid("addressType", None, IMMUTABLE))
-    return found
+    same = (new.get("endpoints") or []) == (old.get("endpoints") or [])
+    found = [e for e in _slice(new) if not (same and e.field.startswith("endpoints"))]
+    return found + ([invalid("addressType", None, IMMUTABLE)] if new.get("addressType") != old.get("addressType") else [])
 
 
 CREATE = {("", "endpoints"): _endpoints, ("discovery.k8s.io", "endpointslices"): _slice}

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import from_label_selector
 
-from . import names, schedule
+from . import job_status, names, schedule
 from .errors import FieldError, Path, duplicate, invalid, not_supported, omitted, required, too_long, too_many
 from .formats import domain_path, qualified
 from .placement import label_selector
@@ -326,3 +326,4 @@ def _fixed_template(spec: Object, old: Object) -> Object:
 
 CREATE = {("batch", "jobs"): _job, ("batch", "cronjobs"): _cron_job}
 UPDATE = {("batch", "jobs"): _job_update}
+STATUS = {("batch", "jobs"): job_status.check_status}
