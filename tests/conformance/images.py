@@ -24,8 +24,8 @@ HTML = "usr/share/nginx/html"
 NGINX = f"#!/bin/sh\nexec /bin/busybox httpd -f -p 80 -h /{HTML}\n"
 
 
-TOOLS = ("curl", "nc", "dig", "getent")
-"""What the specs run in agnhost, beside what busybox has: Debian's, as this machine has them."""
+TOOLS = ("curl", "nc", "dig", "getent", "dd")
+"""What the specs run in agnhost, beside what busybox has or with flags that its has not: Debian's, as this machine has them."""
 
 
 def write(directory: Path) -> Iterator[Path]:
