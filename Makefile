@@ -2,9 +2,10 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/.venv/bin:$(CURDIR)/build/go/bin:$(PATH)
 SOURCES := core cni csi proxy cloud labs
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-vm lint landing bench bench-peers differential conformance upstream facts clean
+.PHONY: help setup demo test test-vm lint landing bench bench-peers differential conformance conformance-storage upstream facts clean
 CONFORMANCE := e2e.test agnhost ginkgo etcd sample-apiserver
 CLIENTS := helm informer operator mock-csi
+SIDECARS := csi-provisioner csi-resizer csi-snapshotter
 CONTROL_PLANE := kube-controller-manager kube-scheduler
 
 help:  ## show these lines
@@ -45,6 +46,7 @@ differential: setup  ## the same requests to upstream's kube-apiserver and to ou
 	@labs/upstream.sh etcd kube-apiserver
 	@python -m tests.differential
 	@python -m tests.differential mutated:
+	@python -m tests.differential 'mutated updates:'
 	@python -m tests.differential populated:
 
 conformance: setup  ## upstream's conformance specs: all that are known to pass, or FOCUS='regular expression'
@@ -52,16 +54,21 @@ conformance: setup  ## upstream's conformance specs: all that are known to pass,
 	@labs/upstream.sh $(CONFORMANCE)
 	@python -m tests.conformance $(if $(FOCUS),--focus '$(FOCUS)')
 
+conformance-storage: setup  ## upstream's specs for CSI drivers, with the image driver
+	@labs/setup.sh tests
+	@labs/upstream.sh $(CONFORMANCE)
+	@python -m tests.conformance --storage $(if $(FOCUS),--focus '$(FOCUS)')
+
 upstream: setup  ## upstream's control plane, and clients nobody here wrote, on labs; what they log beside upstream's own API server
 	@labs/setup.sh tests
-	@labs/upstream.sh $(CLIENTS) $(CONTROL_PLANE) kube-apiserver etcd
+	@labs/upstream.sh $(CLIENTS) $(SIDECARS) $(CONTROL_PLANE) kube-apiserver etcd
 	@timeout --foreground --kill-after=60 1200 pytest -q -rs tests/upstream
 
 landing: setup  ## what a landing runs beside `make test`: quick conformance specs, clients, upstream's control plane
 	@labs/setup.sh tests
 	@timeout --foreground 2700 labs/upstream.sh $(CONFORMANCE) $(CLIENTS) $(CONTROL_PLANE)
 	@timeout --foreground --kill-after=60 900 python -m tests.conformance --landing --minutes 8
-	@timeout --foreground --kill-after=60 600 pytest -q -rs -m "not oracle" tests/upstream
+	@timeout --foreground --kill-after=60 600 pytest -q -rs -m "not oracle and not sidecars" tests/upstream
 
 facts:  ## make the facts about Kubernetes' kinds again from upstream's Go modules
 	@labs/setup.sh tests

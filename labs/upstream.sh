@@ -28,6 +28,13 @@ kubernetes_module() {
     mv "$directory.new" "$directory"
 }
 
+sidecars_module() {
+    printf 'module moorings.dev/sidecars\n\ngo 1.26.0\n\nrequire (\n'
+    printf '\tgithub.com/kubernetes-csi/%s\n' external-provisioner/v6\ v6.4.0 external-resizer/v2\ v2.3.0 external-snapshotter/v8\ v8.7.0
+    for package in api apimachinery apiserver client-go component-base component-helpers; do printf '\tk8s.io/%s %s\n' "$package" "$STAGING"; done
+    printf ')\n'
+}
+
 version_flags() {
     base=k8s.io/component-base/version
     echo "-s -w -X $base.gitVersion=$KUBERNETES -X $base.gitMajor=1 -X $base.gitMinor=37 -X $base.gitTreeState=clean"
@@ -71,6 +78,16 @@ build() {
         mkdir -p build/upstream/mock-csi-module
         cp build/upstream/kubernetes/go.mod build/upstream/kubernetes/go.sum tests/upstream/mockcsi/main.go build/upstream/mock-csi-module/
         (cd build/upstream/mock-csi-module && go build -ldflags "-s -w" -o "$target" .)
+        ;;
+    csi-*) # the sidecars of csi/deploy/, in one module of newer Kubernetes packages than each asks for, as built with all else here
+        mkdir -p build/upstream/csi-module
+        [ -f build/upstream/csi-module/go.mod ] || sidecars_module >build/upstream/csi-module/go.mod
+        case "$1" in
+        csi-provisioner) package=external-provisioner/v6 ;;
+        csi-resizer) package=external-resizer/v2 ;;
+        csi-snapshotter) package=external-snapshotter/v8 ;;
+        esac
+        (cd build/upstream/csi-module && go build -ldflags "-s -w -X main.version=built-here" -o "$target" "github.com/kubernetes-csi/$package/cmd/$1")
         ;;
     informer | operator)
         (cd tests/upstream/clients/go && GOFLAGS=-mod=readonly go build -ldflags "-s -w" -o "$target" "./$1")

@@ -8,7 +8,7 @@ from moorings_core.protos import csi_pb2 as csi
 
 from .btrfs_pool import COMPRESSION, COMPRESSIONS
 from .errors import InvalidRequest
-from .files import READ_AHEAD
+from .files import LIMITS, READ_AHEAD
 from .pool import Features
 
 Mode = csi.VolumeCapability.AccessMode
@@ -67,6 +67,8 @@ def check_mutable(parameters: Mapping[str, str], features: Features) -> None:
             raise InvalidRequest(f"mutable parameter {name!r} is unknown; known here: {', '.join(features.mutable) or 'none'}")
         if name == READ_AHEAD and not (value.isdigit() and int(value) <= READ_AHEAD_MOST):
             raise InvalidRequest(f"{name} is {value!r}, not a number of KiB up to {READ_AHEAD_MOST}")
+        if name in LIMITS and not (value.isdigit() and int(value) > 0):
+            raise InvalidRequest(f"{name} is {value!r}, not a number above 0")
         if name == COMPRESSION and value not in COMPRESSIONS:
             raise InvalidRequest(f"{name} is {value!r}; known: {', '.join(COMPRESSIONS)}")
 

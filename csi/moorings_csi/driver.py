@@ -3,6 +3,7 @@
 Parameters, of the cluster file or of the command: fsType (ext4, xfs, btrfs), thin (true or false), capacity (bytes that all
 volumes may take), root (directory of the pool; default: below the node's own root), poolSize (bytes: the pool's own file
 system is made in a file), poolFsType (its type: xfs or btrfs), attachLimit (volumes a node takes),
+ioCgroup (image only: the cgroup of the node's pods, below /sys/fs/cgroup, in which volumes' I/O is limited),
 shared (hostpath only: root is a directory that all nodes mount, so that volumes are everywhere).
 """
 
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from moorings_core.kernel import io_limits
 from moorings_core.log import get_logger
 from moorings_core.ports.node import NodeContext
 from moorings_core.protos import csi_pb2 as csi
@@ -117,7 +119,8 @@ def is_shared(parameters: Mapping[str, Any]) -> bool:
 def _pool(options: DriverOptions) -> Pool:
     match options.pool:
         case "image":
-            return ImagePool(options.root, str(options.parameters.get("fsType", "")))
+            given = str(options.parameters.get("ioCgroup") or "").strip("/")
+            return ImagePool(options.root, str(options.parameters.get("fsType", "")), io_limits.ROOT / given if given else None)
         case "btrfs":
             return BtrfsPool(options.root)
         case "hostpath":

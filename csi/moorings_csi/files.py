@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from moorings_core.durable import sync_directory
-from moorings_core.kernel import filesystems, loops, mounts
+from moorings_core.kernel import filesystems, io_limits, loops, mounts
 from moorings_core.log import get_logger
 
 from .errors import PoolFull, StorageError
@@ -23,13 +23,20 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECTOR = 4096
 """Of every volume's device: what direct I/O needs also where files share blocks."""
 READ_AHEAD = "readAheadKiB"
+LIMITS = {
+    "readBytesPerSecond": "rbps",
+    "writeBytesPerSecond": "wbps",
+    "readsPerSecond": "riops",
+    "writesPerSecond": "wiops",
+}
+"""Parameters that limit a volume's I/O, and the kernel's words for them"""
 
 
 class Files:
     """Files of one directory by the name that their record gives them."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, io_cgroup: Path | None = None) -> None:
+        self.directory, self._io_cgroup = directory, io_cgroup
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._templates = Templates(directory)
 
@@ -44,6 +51,15 @@ class Files:
             except OSError as error:
                 raise StorageError(f"loop devices do not work on {self.directory}: {error}") from error
         return direct
+
+    def probe_limits(self) -> bool:
+        """Whether I/O can be limited. Raises StorageError where that was asked for and this machine cannot."""
+        if self._io_cgroup is None:
+            return False
+        reason = io_limits.enable(self._io_cgroup)
+        if reason:
+            raise StorageError(f"ioCgroup: {reason}")
+        return True
 
     def shares_blocks(self) -> bool:
         """Whether a file can be copied without copying its blocks."""
@@ -103,7 +119,7 @@ class Files:
             loops.refresh_capacity(loop.path)
         if not record.thin:
             loops.refuse_discard(loop.path)
-        self.modify(record)
+        self._set(record, loop.path)
         return Path(loop.path)
 
     def detach(self, record: VolumeRecord) -> bool:
@@ -113,10 +129,16 @@ class Files:
 
     def modify(self, record: VolumeRecord) -> None:
         """Set the parameters of the device, if there is one."""
+        loop = loops.find(loops.identity(self.path(record)), record.data) if record.parameters else None
+        if loop is not None:
+            self._set(record, loop.path)
+
+    def _set(self, record: VolumeRecord, device: str) -> None:
         if READ_AHEAD in record.parameters:
-            loop = loops.find(loops.identity(self.path(record)), record.data)
-            if loop is not None:
-                loops.set_read_ahead(loop.path, int(record.parameters[READ_AHEAD]))
+            loops.set_read_ahead(device, int(record.parameters[READ_AHEAD]))
+        if self._io_cgroup is not None:  # also without limits: the device's number may have had another volume's
+            wanted = {key: int(record.parameters[name]) for name, key in LIMITS.items() if name in record.parameters}
+            io_limits.limit(self._io_cgroup, device, wanted)
 
     @contextmanager
     def quiet(self, volumes: Sequence[VolumeRecord]) -> Iterator[None]:

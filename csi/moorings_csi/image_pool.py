@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from . import filesystem
-from .files import READ_AHEAD, Files
+from .files import LIMITS, READ_AHEAD, Files
 from .pool import Features, Space, Usage
 from .records import Record, SnapshotRecord, VolumeRecord
 
@@ -24,8 +24,8 @@ SMALLEST = 1 << 20
 class ImagePool:
     """One directory of files."""
 
-    def __init__(self, root: Path, fs_type: str = "") -> None:
-        self._files, self._lost = Files(root / "volumes"), root / "lost+found"
+    def __init__(self, root: Path, fs_type: str = "", io_cgroup: Path | None = None) -> None:
+        self._files, self._lost = Files(root / "volumes", io_cgroup), root / "lost+found"
         self._fs_type = fs_type
 
     def probe(self) -> Features:
@@ -33,7 +33,8 @@ class ImagePool:
         direct, types = self._files.probe_loop(), filesystem.available_types()
         grows = frozenset(t for t in types if t != "ext4" or _may_resize_ext4())
         shares = self._files.shares_blocks()
-        return Features(types, True, direct, snapshots=shares, groups=shares, grows=grows, mutable=(READ_AHEAD,))
+        mutable = (READ_AHEAD, *(LIMITS if self._files.probe_limits() else ()))
+        return Features(types, True, direct, snapshots=shares, groups=shares, grows=grows, mutable=mutable)
 
     def default_fs_type(self) -> str:
         """Return the configured file system, or ext4."""

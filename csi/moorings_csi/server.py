@@ -30,12 +30,15 @@ CODES: Mapping[type[errors.StorageError], grpc.StatusCode] = {
     errors.AttachLimit: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 STOP_GRACE = 5
+SOCKET_PATH_MOST = 107
 Service = tuple[tuple[str, Mapping[str, Method]], object]
 """((full service name, methods), the object that has a coroutine method per name)"""
 
 
 async def serve(socket: Path, services: list[Service]) -> grpc.aio.Server:
-    """Start serving on a unix socket (0600, in a directory only its owner can enter) and return the running server."""
+    """Start serving on a unix socket (0600, in a directory only its owner can enter) and return the running server. Raises StorageError."""
+    if len(os.fsencode(socket)) > SOCKET_PATH_MOST:
+        raise errors.StorageError(f"{socket} is longer than the {SOCKET_PATH_MOST} bytes that the path of a unix socket may have")
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
     server = grpc.aio.server()

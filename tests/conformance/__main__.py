@@ -2,7 +2,8 @@
 
 Without arguments it runs the specs that passing.txt lists, all of which must pass; with `--landing` those of landing.txt, quick ones of
 that list, which run on every landing. `--focus REGEX` runs others and says which pass; `--record` adds those to the list. `--more` is
-about upstream's specs that are not part of conformance (network policy, for one), and passing-more.txt.
+about upstream's specs that are not part of conformance (network policy, for one), and passing-more.txt; `--storage` about those that it
+has for any CSI driver, with the image driver as storage.yaml tells of it, and passing-storage.txt.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .suite import NOT_RUN, Outcome
 
 FOLDER = Path(__file__).parent
 PASSING, LANDING, MORE = (FOLDER / name for name in ("passing.txt", "landing.txt", "passing-more.txt"))
+STORAGE, DRIVER, STORAGE_LAB = (FOLDER / name for name in ("passing-storage.txt", "storage.yaml", "storage-lab.yaml"))
 LAB = FOLDER.parents[1] / "labs" / "topologies" / "demo.yaml"
 MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
 
@@ -29,9 +31,10 @@ MOORINGS = [sys.executable, "-m", "moorings_core.cli"]
 def main() -> None:
     """Run the specs and report; exit code 1 when a listed one did not pass."""
     options = _options()
-    passing = MORE if options.more else PASSING
+    passing = STORAGE if options.storage else MORE if options.more else PASSING
     listed = LANDING if options.landing else passing
-    wanted = chosen(suite.names(more=options.more), options.focus, lines(listed))
+    known = suite.storage_names(DRIVER) if options.storage else suite.names(more=options.more)
+    wanted = chosen(known, options.focus, lines(listed))
     if not wanted:
         sys.exit(f"no spec matches {options.focus!r}" if options.focus else f"{listed} lists no spec")
     ended = _run(wanted, options)
@@ -48,6 +51,7 @@ def _options() -> argparse.Namespace:
     which.add_argument("--focus", "--try", metavar="REGEX", default="", help="run the conformance specs whose names match")
     which.add_argument("--landing", action="store_true", help="run the quick ones that landing.txt lists")
     parser.add_argument("--more", action="store_true", help="the specs that are not part of conformance, and passing-more.txt")
+    parser.add_argument("--storage", action="store_true", help="the specs for a CSI driver, and passing-storage.txt")
     parser.add_argument("--record", action="store_true", help="add the specs that pass to the list")
     parser.add_argument("--procs", type=int, default=4, help="specs at once")
     parser.add_argument("--minutes", type=int, default=60, help="the bound of the run")
@@ -90,10 +94,10 @@ def record(listed: Path, passed: Collection[str]) -> None:
 def _run(wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcome]:
     if options.lab:
         return _on(Cluster(options.lab), wanted, options)
-    name = f"conformance{os.getpid()}"
+    name = f"specs{os.getpid()}"
     watchdog = Watchdog(name)
     try:
-        run([*MOORINGS, "up", "-f", str(LAB), "--name", name], timeout=120)
+        run([*MOORINGS, "up", "-f", str(STORAGE_LAB if options.storage else LAB), "--name", name], timeout=120)
         return _on(Cluster(name), wanted, options)
     finally:
         run([*MOORINGS, "down", name], check=False)
@@ -102,7 +106,8 @@ def _run(wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcom
 
 def _on(lab: Cluster, wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcome]:
     suite.load_images(lab)
-    return suite.outcomes(lab, wanted, procs=options.procs, minutes=options.minutes)
+    more = [f"-repo-root={FOLDER}", f"-storage.testdriver={DRIVER}"] if options.storage else []
+    return suite.outcomes(lab, wanted, procs=options.procs, minutes=options.minutes, more=more)
 
 
 if __name__ == "__main__":

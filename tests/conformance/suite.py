@@ -19,6 +19,7 @@ from .images import UPSTREAM
 
 RESULTS = UPSTREAM.parent / "conformance"
 NOT_RUN = "not run"
+EXTERNAL = "External Storage "
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,17 @@ class Outcome:
 def names(*, more: bool = False) -> list[str]:
     """Return the names of all conformance specs, or (more) of all others."""
     conformance = _conformance_names()
-    if not more:
-        return conformance
-    listed = run([str(UPSTREAM / "e2e.test"), "-list-tests"], timeout=120).stdout
-    return sorted(set(re.findall(r"^\s+\S+\.go:\d+: (.+)$", listed, re.MULTILINE)) - set(conformance))
+    return sorted(set(_all_names()) - set(conformance)) if more else conformance
+
+
+def storage_names(driver: Path) -> list[str]:
+    """Return the names of the specs that upstream has for a storage driver, told by its definition."""
+    return sorted(name for name in set(_all_names(f"-storage.testdriver={driver}")) if name.startswith(EXTERNAL))
+
+
+def _all_names(*flags: str) -> list[str]:
+    listed = run([str(UPSTREAM / "e2e.test"), *flags, "-list-tests"], timeout=120).stdout
+    return re.findall(r"^\s+\S+\.go:\d+: (.+)$", listed, re.MULTILINE)
 
 
 def _conformance_names() -> list[str]:
@@ -56,10 +64,10 @@ def load_images(lab: Cluster) -> None:
             lab.moorings("load", str(archive))
 
 
-def outcomes(lab: Cluster, wanted: Sequence[str], *, procs: int, minutes: int) -> dict[str, Outcome]:
+def outcomes(lab: Cluster, wanted: Sequence[str], *, procs: int, minutes: int, more: Sequence[str] = ()) -> dict[str, Outcome]:
     """Run specs and return how each ended; JUnit's report and the log are in build/conformance.
 
-    minutes: the bound of the whole run, after which what is left is not run.
+    minutes: the bound of the whole run, after which what is left is not run; more: further flags of the suite.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     report = RESULTS / "report.json"
@@ -67,7 +75,7 @@ def outcomes(lab: Cluster, wanted: Sequence[str], *, procs: int, minutes: int) -
     focus = "|".join(f"{re.escape(name)}$" for name in wanted)
     flags = [f"--procs={procs}", "--no-color", "--silence-skips", f"--timeout={minutes}m", f"--focus={focus}"]
     flags += [f"--output-dir={RESULTS}", f"--json-report={report.name}", "--junit-report=junit.xml"]
-    suite = ["-provider=skeleton", f"-kubeconfig={lab.kubeconfig}", "-allowed-not-ready-nodes=-1", "-dump-logs-on-failure=false"]
+    suite = ["-provider=skeleton", f"-kubeconfig={lab.kubeconfig}", "-allowed-not-ready-nodes=-1", "-dump-logs-on-failure=false", *more]
     command = [str(UPSTREAM / "ginkgo"), *flags, str(UPSTREAM / "e2e.test"), "--", *suite]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # kubectl stands beside Python
     with (RESULTS / "log").open("wb") as log:

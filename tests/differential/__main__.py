@@ -1,8 +1,9 @@
 """`make differential`: every case to both servers; prints where ours answers otherwise than upstream's.
 
 `python -m tests.differential [WORDS]` looks at the cases whose names hold the words. Exit code 1: something differs that known.txt
-does not list, or something is listed that does not differ any more. Of the cases of mutated.py it counts how many differ for each kind
-beside those that known.txt lists, and holds that against mutated.txt. Those of populated.py are made while upstream's server runs.
+does not list, or something is listed that does not differ any more. Of the cases of mutated.py and updates.py it counts how many differ
+for each kind beside those that known.txt lists, and holds that against mutated.txt. Those of populated.py are made while upstream's
+server runs.
 """
 
 from __future__ import annotations
@@ -28,10 +29,21 @@ from .populated import populated
 from .resize import resize
 from .rich import rich
 from .services import RANGES, services
+from .updates import updates
 from .webhooks import webhooks
+from .wrong import wrong
 
-MUTATED = "mutated:"
-ALONE = {MUTATED: mutated, "custom:": custom, "definitions:": custom, "resize:": resize, "ephemeral:": resize}
+MUTATED, UPDATES = "mutated:", "mutated updates:"
+COUNTED = (MUTATED, UPDATES)
+ALONE = {
+    MUTATED: mutated,
+    UPDATES: updates,
+    "custom:": custom,
+    "definitions:": custom,
+    "wrong:": wrong,
+    "resize:": resize,
+    "ephemeral:": resize,
+}
 """Cases that need nothing of others, by how their names begin"""
 KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))
 
@@ -49,10 +61,10 @@ def main() -> None:
         if alone is None:
             more_found, more_ran = run(lambda _: services(), words, RANGES)
             found, ran = found | more_found, ran + more_ran
-    accepted = {line for line in known if line.startswith(MUTATED)}
-    drifted = drift(found - accepted) if words == MUTATED else []
+    accepted = {line for line in known if line.startswith(COUNTED)}
+    drifted = drift(found - accepted, words) if words in COUNTED else []
     gone = sorted(_listed(known, words) - found)
-    if words == MUTATED:
+    if words in COUNTED:
         found = accepted & found
     new = [*drifted, *sorted(found - known)]
     for sign, lines in (("+", new), ("-", gone)):
@@ -66,7 +78,7 @@ def main() -> None:
 
 def _listed(known: set[str], words: str) -> set[str]:
     """Return the listed differences that a run with these words has to find: one about some cases only is not asked for more."""
-    apart = (MUTATED, POPULATED)
+    apart = (*COUNTED, POPULATED)
     if words in apart:
         return {line for line in known if line.startswith(words)}
     return set() if words else {line for line in known if not line.startswith(apart)}
@@ -94,19 +106,19 @@ def run(wanted: Callable[[peers.Peer], Iterable[Case]], words: str, ranges: str)
     return found, ran
 
 
-def drift(found: set[str]) -> list[str]:
-    """Return a line for each kind of which more or fewer answers to wrong fields differ than mutated.txt says."""
-    cases = {line.partition(" [0] ")[0] for line in found if line.startswith(MUTATED)}
-    have = Counter(case.split(": ")[1] for case in cases)
+def drift(found: set[str], start: str) -> list[str]:
+    """Return a line for each kind of which more or fewer answers differ than mutated.txt says, of the cases that begin so."""
+    cases = {line.partition(" [")[0] for line in found if line.startswith(start)}
+    have = Counter(case.removeprefix(f"{start} ").partition(": ")[0] for case in cases)
     lines = (line.rpartition(" ") for line in COUNTS.read_text().splitlines() if line and not line.startswith("#"))
-    said = {kind: int(number) for kind, _, number in lines}
+    said = {name.removeprefix(f"{start} "): int(number) for name, _, number in lines if name.startswith(f"{start} ")}
     kinds = sorted(kind for kind in {*have, *said} if have[kind] != said.get(kind, 0))
-    print(f"{sum(have.values())} answers to one wrong field differ")
-    return [f"{MUTATED} {kind}: {have[kind]} answers differ, {COUNTS.name} says {said.get(kind, 0)}" for kind in kinds]
+    print(f"{sum(have.values())} answers differ")
+    return [f"{start} {kind}: {have[kind]} answers differ, {COUNTS.name} says {said.get(kind, 0)}" for kind in kinds]
 
 
 def _everything() -> Iterator[Case]:
-    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize):
+    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize, wrong):
         yield from part()
 
 

@@ -32,6 +32,7 @@ MASKS = (
     (re.compile(r' in scheme "pkg/runtime/scheme.go:\d+"'), ""),
     (re.compile(r'Invalid value: "\{.*\}": (json|strict)'), r"Invalid value: OBJECT: \1"),
     (re.compile(r"\n(@@|changed: ).*", re.DOTALL), ""),  # upstream shows a diff of its Go structures, ours the changed fields
+    (re.compile(r"Invalid value: \{.*?\}: field is immutable"), "Invalid value: OBJECT: field is immutable"),
     (re.compile(r"192\.0\.2\.1:\d+"), "ADDRESS"),
     (re.compile(r"\b10\.97\.\d+\.\d+\b"), "IPV4"),  # of Services, drawn by lot
     (re.compile(r"\bfd97::[0-9a-f:]+\b"), "IPV6"),
@@ -40,7 +41,7 @@ MASKS = (
 SHOWN = re.compile(r"Invalid value: \{.*\}: ")
 
 
-UNORDERED = re.compile(r"\.(limits|requests)\[|^spec\.metrics\[")
+UNORDERED = re.compile(r"\.(limits|requests)\[|\.userAnnotations|^spec\.metrics\[")
 """Fields that upstream looks at in the order of a Go map, which is another one each time"""
 
 

@@ -84,7 +84,7 @@ def _life(theirs: Peer, name: str, where: str, base: dict[str, Any], api: str, k
         yield f"{name} by the other API", [Request("GET", one.replace(api_path(api), api_path(TWINS[api])))]
     yield f"{name} shown", [Request("GET", chosen, headers=TABLE), Request("GET", one, headers=PARTIAL)]
     yield from _changed(name, one, full, base)
-    yield from _status(theirs, name, one, full, example(api, kind))
+    yield from _status(theirs, name, one, full, example(api, kind), settled)
     if api in TWINS and kind in SHARED:
         other = where.replace(api_path(api), api_path(TWINS[api]))
         yield (
@@ -138,7 +138,7 @@ def _changed(name: str, one: str, full: dict[str, Any], base: dict[str, Any]) ->
             )
 
 
-def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict[str, Any]) -> Iterator[Case]:
+def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict[str, Any], settled: str) -> Iterator[Case]:
     current = theirs.ask(Request("GET", f"{one}/status"))
     if current.code != 200 or "status" not in whole:
         return
@@ -146,12 +146,13 @@ def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict
     with_status = mended(theirs, "PUT", f"{one}/status?dryRun=All", {**full, **made, "status": whole["status"]}, ("status",), {("status",)})
     if with_status is None:
         return
-    yield f"{name} its status put", [Request("PUT", f"{one}/status", with_status), Request("GET", one)]
+    yield f"{name} its status put", [Request("PUT", f"{one}/status", with_status), Request("GET", one, until=settled)]
     yield (
         f"{name} its status merged",
         [
             Request("PATCH", f"{one}/status", {"status": with_status["status"], "metadata": {"labels": {"status": "a"}}}, MERGE),
             Request("PATCH", f"{one}/status", {"status": with_status["status"]}, STRATEGIC),
+            *([Request("GET", one, until=settled)] if settled else ()),
         ],
     )
 
@@ -234,15 +235,15 @@ def fitted(theirs: Peer, where: str, base: dict[str, Any], full: dict[str, Any])
     metadata.setdefault("labels", {"a": "b"})
     wanted = {**laid_under(base, {k: v for k, v in full.items() if k not in ("status", "metadata")}), "metadata": metadata}
     kept = {tuple(steps) for steps, _ in held(base)}
-    whole = mended(theirs, "POST", f"{where}?dryRun=All", wanted, (), kept)
-    if whole is not None:
-        answer = theirs.ask(Request("POST", f"{where}?dryRun=All", whole))
-        return shared(whole, answer.body) if base["kind"] in DROPPED_LATE else whole
-    made = {**base, "metadata": {"name": base["metadata"]["name"], "labels": metadata["labels"]}}
-    for steps, value in lacking(base, wanted):  # one at a time, where they do not go together
-        tried = mended(theirs, "POST", f"{where}?dryRun=All", put(made, steps, value), steps, kept)
-        made = tried if tried is not None else made
-    return made
+    made = mended(theirs, "POST", f"{where}?dryRun=All", wanted, (), kept)
+    if made is None:  # one at a time, where they do not go together
+        made = {**base, "metadata": {"name": base["metadata"]["name"], "labels": metadata["labels"]}}
+        for steps, value in lacking(base, wanted):
+            tried = mended(theirs, "POST", f"{where}?dryRun=All", put(made, steps, value), steps, kept)
+            made = tried if tried is not None else made
+    if base["kind"] not in DROPPED_LATE:
+        return made
+    return dict(shared(made, theirs.ask(Request("POST", f"{where}?dryRun=All", made)).body))
 
 
 def mended(

@@ -15,15 +15,27 @@ from .mutated import LEFT, NAMES, WRONG, Path_, drop, example, held, lacking, na
 from .peers import Request
 
 CONDITIONAL = {
-    "Lease",
-    "PriorityClass",
-    "ValidatingWebhookConfiguration",
-    "MutatingWebhookConfiguration",
+    "CSIDriver",
+    "CSINode",
+    "CSIStorageCapacity",
+    "ClusterTrustBundle",
     "CustomResourceDefinition",
+    "Lease",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+    "PodDisruptionBudget",
+    "PriorityClass",
+    "RuntimeClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+    "VolumeAttachment",
 }
 """Kinds whose updates must say which version they are of"""
-LEFT_OUT = {"APIService", "Event", "ControllerRevision"}
-"""An APIService makes a group of its own, in the way of others; the others are written once"""
+LEFT_OUT = {"APIService", "ControllerRevision", "Event", "FlowSchema"}
+"""An APIService makes a group of its own, in the way of others; upstream's server writes the status of a FlowSchema meanwhile; the others
+are written once"""
 WITH_STATUS = {
     "APIService",
     "CronJob",
@@ -69,7 +81,9 @@ def _of(api: str, plural: str, kind: str, namespaced: bool, body: dict[str, Any]
     name = NAMES.get(kind, "mutated")
     whole = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **body}
     where = path(api, plural, name, namespace)
-    yield f"{told}: created", [Request("POST", path(api, plural, "", namespace), whole)]
+    settled = [Request("GET", where, until="InitialNamesAccepted")] if kind == "CustomResourceDefinition" else []
+    yield f"{told}: created", [Request("POST", path(api, plural, "", namespace), whole), *settled]
+    yield f"{told}: without a version", [Request("PUT", where + DRY, whole)]
     for what, changed in _changed(api, kind, whole):
         yield f"{told}: {what}", _put(where, kind, changed)
     if kind in WITH_STATUS:

@@ -44,10 +44,7 @@ def objects(config: ClusterConfig, text: str, address: str, port: int) -> list[t
 
 
 def token_tracking(day: date) -> tuple[Resource, Object]:
-    """Return what says since when uses of tokens in Secrets are noted; upstream's controllers look for it.
-
-    No such token is accepted here, so there is none whose use would not be noted.
-    """
+    """Return what says since when uses of tokens in Secrets are noted; upstream's controllers look for it."""
     made = _object("v1", "ConfigMap", "kube-apiserver-legacy-service-account-token-tracking", "kube-system")
     return Resource(*_CORE, "configmaps", "ConfigMap", True), made | {"data": {"since": day.isoformat()}}
 

@@ -105,7 +105,7 @@ class Handler:
             acting = self._impersonation.acting(asked, request)
             if acting is not None:
                 context.user, asked = acting, replace(asked, user=acting)
-            seat = await self._flows.enter(context.user, action, target, request.path)
+            seat = await self._flows.enter(context.user, action, target, request.path, request.query)
             decision = self._access.decide(asked)
             if trail is not None:
                 trail.acting, trail.decision = acting, decision

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from moorings_core.client.local import LocalClient
+from moorings_core.client.resources import SECRETS
 from moorings_core.log import get_logger
 from moorings_core.pki.tokens import TokenSigner
 from moorings_core.ports.client import Write
@@ -24,6 +25,7 @@ from .access.accounts import Accounts
 from .access.authorizer import Access
 from .access.expressions import asker
 from .access.guards import Guards
+from .access.last_used import LastUsed
 from .access.node import NodeAuthorizer
 from .access.oidc import Issuer
 from .access.rbac import Rbac
@@ -36,6 +38,7 @@ from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
 from .extension.proxy_identity import CONFIG_MAP, ProxyIdentity
 from .flowcontrol.control import FlowControl
+from .flowcontrol.dangling import Dangling
 from .handler import Handler
 from .http.server import HttpServer
 from .metrics import Metrics
@@ -79,6 +82,8 @@ class ApiServer:
         self._ready = False
         cache = self.core.cache
         accounts = Accounts(cache, options.signer, (AUDIENCE,))
+        self._last_used = LastUsed(self.core.writer, self.core.kind(SECRETS))
+        accounts.used = self._last_used.note
         issuers = [Issuer(config) for config in options.config.server.oidc]
         authenticator = Authenticator(cache, accounts, options.tokens, issuers)
         rbac = Rbac(cache)
@@ -97,6 +102,7 @@ class ApiServer:
         if options.audit is not None:
             self._metrics.count_audit(options.audit)
         self._flows = FlowControl(cache, self._metrics.registry)
+        self._dangling = Dangling(cache, core.registry, core.writer)
         self._metrics.looks.append(self._flows.metrics.look)
         self._definitions = Definitions(self.core.cache, self.core.registry, self.core.writer, lambda: self._changed(statics))
         handler = Handler(
@@ -120,9 +126,17 @@ class ApiServer:
         await self.core.cache.load()
         self._definitions.start()
         self._flows.start()
+        self._dangling.start()
         self._aggregator.start()
         self._follower = asyncio.create_task(self.core.cache.follow())
-        beside = (self._definitions.run(), self._aggregator.run(), self._measure_lag(), self._compact())
+        beside = (
+            self._definitions.run(),
+            self._aggregator.run(),
+            self._dangling.run(),
+            self._flows.run(),
+            self._measure_lag(),
+            self._compact(),
+        )
         self._tasks = [self._follower, *map(asyncio.create_task, beside)]
         if self._audit is not None:
             self._audit.start()
@@ -147,6 +161,7 @@ class ApiServer:
     async def close(self) -> None:
         """Stop serving and close the store."""
         await self._http.close()
+        await self._last_used.close()
         if self._audit is not None:
             await asyncio.to_thread(self._audit.close)
         await self.core.store.close()

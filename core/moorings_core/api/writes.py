@@ -7,7 +7,6 @@ write starts over and a conditional one answers Conflict.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import random
 import time
 import uuid
@@ -39,13 +38,13 @@ from moorings_core.registry.shape import fill
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_status, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
-from . import bodies, problems
+from . import bodies, deletions, problems
 from .admission import Admission, Attributes
 from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, UPDATE, Manager, applied, updated
 from .cache import Cache, Collection, Stored, copied, encode, store_key
 from .context import SYSTEM, Context
-from .devices import admin_access
+from .devices import admin_access, admin_access_given
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
 from .scale import apply_scale, replicas_path, scale_of
@@ -58,7 +57,6 @@ NO_KIND = Resource("", "", "", "", False)
 NAME_TRIES, TRIES = 5, 1000
 SERVER = "kube-apiserver"
 """What the server calls itself where it writes"""
-DEPENDENTS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 Change = Callable[[Object], Object]
 T = TypeVar("T")
 
@@ -156,6 +154,7 @@ class Writer:
         _match_name(given, key)
         conditional = bool(given.get("resourceVersion"))
         if not conditional and not strategy.allows_unconditional_update(kind.resource):
+            self._stored(kind.resource, key)  # that it is not there is told first
             raise to_invalid(replace(kind.resource, kind=kind.resource.plural), key.name, [_required_version()])
         change = self.replacement(kind, key, body)
         return await self._change(kind, key, change, context, subresource, conditional=conditional)
@@ -244,15 +243,15 @@ class Writer:
         if not admitted:
             await self.admission.validate(attributes)
         place = store_key(resource.group, resource.plural, key)
-        finalizers = _finalizers(obj, options.propagation, strategy.default_propagation(resource))
+        finalizers = deletions.finalizers(obj, options.propagation, strategy.default_propagation(resource))
         if (resource.group, resource.plural) == (definition.GROUP, definition.PLURAL) and "deletionTimestamp" not in obj["metadata"]:
             marked = definition.going(obj, finalizers, _now())
             return Pending(resource, marked, PutRecord(place, encode(marked), stored.revision))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
-        if not finalizers and grace == 0 and not _holds_namespace(resource, obj):
+        if not finalizers and grace == 0 and not deletions.holds_namespace(resource, obj):
             record, beside = DeleteRecord(place, stored.revision), self._beside(resource, None, obj)
             return Pending(resource, strategy.deleted(resource, obj), record, removed=True, beside=beside)
-        marked = _marked(resource, obj, finalizers, grace)
+        marked = deletions.marked(resource, obj, finalizers, grace)
         operation = None if marked == obj else PutRecord(place, encode(marked), stored.revision)
         return Pending(resource, marked, operation)
 
@@ -343,7 +342,7 @@ class Writer:
         if subresource in ("resize", "ephemeralcontainers"):
             self._check(resource, new, [*validate_create(resource, new), *subresources.validate(new, old, subresource)])
         elif subresource == "status":
-            self._check(resource, new, validate_status(resource, new, old))
+            self._check(resource, new, [*admin_access_given(self._cache, resource, new, old), *validate_status(resource, new, old)])
         elif subresource != "binding":
             self._check(resource, new, validate_update(resource, new, old))
         if kind.custom is not None:
@@ -356,7 +355,7 @@ class Writer:
         if "managedFields" in old["metadata"] and not applying:
             self._manage(kind, new, old, context, subresource)
         place = store_key(resource.group, resource.plural, key)
-        if _finished(resource, new, subresource):
+        if deletions.finished(resource, new, subresource):
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True, beside=self._beside(resource, None, old))
         if new == old and (kind.custom is None or stored.object["apiVersion"] == kind.custom.stored_version):
             return Pending(resource, old, None)
@@ -555,50 +554,6 @@ def _now() -> str:
 
 def _is_service(resource: Resource) -> bool:
     return (resource.group, resource.plural) == ("", "services")
-
-
-def _finalizers(obj: Object, propagation: str, default: str) -> list[str]:
-    """Return the finalizers that keep an object: its own, and what the client, an earlier deletion or the kind says of dependents."""
-    given = obj["metadata"].get("finalizers") or ()
-    found = [f for f in given if f not in DEPENDENTS.values()]
-    earlier = [f for f in given if f in DEPENDENTS.values()]
-    if propagation or not earlier:
-        earlier = [DEPENDENTS[word] for word in (propagation or default,) if word in DEPENDENTS]
-    return [*found, *earlier]
-
-
-def _holds_namespace(resource: Resource, obj: Object) -> bool:
-    is_namespace = (resource.group, resource.plural) == ("", "namespaces")
-    return is_namespace and bool(obj.get("spec", {}).get("finalizers"))
-
-
-def _marked(resource: Resource, obj: Object, finalizers: list[str], grace: int) -> Object:
-    """Return the object as one that is being deleted; a later deletion may only shorten the time it has."""
-    metadata = dict(obj["metadata"])
-    if finalizers:
-        metadata["finalizers"] = finalizers
-    known = metadata.get("deletionGracePeriodSeconds")
-    if "deletionTimestamp" not in metadata or (known is not None and grace < known):
-        moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=grace)
-        metadata["deletionTimestamp"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-        if (resource.group, resource.plural) != ("", "namespaces"):
-            metadata["deletionGracePeriodSeconds"] = grace
-        if "generation" in metadata and known is None:
-            metadata["generation"] += 1
-    marked = {**obj, "metadata": metadata}
-    if (resource.group, resource.plural) == ("", "namespaces"):
-        marked["status"] = {**obj.get("status", {}), "phase": "Terminating"}
-    return marked
-
-
-def _finished(resource: Resource, obj: Object, subresource: str) -> bool:
-    """Whether the last finalizer of an object that is being deleted is gone."""
-    metadata = obj["metadata"]
-    if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
-        return False
-    if (resource.group, resource.plural) == ("", "pods") and metadata.get("deletionGracePeriodSeconds"):
-        return False
-    return not _holds_namespace(resource, obj)
 
 
 def _required_version() -> Any:

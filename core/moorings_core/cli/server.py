@@ -113,7 +113,7 @@ async def serve(config: ClusterConfig, text: str, paths: Paths, advertise: str, 
         "encryption": partial(keep_encrypted, store, keyring),
         "identity": partial(keep_identity, server.client("system:apiserver"), identity, advertise),
         "store": keeper.run,
-        **components(server, config, (paths.pki / "ca.crt").read_text(), Turn(exchangeable, identity, config.timing.election)),
+        **components(server, config, (paths.pki / "ca.crt").read_text(), signer, Turn(exchangeable, identity, config.timing.election)),
     }
     running = asyncio.create_task(run_all(beside))
     stop = asyncio.Event()
@@ -225,7 +225,7 @@ def import_components(config: ClusterConfig) -> None:
         from moorings_core.scheduler import scheduler  # noqa: F401
 
 
-def components(server: ApiServer, config: ClusterConfig, authority: str, turn: Turn) -> dict[str, Run]:
+def components(server: ApiServer, config: ClusterConfig, authority: str, signer: TokenSigner, turn: Turn) -> dict[str, Run]:
     """Return what runs beside the API, by name; each in one server at a time."""
     found: dict[str, Run] = {}
     if "controllers" in config.server.run:
@@ -233,7 +233,7 @@ def components(server: ApiServer, config: ClusterConfig, authority: str, turn: T
         from moorings_core.controllers.volumes import volume_controllers
 
         client = server.client("system:kube-controller-manager")
-        manager = Manager(client, config, ca=authority, extra=volume_controllers())
+        manager = Manager(client, config, ca=authority, sign=signer.sign, extra=volume_controllers())
         found["controllers"] = turn.of(client, "kube-controller-manager", manager.run)
         cloud = load("cloud", config.cloud.backend)
         controller = cloud.controller(server.client("system:cloud-controller-manager"), config)

@@ -38,6 +38,7 @@ from .quota import QuotaController
 from .replicaset import ReplicaSetController, replication_controllers
 from .servicecidr import IpAddressController, ServiceCidrController
 from .tainteviction import TaintEvictionController
+from .tokens import Sign, TokensController
 
 log = get_logger(__name__)
 SYNC_TIMEOUT = 120.0
@@ -48,7 +49,8 @@ class Manager:
     """All controllers of a cluster. `extra` ones run beside the built-in ones, e.g. those of volumes.
 
     identity: with it the controllers run only while this process holds the lease "kube-controller-manager" under that name.
-    ca: the cluster's CA in PEM, to be published to every namespace; "" publishes none.
+    ca: the cluster's CA in PEM, to be published to every namespace; "" publishes none. sign: makes the tokens of Secrets that ask for
+    one; None fills none.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Manager:
         config: ClusterConfig,
         *,
         ca: str = "",
+        sign: Sign | None = None,
         identity: str = "",
         resources: Sequence[Resource] | None = None,
         extra: Sequence[Controller] = (),
@@ -65,7 +68,7 @@ class Manager:
     ) -> None:
         self._client, self._identity, self._clock, self._now = client, identity, clock, now
         collected = deletable(built_in()) if resources is None else list(resources)
-        self.controllers: list[Controller] = [*built_in_controllers(config, collected, ca), *extra]
+        self.controllers: list[Controller] = [*built_in_controllers(config, collected, ca, sign), *extra]
         self.caches: dict[Resource, Cache] = {}
 
     async def run(self) -> None:
@@ -120,7 +123,7 @@ class Manager:
         await loop.run()
 
 
-def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], ca: str) -> list[Controller]:
+def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], ca: str, sign: Sign | None = None) -> list[Controller]:
     """Return one of each; `resources` are what namespaces and the garbage collector delete."""
     return [
         *([NodeIpamController(config.network)] if config.network.allocate_node_cidrs else []),
@@ -130,6 +133,7 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         ServiceAccountController(),
         AggregationController(),
         *([RootCaPublisher(ca)] if ca else []),
+        *([TokensController(sign, ca)] if sign is not None else []),
         ReplicaSetController(),
         replication_controllers(),
         DeploymentController(),

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import filesystems
+
 LOOP_SET_CAPACITY, LOOP_CLR_FD, LOOP_GET_STATUS64, LOOP_CONFIGURE = 0x4C07, 0x4C01, 0x4C05, 0x4C0A
 LOOP_CTL_GET_FREE, LOOP_SET_STATUS64 = 0x4C82, 0x4C04
 READ_ONLY, AUTOCLEAR, DIRECT_IO = 1, 4, 16
@@ -80,7 +82,7 @@ def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True,
     known = find(backing, name)
     if known is not None:
         return known
-    descriptor = os.open(file, os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR))
+    descriptor = filesystems.open_unstamped(file, os.O_RDONLY if read_only else os.O_RDWR)
     try:
         flags = (READ_ONLY if read_only else 0) | (DIRECT_IO if direct_io else 0)
         for _ in range(ATTACH_TRIES):

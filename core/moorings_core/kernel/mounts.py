@@ -49,6 +49,7 @@ DETACH = 2
 class Mount:
     """One line of the mount table. device is "major:minor"; root is the directory of the file system that is mounted."""
 
+    id: int
     path: str
     device: str
     root: str
@@ -69,9 +70,29 @@ def mount_table(process: str = "self") -> list[Mount]:
 
 
 def mount_at(path: str | Path) -> Mount | None:
-    """Return the topmost mount whose mount point is exactly path, or None."""
+    """Return the mount whose mount point is exactly path and that is seen there, or None.
+
+    The table may have others of that path: below a directory that is mounted on itself, as a lab's node's is, each mount is also made
+    in the hidden peer, with options of its own.
+    """
     real = os.path.realpath(path)
-    return next((m for m in reversed(mount_table()) if m.path == real), None)
+    try:
+        seen = _mount_id(real)
+    except FileNotFoundError:
+        return None
+    except OSError:  # what is mounted there does not answer
+        return next((m for m in reversed(mount_table()) if m.path == real), None)
+    return next((m for m in mount_table() if m.id == seen and m.path == real), None)
+
+
+def _mount_id(path: str) -> int:
+    """Return the id of the mount that a path is on."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        told = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+    return int(told.partition("mnt_id:")[2].split()[0])
 
 
 def split_options(options: Sequence[str]) -> tuple[MountFlag, str]:
@@ -139,6 +160,7 @@ def _parse(line: str) -> Mount:
     left, _, right = line.partition(" - ")
     fields, rest = left.split(" "), right.split(" ")
     return Mount(
+        id=int(fields[0]),
         path=_unescape(fields[4]),
         device=fields[2],
         root=_unescape(fields[3]),

@@ -21,6 +21,9 @@ from moorings_core.ports.errors import MooringsError
 
 ALGORITHM = "ES256"
 Claims = Mapping[str, Any]
+LEGACY_ISSUER = "kubernetes/serviceaccount"
+"""Who issued the tokens that stand in Secrets and never expire"""
+ACCOUNT = "kubernetes.io/serviceaccount/"
 
 
 class InvalidToken(MooringsError):
@@ -69,7 +72,28 @@ class TokenSigner:
             raise InvalidToken(str(error)) from error
         return claims
 
+    def verify_legacy(self, token: str) -> Claims:
+        """Return the claims of a token of a Secret: it has neither audience nor end. Raises InvalidToken."""
+        try:
+            options: Any = {"require": ["iss", "sub"], "verify_aud": False}
+            claims: dict[str, Any] = jwt.decode(token, self._public, [ALGORITHM], options=options, issuer=LEGACY_ISSUER)
+        except jwt.InvalidTokenError as error:
+            raise InvalidToken(str(error)) from error
+        return claims
+
     def jwks(self) -> bytes:
         """Return the public key as the JSON Web Key Set served at /openid/v1/jwks."""
         key = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self._public))
         return json.dumps({"keys": [key | {"use": "sig", "alg": ALGORITHM, "kid": self.key_id}]}).encode()
+
+
+def legacy_claims(account: Mapping[str, Any], secret: str) -> dict[str, str]:
+    """Return what stands in the token of a Secret; account is the metadata of its account."""
+    return {
+        "iss": LEGACY_ISSUER,
+        "sub": f"system:serviceaccount:{account['namespace']}:{account['name']}",
+        f"{ACCOUNT}namespace": account["namespace"],
+        f"{ACCOUNT}secret.name": secret,
+        f"{ACCOUNT}service-account.name": account["name"],
+        f"{ACCOUNT}service-account.uid": account["uid"],
+    }

@@ -19,6 +19,7 @@ def _requests(spec: str) -> Paths:
 
 
 GATED: Mapping[tuple[str, str], Sequence[Paths]] = {
+    ("", "persistentvolumeclaims"): (("status.healthStatus",),),
     ("", "nodes"): (("spec.configSource",), ("status.config",), ("spec.podPreemptionPolicy",)),
     ("coordination.k8s.io", "leases"): (("spec.strategy",), ("spec.preferredHolder",)),
     (DEVICES, "resourceclaims"): (_requests("spec"), ("status.allocation.devices.results.*.skipNodeOperations",)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from moorings_core.ports.objects import Resource
 
 from .facts import definition_of, facts
+from .merged import Part
 from .schema import Schema, named
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Registry:
         """(group, versions with the preferred one first), without the core group"""
         self.remote: dict[tuple[str, str], Sequence[Mapping[str, object]]] = {}
         """The resources of the group versions that other servers serve, as aggregated discovery lists them"""
+        self.remote_schemas: dict[tuple[str, str], Part] = {}
+        """What those servers say of these resources in their OpenAPI v2 documents"""
         self.changes = 0
         """How often kinds were added or taken away at run time: what was concluded from them holds no longer than this"""
         for kind in kinds:

@@ -156,7 +156,7 @@ def _extensions(raw: Definition) -> Object:
     ):
         if short in raw:
             found[key] = raw[short]
-    return found | ({"x-kubernetes-map-type": "atomic"} if raw.get("a") else {})
+    return found | ({"x-kubernetes-map-type": "atomic" if raw["a"] else "granular"} if "a" in raw else {})
 
 
 def _paths(kind: Kind) -> Object:

@@ -1,4 +1,4 @@
-"""The OpenAPI v2 document: definitions only, in JSON and in the protobuf form that kubectl asks for.
+"""The OpenAPI v2 document: definitions only, with those of aggregated servers, in JSON and in the protobuf form that kubectl asks for.
 
 kubectl 1.37 checks objects in a `kind: List` (what `kubectl get -o yaml` writes) against it, and nothing else any more.
 Source: OpenAPI 2.0; field numbers of gnostic-models openapiv2/OpenAPIv2.proto.
@@ -18,6 +18,7 @@ from .custom import published
 from .discovery import Document
 from .facts import Definition, facts
 from .kinds import Kind, Registry
+from .merged import Part, merge
 from .schema import INT_OR_STRING, QUANTITY
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -44,7 +45,9 @@ class OpenApiV2:
         """/openapi/v2"""
         if protobuf not in self._made:
             custom = [kind for kind in self._registry.kinds() if kind.custom is not None]
-            self._made[protobuf] = _document(_custom(custom), protobuf=protobuf) if custom else _built_in(protobuf=protobuf)
+            remote = self._registry.remote_schemas
+            plain = not custom and not remote
+            self._made[protobuf] = _built_in(protobuf=protobuf) if plain else _document(_custom(custom), remote, protobuf=protobuf)
         return self._made[protobuf]
 
 
@@ -62,16 +65,18 @@ def _custom(kinds: Sequence[Kind]) -> dict[str, Object]:
 
 @functools.cache
 def _built_in(*, protobuf: bool) -> Document:
-    return _document({}, protobuf=protobuf)
+    return _document({}, {}, protobuf=protobuf)
 
 
-def _document(custom: Mapping[str, Object], *, protobuf: bool) -> Document:
-    definitions = {name: _definition(name, raw) for name, raw in sorted(facts()["definitions"].items())} | dict(custom)
+def _document(custom: Mapping[str, Object], remote: Mapping[tuple[str, str], Part], *, protobuf: bool) -> Document:
+    own = {name: _definition(name, raw) for name, raw in sorted(facts()["definitions"].items())} | dict(custom)
+    whole = merge(own, remote)
     if protobuf:
-        body, kind = _encode(definitions), _ANSWERED
+        body, kind = _encode(whole.definitions), _ANSWERED
     else:
         info = {"title": "Kubernetes", "version": "v1.37.2"}
-        body, kind = orjson.dumps({"swagger": "2.0", "info": info, "paths": {}, "definitions": definitions}), "application/json"
+        told = {"swagger": "2.0", "info": info, "paths": whole.paths, "definitions": whole.definitions}
+        body, kind = orjson.dumps(told), "application/json"
     return Document(body, kind, f'"{hashlib.sha256(body).hexdigest().upper()}"')
 
 

@@ -27,7 +27,7 @@ class Schema:
 
     type: object, array, map, string, integer, number, boolean, quantity, int-or-string or any.
     merge_key, patch_strategy, list_type, list_map_keys are upstream's x-kubernetes extensions. shape says how Go writes a field that
-    holds nothing (generate/shapes.py).
+    holds nothing, embedded in which of its structs it is (generate/shapes.py).
     """
 
     def __init__(self, raw: Definition) -> None:
@@ -38,9 +38,10 @@ class Schema:
         self.patch_strategy: frozenset[str] = frozenset(filter(None, raw.get("s", "").split(",")))
         self.list_type: str = raw.get("l", "")
         self.list_map_keys: tuple[str, ...] = tuple(raw.get("m", ()))
-        self.atomic: bool = bool(raw.get("a") or self._target.get("a"))
+        self.atomic: bool = bool(raw.get("a", self._target.get("a")))
         self.default: Any = raw.get("d")
         self.shape: str = raw.get("g", "")
+        self.embedded: str = raw.get("e", "")
         self.format: str = self._target.get("f", "")
         self.required: tuple[str, ...] = tuple(self._target.get("q", ()))
         self.type = self._type()
@@ -161,8 +162,12 @@ def prune(value: Any, schema: Schema, *, zeros: bool = False) -> Any:
         kept = {n: prune(v, known[n], zeros=zeros) for n, v in given.items() if v or not _idle(n, v, schema, zeros=zeros)}
         return value if _same(kept, value) else kept
     if schema.type == "map" and isinstance(value, dict) and schema.values is not None:
-        values = schema.values
-        kept = {n: prune(v, values, zeros=zeros) for n, v in value.items() if v is not None or values.type == "any"}
+        values = schema.values  # of which times may be null, which stands for none
+        kept = {
+            n: prune(v, values, zeros=zeros)
+            for n, v in value.items()
+            if v is not None or values.type == "any" or values.format == "date-time"
+        }
         return value if _same(kept, value) else kept
     if schema.type == "array" and isinstance(value, list) and schema.items is not None:
         items = [prune(_zero(schema.items) if v is None else v, schema.items, zeros=zeros) for v in value]
@@ -200,7 +205,7 @@ def check_types(value: Any, schema: Schema, path: str = "", owner: str = "") -> 
     owner = schema.name or owner
     if schema.type == "object":
         known = schema.properties
-        children = [(v, known[n], f"{path}.{n}" if path else n) for n, v in value.items() if n in known]
+        children = [(v, known[n], _go_path(path, n, known[n])) for n, v in value.items() if n in known]
     elif schema.type == "map" and schema.values is not None:
         children = [(v, schema.values, f"{path}.{n}") for n, v in value.items()]
     elif schema.type == "array" and schema.items is not None:
@@ -208,6 +213,11 @@ def check_types(value: Any, schema: Schema, path: str = "", owner: str = "") -> 
     else:
         return []
     return [c for child, node, where in children for c in check_types(child, node, where, owner)]
+
+
+def _go_path(path: str, name: str, node: Schema) -> str:
+    """Return the path of a field as Go's decoder says it: with the structs that are embedded on the way."""
+    return ".".join(filter(None, (path, node.embedded, name)))
 
 
 INT32, INT64 = (-(1 << 31), (1 << 31) - 1), (-(1 << 63), (1 << 63) - 1)
@@ -220,10 +230,8 @@ def _complaint(value: Any, schema: Schema, path: str, owner: str) -> str:
     wanted: tuple[type, ...] = {"object": (dict,), "map": (dict,), "array": (list,), **_JSON_TYPES}.get(kind, ())
     if wanted and type(value) not in wanted:
         shown = f"number {value}" if isinstance(value, float) and kind == "integer" else _json_name(value)
-        if kind == "int-or-string":
-            return f"json: cannot unmarshal {shown} into Go value of type int32"
         field = f"struct field {owner.rpartition('.')[2]}.{_INDEX.sub('', path)}" if owner else "value"
-        return f"json: cannot unmarshal {shown} into Go {field} of type {_go_type(schema)}"
+        return f"json: cannot unmarshal {shown} into Go {field} of type {'int32' if kind == 'int-or-string' else _go_type(schema)}"
     if kind == "quantity":
         return _no_quantity(value)
     if not _fits(value, schema):

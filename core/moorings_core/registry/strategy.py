@@ -11,6 +11,7 @@ from collections.abc import Callable
 from moorings_core.ports.objects import Object, Resource
 
 from . import certificates, claims, gates, subresources
+from .annotations import TEMPLATE_GENERATION
 from .custom import definition as definitions
 from .custom import served
 from .defaults.workloads import job_labels
@@ -67,9 +68,20 @@ _RETURNED = {
 _ORPHANING = {("", "v1", "replicationcontrollers"), ("batch", "v1", "jobs")}
 _CONDITIONAL_ONLY = {
     ("scheduling.k8s.io", "priorityclasses"),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    *(("admissionregistration.k8s.io", f"{kind}webhookconfigurations") for kind in ("mutating", "validating")),
+    *(
+        ("admissionregistration.k8s.io", f"{kind}admission{what}")
+        for kind in ("mutating", "validating")
+        for what in ("policies", "policybindings")
+    ),
+    *(("certificates.k8s.io", kind) for kind in ("clustertrustbundles", "podcertificaterequests")),
     ("coordination.k8s.io", "leases"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("policy", "poddisruptionbudgets"),
+    ("resource.k8s.io", "resourcepoolstatusrequests"),
+    *(("storage.k8s.io", kind) for kind in ("csidrivers", "csinodes", "csistoragecapacities", "volumeattachments")),
+    ("storagemigration.k8s.io", "storageversionmigrations"),
+    ("apiregistration.k8s.io", "apiservices"),
     (definitions.GROUP, definitions.PLURAL),
 }
 """Kinds whose updates must carry a resourceVersion."""
@@ -81,7 +93,9 @@ _KEEPS_METADATA = {
     ("flowcontrol.apiserver.k8s.io", "flowschemas"),
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
     ("networking.k8s.io", "servicecidrs"),
+    ("resource.k8s.io", "devicetaintrules"),
     ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourcepoolstatusrequests"),
     ("storage.k8s.io", "csinodes"),
     ("storage.k8s.io", "volumeattachments"),
     ("storagemigration.k8s.io", "storageversionmigrations"),
@@ -93,7 +107,6 @@ _KEEPS = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences"
 DEFAULT_GRACE = 30
 TOPOLOGY = "deprecatedTopology"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def has_status(resource: Resource) -> bool:
@@ -145,9 +158,11 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         return
     if subresource == "binding":
         return
-    gates.drop(resource, new, old)
     if subresource == "status":
+        gates.drop(resource, new, old)
         _only_status(resource, new, old)
+        if (keep := _WITH_STATUS.get((resource.group, resource.plural))) is not None:
+            keep(new, old)
         return
     if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
         rule(new, old)
@@ -168,6 +183,7 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
     if _counts(resource, new, old):
         metadata["generation"] = known.get("generation", 0) + 1
     _drop_topology(resource, new)
+    gates.drop(resource, new, old)  # which upstream, too, does after it has counted
 
 
 def graceful_seconds(resource: Resource, obj: Object, asked: int | None) -> int:
@@ -263,7 +279,8 @@ def _only_status(resource: Resource, new: Object, old: Object) -> None:
     new.update({k: v for k, v in old.items() if k not in ("status", "metadata")})
     metadata, known = new["metadata"], old["metadata"]
     place = (resource.group, resource.plural)
-    for field in _METADATA if place in _KEEPS_METADATA else _KEEPS.get(place, ()):
+    whole = place in _KEEPS_METADATA or not is_built_in(resource)
+    for field in _METADATA if whole else _KEEPS.get(place, ()):
         if field in known:
             metadata[field] = known[field]
         else:
@@ -307,6 +324,32 @@ def _first_status(resource: Resource, obj: Object) -> Object:
     return {}
 
 
+def _note_phase(new: Object, old: Object) -> None:
+    """Note when a volume's phase has changed, where the writer does not."""
+    status, before, field = new.setdefault("status", {}), old.get("status") or {}, "lastPhaseTransitionTime"
+    if status.get("phase") == before.get("phase"):
+        if before.get(field) is not None:
+            status.setdefault(field, before[field])
+    elif status.get(field) in (None, before.get(field)):
+        status[field] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _keep_quality(new: Object, old: Object) -> None:
+    """Keep what a node may leave out of a pod's status, and let the two fields of its addresses say the same."""
+    status, before = new.setdefault("status", {}), old.get("status") or {}
+    for field in ("qosClass", "resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses"):
+        if not status.get(field) and before.get(field):
+            status[field] = before[field]
+    if status.get("podIP") and not status.get("podIPs"):
+        status["podIPs"] = [{"ip": status["podIP"]}]
+    elif status.get("podIPs") and not status.get("podIP"):
+        status["podIP"] = status["podIPs"][0].get("ip", "")
+
+
+def _label_as_template(new: Object, old: Object) -> None:
+    job_labels(new)
+
+
 def _bare_secrets(account: Object, old: Object | None) -> None:
     """Of the secrets of an account only the names count."""
     for secret in account.get("secrets") or ():
@@ -314,6 +357,12 @@ def _bare_secrets(account: Object, old: Object | None) -> None:
             del secret[field]
 
 
+_WITH_STATUS: dict[tuple[str, str], Callable[[Object, Object], None]] = {
+    ("", "persistentvolumes"): _note_phase,
+    ("", "pods"): _keep_quality,
+    ("batch", "jobs"): _label_as_template,
+}
+"""What a write of the status makes of an object, given the one that it replaces"""
 _ALWAYS: dict[tuple[str, str], Callable[[Object, Object | None], None]] = {
     ("", "serviceaccounts"): _bare_secrets,
     ("", "persistentvolumeclaims"): claims.match_sources,

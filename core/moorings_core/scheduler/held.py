@@ -38,7 +38,7 @@ class Held:
             if new is None or _is_given_back(old, new, node):
                 self.drop(pod)
                 ended.append(pod)
-            elif is_bound(new):
+            elif is_bound(new) and (new.get("status") or {}).get("phase") == "Bound":  # a node mounts none before its status says so
                 self._settle(claim, pod)
                 self._claims[pod].discard(claim)
                 if not self._claims[pod]:

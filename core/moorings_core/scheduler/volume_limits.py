@@ -43,17 +43,23 @@ def wanted_by(pod: Object, view: VolumeView) -> Volumes:
 
 def reason_against(wanted: Volumes, node: str, view: VolumeView, nodes: NodeView) -> str:
     """Return why a node cannot take the volumes, or ""."""
-    csi_node = nodes.csi_node(node)
-    drivers = {d["name"]: d for d in (csi_node or {"spec": {}})["spec"].get("drivers") or ()}
-    for driver in sorted(set(wanted.values())):
-        if driver not in drivers and _must_be_there(driver, view):
-            return f"{driver} CSI driver is not installed on the node"
-    limits = {name: d["allocatable"]["count"] for name, d in drivers.items() if (d.get("allocatable") or {}).get("count") is not None}
-    if not limits.keys() & set(wanted.values()):
+    if not wanted:
+        return ""
+    needed, limits, csi_node = set(wanted.values()), {}, nodes.csi_node(node)
+    for entry in (csi_node["spec"].get("drivers") or ()) if csi_node is not None else ():
+        if entry["name"] in needed:
+            needed.discard(entry["name"])
+            count = (entry.get("allocatable") or {}).get("count")
+            if count is not None:
+                limits[entry["name"]] = count
+    missing = sorted(driver for driver in needed if _must_be_there(driver, view))
+    if missing:
+        return f"{missing[0]} CSI driver is not installed on the node"
+    if not limits:
         return ""
     present = volumes_of(nodes.claims_on(node), view) | _attached(nodes.attachments_on(node), view)
     counts = Counter((present | wanted).values())
-    more = Counter(driver for name, driver in wanted.items() if name not in present)
+    more = {driver for name, driver in wanted.items() if name not in present}
     return TOO_MANY if any(counts[driver] > limits[driver] for driver in more if driver in limits) else ""
 
 

@@ -242,3 +242,20 @@ def test_a_narrow_right_to_act_as_somebody_holds_for_the_named_verbs_alone(serve
         (["get", "pods", "--as=kim", "--as-group=system:masters"], "impersonating the system:masters group is not allowed"),
     ):
         assert why in server.kubectl(*words, config=jo, check=False).stderr, words
+
+
+def test_a_secret_that_asks_for_a_token_gets_one_that_is_the_account_until_the_secret_goes(server):
+    server.kubectl("create", "serviceaccount", "keeper")
+    annotations = {"kubernetes.io/service-account.name": "keeper"}
+    metadata = {"name": "keeper-token", "namespace": "default", "annotations": annotations}
+    server.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/service-account-token"})
+    words = ("secret", "keeper-token", "-o", "jsonpath={.data.token}")
+    server.wait_for("the secret has a token", lambda: server.kubectl("get", *words).stdout)
+    data = server.get("secret", "keeper-token")["data"]
+    assert base64.b64decode(data["ca.crt"]).startswith(b"-----BEGIN CERTIFICATE") and base64.b64decode(data["namespace"]) == b"default"
+    whoever = server.with_token(base64.b64decode(data["token"]).decode(), "keeper")
+    user = json.loads(server.kubectl("auth", "whoami", "-o", "json", config=whoever).stdout)["status"]["userInfo"]
+    assert user["username"] == "system:serviceaccount:default:keeper"
+    server.kubectl("delete", "secret", "keeper-token")
+    refused = server.kubectl("auth", "whoami", config=whoever, check=False)
+    assert refused.returncode == 1 and "Unauthorized" in refused.stderr

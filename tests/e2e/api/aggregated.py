@@ -26,6 +26,25 @@ RESOURCES = {
         }
     ],
 }
+GVK = "x-kubernetes-group-version-kind"
+DEFINITIONS = "#/definitions/"
+SCHEMAS = {
+    "swagger": "2.0",
+    "info": {"title": "meter", "version": "1"},
+    "paths": {f"{ROOT}/readings": {"get": {"operationId": "listReadings"}}, "/other/": {"get": {}}},
+    "definitions": {
+        "com.example.meter.v1.Reading": {
+            "type": "object",
+            "properties": {
+                "metadata": {"$ref": f"{DEFINITIONS}io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
+                "unit": {"$ref": f"{DEFINITIONS}com.example.meter.v1.Unit"},
+            },
+            GVK: [{"group": GROUP, "version": VERSION, "kind": "Reading"}],
+        },
+        "com.example.meter.v1.Unit": {"type": "string"},
+        "com.example.meter.v1.Unused": {"type": "string"},
+    },
+}
 
 
 def reading(headers):
@@ -43,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(RESOURCES)
         elif path == f"/openapi/v3{ROOT}":
             self.answer({"openapi": "3.0.0", "paths": {}, "components": {"schemas": {}}})
+        elif path == "/openapi/v2":
+            self.answer(SCHEMAS)
         elif "watch=true" in query or "watch=1" in query:
             self.stream()
         elif path.endswith("/readings"):

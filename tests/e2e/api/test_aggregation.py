@@ -51,6 +51,16 @@ async def available(api, wanted, seconds=30):
     await api.kubectl("wait", f"--for=condition=Available={wanted}", f"apiservice/v1.{GROUP}", f"--timeout={seconds}s")
 
 
+async def schemas_with(api, name):
+    """Wait until the OpenAPI v2 document has a definition and return the document."""
+    async with asyncio.timeout(30):
+        while True:
+            document = json.loads((await api.kubectl("get", "--raw", "/openapi/v2")).stdout)
+            if name in document["definitions"]:
+                return document
+            await asyncio.sleep(0.2)
+
+
 async def test_every_group_version_of_ours_has_an_available_service(api):
     await api.kubectl("wait", "--for=condition=Available", "apiservice/v1.", "apiservice/v1.apps", "--timeout=20s")
     found = (await api.get("apiservice", "v1.apps"))["spec"]
@@ -74,6 +84,10 @@ async def test_a_group_of_another_server_is_served_with_its_user_and_is_unavaila
     assert (await api.kubectl("get", "readings", "none", check=False)).stderr.strip().endswith("none here")
     index = json.loads((await api.kubectl("get", "--raw", "/openapi/v3")).stdout)["paths"]
     assert f"apis/{GROUP}/v1" in index
+    document = await schemas_with(api, "com.example.meter.v1.Reading")
+    assert {"com.example.meter.v1.Unit", "io.k8s.api.core.v1.Pod"} <= document["definitions"].keys()
+    assert "com.example.meter.v1.Unused" not in document["definitions"]
+    assert list(document["paths"]) == [f"/apis/{GROUP}/v1/readings"]
     other = Authority.create("other").cert_pem
     await api.kubectl("apply", "-f", "-", stdin=json.dumps(api_service(port, other)))
     await available(api, "False")
@@ -83,3 +97,5 @@ async def test_a_group_of_another_server_is_served_with_its_user_and_is_unavaila
     assert conditions[0]["reason"] == "FailedDiscoveryCheck"
     await api.kubectl("delete", "apiservice", f"v1.{GROUP}")
     assert GROUP not in (await api.kubectl("get", "--raw", "/apis")).stdout
+    gone = json.loads((await api.kubectl("get", "--raw", "/openapi/v2")).stdout)
+    assert "com.example.meter.v1.Reading" not in gone["definitions"]

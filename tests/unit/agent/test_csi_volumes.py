@@ -7,7 +7,7 @@ import pytest
 
 from moorings_core.agent.csi.plugins import Driver
 from moorings_core.agent.csi.volumes import CsiVolumes
-from moorings_core.agent.volumes.manager import VolumeManager
+from moorings_core.agent.volumes.manager import VolumeError, VolumeManager
 
 BOTH = ["Ephemeral", "Persistent"]
 TOKENS = "csi.storage.k8s.io/serviceAccount.tokens"
@@ -57,6 +57,12 @@ def persistent(**more):
     return {"metadata": {"name": "pv"}, "spec": {"accessModes": ["ReadWriteOnce"], "csi": source}}
 
 
+def using(*listed, field="volumeMounts"):
+    """A pod with volumes, all of which its container uses."""
+    main = {"name": "main", field: [{"name": volume["name"]} for volume in listed]}
+    return {**POD, "spec": {**POD["spec"], "containers": [main], "volumes": list(listed)}}
+
+
 async def test_each_call_gets_the_secret_that_is_for_it(tmp_path):
     plugged = Plugged()
     references = {f"{call}SecretRef": {"name": call.lower(), "namespace": "s"} for call in ("nodeStage", "nodePublish")}
@@ -87,11 +93,11 @@ async def test_a_driver_gets_the_tokens_that_it_has_asked_for_where_it_wants_the
 
 
 async def test_volumes_are_published_again_for_drivers_that_want_that_and_not_staged(tmp_path):
-    pod = {**POD, "spec": {**POD["spec"], "volumes": [{"name": "inline", "csi": SOURCE}]}}
+    pod = using({"name": "inline", "csi": SOURCE})
     plugged, quiet = Plugged(requiresRepublish=True), Plugged()
     manager = VolumeManager(tmp_path, volumes(plugged, tmp_path))
     assert manager.is_republished(pod)
-    assert not manager.is_republished({**POD, "spec": {"volumes": [{"name": "e", "emptyDir": {}}]}})
+    assert not manager.is_republished(using({"name": "e", "emptyDir": {}}))
     assert not VolumeManager(tmp_path, volumes(quiet, tmp_path)).is_republished(pod)
     await manager.setup(pod, None, {})
     await manager.refresh(pod, None, {})
@@ -109,3 +115,28 @@ async def test_tokens_are_kept_while_they_live_and_go_with_the_pod(tmp_path):
     await mounted.teardown(published)
     await mounted.setup(POD, persistent(), read_only=False)
     assert api.tokens == 2
+
+
+async def test_volumes_that_no_container_uses_are_not_made(tmp_path):
+    plugged = Plugged()
+    pod = using({"name": "scratch", "emptyDir": {}})
+    pod["spec"]["volumes"] += [{"name": "inline", "csi": SOURCE}, {"name": "other", "emptyDir": {}}]
+    paths = await VolumeManager(tmp_path, volumes(plugged, tmp_path)).setup(pod, None, {})
+    assert list(paths) == ["scratch"]
+    assert not plugged.calls
+    pod["spec"]["ephemeralContainers"] = [{"name": "late", "volumeMounts": [{"name": "other"}]}]
+    assert set(await VolumeManager(tmp_path, volumes(plugged, tmp_path)).setup(pod, None, {})) == {"scratch", "other"}
+
+
+@pytest.mark.parametrize(("mode", "field"), [("Block", "volumeMounts"), ("Filesystem", "volumeDevices")])
+async def test_a_device_is_not_mounted_and_a_file_system_is_no_device(tmp_path, mode, field, monkeypatch):
+    mounted, pod = volumes(Plugged(), tmp_path), using({"name": "data", "persistentVolumeClaim": {"claimName": "c"}}, field=field)
+    made = persistent()
+    made["spec"]["volumeMode"] = mode
+
+    async def claimed(*_):
+        return made
+
+    monkeypatch.setattr(mounted, "claimed", claimed)
+    with pytest.raises(VolumeError, match=f"volume data has volumeMode {mode}, but is specified in {field}"):
+        await VolumeManager(tmp_path, mounted).setup(pod, None, {})

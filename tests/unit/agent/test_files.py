@@ -122,5 +122,11 @@ def test_a_sub_path_that_is_exchanged_for_a_link_while_it_is_looked_at_is_not_fo
 @pytest.mark.parametrize("sub", ["../x", "a/../../x", "/etc", "link/etc"])
 def test_a_sub_path_that_leads_out_is_refused(tmp_path, sub):
     (tmp_path / "link").symlink_to("/")
-    with pytest.raises(VolumeError):
+    with pytest.raises(VolumeError, match='failed to prepare subPath for volumeMount "v" of container'):
         mounts(tmp_path, subPath=sub)
+
+
+def test_a_sub_path_that_cannot_be_made_is_told_as_that(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(VolumeError, match='failed to prepare subPath for volumeMount "v"'):
+        mounts(tmp_path, subPath="file/below")

@@ -91,3 +91,52 @@ async def test_one_who_gives_up_waiting_leaves_no_trace():
     level.leave(None, 0)
     assert level.executing == 0
     assert level.enter_now()
+
+
+async def test_a_wide_request_waits_for_all_its_seats_and_those_behind_it_wait_too():
+    level = Level(Limits(4, 1, 1, 10))
+    assert level.enter_now(3)
+    wide, narrow = (asyncio.create_task(level.enter(1, 60, width)) for width in (2, 1))
+    await asyncio.sleep(0)
+    assert (level.executing, level.queued, wide.done(), narrow.done()) == (3, 3, False, False)
+    level.leave(None, 0.0, 3)
+    queue = await wide
+    level.leave(queue, 0.0, 2)
+    level.leave(await narrow, 0.0)
+    assert (level.executing, level.queued) == (0, 0)
+
+
+async def test_a_request_that_needs_more_seats_than_there_are_runs_alone():
+    level = Level(Limits(2, 1, 1, 10))
+    assert level.enter_now()
+    wide = asyncio.create_task(level.enter(1, 60, 5))
+    await asyncio.sleep(0)
+    assert not wide.done()
+    level.leave(None, 0.0)
+    level.leave(await wide, 0.0, 5)
+    assert (level.executing, level.queued) == (0, 0)
+    assert not Level(Limits(0)).enter_now()
+
+
+async def test_one_that_gives_up_lets_those_behind_it_have_the_seats_that_were_too_few_for_it():
+    level = Level(Limits(4, 1, 1, 10))
+    assert level.enter_now(3)
+    wide = asyncio.create_task(level.enter(1, 60, 3))
+    await asyncio.sleep(0)
+    narrow = asyncio.create_task(level.enter(1, 60))
+    await asyncio.sleep(0)
+    wide.cancel()
+    assert await narrow is not None
+    assert level.executing == 4
+
+
+async def test_what_is_wanted_is_what_is_used_and_waited_for():
+    level = Level(Limits(2, 1, 1, 10))
+    assert level.enter_now(2)
+    waiting = asyncio.create_task(level.enter(1, 60, 2))
+    await asyncio.sleep(0)
+    assert level.demand.take(0.0).peak == 4
+    level.leave(None, 0.0, 2)
+    level.leave(await waiting, 0.0, 2)
+    level.demand.take(0.0)
+    assert level.demand.take(0.0).peak == 0

@@ -4,7 +4,8 @@ import pytest
 
 from moorings_core.api.context import User
 from moorings_core.api.flowcontrol.born import objects
-from moorings_core.api.flowcontrol.control import limits_of
+from moorings_core.api.flowcontrol.borrowing import Bounds
+from moorings_core.api.flowcontrol.control import bounds_of, limits_of
 from moorings_core.api.flowcontrol.fairness import Limits
 from moorings_core.api.flowcontrol.rules import Asked, flow_of, matches, order
 from moorings_core.api.paths import Target
@@ -43,6 +44,9 @@ def test_flows_are_told_apart_by_user_or_by_namespace():
 
 
 def test_levels_share_all_seats_by_their_shares():
-    assert limits_of(LEVELS["exempt"], 600, 245) == Limits(None)
-    assert limits_of(LEVELS["catch-all"], 600, 245) == Limits(13)
-    assert limits_of(LEVELS["workload-low"], 600, 245) == Limits(245, 128, 6, 50)
+    assert limits_of(LEVELS["exempt"], 0) == Limits(None)
+    assert limits_of(LEVELS["catch-all"], 13) == Limits(13)
+    assert limits_of(LEVELS["workload-low"], 245) == Limits(245, 128, 6, 50)
+    assert bounds_of(LEVELS["catch-all"], 600, 245) == Bounds(13, 13, 613)
+    assert bounds_of(LEVELS["workload-low"], 600, 245) == Bounds(245, 24, 845)
+    assert bounds_of(LEVELS["exempt"], 600, 245) == Bounds(0, 0, 600, exempt=True)

@@ -102,7 +102,7 @@ KINDS: dict[str, tuple[str, str, Object]] = {
     "lease": ("coordination.k8s.io", "leases", LEASE),
     "ingress": ("networking.k8s.io", "ingresses", INGRESS),
     "policy": ("networking.k8s.io", "networkpolicies", POLICY),
-    "bound claim": ("", "persistentvolumeclaims", CLAIM | {"status": {"phase": "Bound"}}),
+    "bound claim": ("", "persistentvolumeclaims", CLAIM | {"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}}),
     "suspended job": ("batch", "jobs", JOB | {"spec": {**JOB["spec"], "suspend": True}}),
     "driver": ("storage.k8s.io", "csidrivers", DRIVER),
 }

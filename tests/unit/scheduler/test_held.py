@@ -6,11 +6,12 @@ from moorings_core.scheduler.held import Held
 ONE, TWO, POD, OTHER = Key("d", "one"), Key("d", "two"), Key("d", "pod"), Key("d", "other")
 
 
-def claim(node="", bound=False):
+def claim(node="", bound=False, phase=""):
     annotations = {"volume.kubernetes.io/selected-node": node} if node else {}
     if bound:
         annotations["pv.kubernetes.io/bind-completed"] = "yes"
-    return {"metadata": {"annotations": annotations}, "spec": {"volumeName": "pv"} if bound else {}}
+    status = {"phase": phase or ("Bound" if bound else "Pending")}
+    return {"metadata": {"annotations": annotations}, "spec": {"volumeName": "pv"} if bound else {}, "status": status}
 
 
 def test_a_pod_waits_for_the_last_of_its_claims():
@@ -19,6 +20,7 @@ def test_a_pod_waits_for_the_last_of_its_claims():
     held.put(OTHER, "n", [TWO])
     assert held.changed(ONE, claim(), claim("n")) == []
     assert held.changed(ONE, claim("n"), claim("n", bound=True)) == []
+    assert held.changed(TWO, claim("n"), claim("n", bound=True, phase="Pending")) == [], "its status says so last"
     assert held.changed(ONE, claim("n", bound=True), claim("n", bound=True)) == []
     assert held.changed(TWO, claim("n"), claim("n", bound=True)) == [POD, OTHER]
     assert held.changed(TWO, claim("n"), claim("n", bound=True)) == [], "once"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,26 @@ def archives(directory: Path):
     yield directory / "driver.tar"
 
 
-def test_the_manifests_run_and_claims_are_provisioned_grow_and_go(make_lab, tmp_path):
+@pytest.fixture
+def daemon_sets(tmp_path):
+    """A function that has upstream's controller manager act on a lab's DaemonSets."""
+    running = []
+
+    def act(lab):
+        program = UPSTREAM / "kube-controller-manager"
+        flags = [f"--kubeconfig={lab.kubeconfig}", "--controllers=daemonset-controller", "--leader-elect=false", "--secure-port=0"]
+        with (tmp_path / "controller-manager.log").open("wb") as log:
+            running.append(subprocess.Popen([str(program), *flags], stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+
+    yield act
+    for process in running:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_the_manifests_run_and_claims_are_provisioned_grow_and_go(make_lab, tmp_path, daemon_sets):
     lab = make_lab(CLUSTER)
+    daemon_sets(lab)
     for archive in archives(tmp_path):
         lab.moorings("load", str(archive))
     node = layout.find(lab.name).node_root("node-1")

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from moorings_core.agent.containers import containers_of
 from moorings_core.agent.csi.volumes import CsiVolumes
 from moorings_core.agent.environment import expand
 from moorings_core.kernel import mounts
@@ -61,15 +62,12 @@ class VolumeManager:
         return self._root / "pods" / uid
 
     async def setup(self, pod: Object, snapshot: Snapshot, allocatable: Mapping[str, str]) -> dict[str, str]:
-        """Make all volumes of a pod; return their paths by name. Raises VolumeError, MissingSource, CsiError, ApiError."""
-        paths: dict[str, str] = {}
-        for volume in pod["spec"].get("volumes") or ():
-            paths[volume["name"]] = await self._one(volume, pod, snapshot, allocatable)
-        return paths
+        """Make the volumes that containers use; return their paths by name. Raises VolumeError, MissingSource, CsiError, ApiError."""
+        return {volume["name"]: await self._one(volume, pod, snapshot, allocatable) for volume in _used(pod)}
 
     async def refresh(self, pod: Object, snapshot: Snapshot, allocatable: Mapping[str, str]) -> None:
         """Write the live volumes again where what they show has changed."""
-        for volume in pod["spec"].get("volumes") or ():
+        for volume in _used(pod):
             kind = _kind(volume)
             if kind in LIVE:
                 await asyncio.to_thread(self._live, kind, volume, pod, snapshot, allocatable)
@@ -78,7 +76,7 @@ class VolumeManager:
 
     def is_republished(self, pod: Object) -> bool:
         """Whether a driver may want volumes of the pod to be published again and again."""
-        return self._csi.wants_republishing() and any(_kind(v) in BY_DRIVER for v in pod["spec"].get("volumes") or ())
+        return self._csi.wants_republishing() and any(_kind(v) in BY_DRIVER for v in _used(pod))
 
     async def teardown(self, uid: str) -> None:
         """Undo everything of a pod. Raises OSError where something is still mounted and in use."""
@@ -102,7 +100,9 @@ class VolumeManager:
             return await asyncio.to_thread(_host_path, volume["hostPath"])
         if kind in ("persistentVolumeClaim", "ephemeral"):
             read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
-            return await self._persistent(await self._csi.claimed(pod, _claim_name(pod, volume)), pod, read_only=read_only)
+            made = await self._csi.claimed(pod, _claim_name(pod, volume))
+            _check_mode(pod, volume["name"], made["spec"].get("volumeMode") or "Filesystem")
+            return await self._persistent(made, pod, read_only=read_only)
         if kind == "csi":
             published = await self._csi.setup_inline(pod, volume["name"], volume["csi"])
             return published.target
@@ -124,7 +124,7 @@ class VolumeManager:
 
     async def _republish(self, pod: Object) -> None:
         """Tell drivers that have asked for it of their volumes anew: tokens end, secrets change. Raises as setup."""
-        for volume in pod["spec"].get("volumes") or ():
+        for volume in _used(pod):
             kind = _kind(volume)
             if kind == "csi" and self._csi.wants_republishing(volume["csi"]["driver"]):
                 await self._csi.setup_inline(pod, volume["name"], volume["csi"])
@@ -183,7 +183,11 @@ def container_mounts(
         sub = mount.get("subPath") or expand(mount.get("subPathExpr", ""), variables)
         if sub:
             target = None if pod_directory is None else pod_directory / subpaths.DIRECTORY / container["name"] / str(number)
-            source = _sub_path(Path(source), sub, target)
+            try:
+                source = _sub_path(Path(source), sub, target)
+            except (subpaths.SubPathError, OSError) as error:
+                where = f'volumeMount "{mount["name"]}" of container "{container["name"]}"'
+                raise VolumeError(f"failed to prepare subPath for {where}: {error}") from error
         read_only = bool(mount.get("readOnly"))
         found.append(MountSpec(source, mount["mountPath"], read_only, mount.get("mountPropagation", "")))
     devices = [(paths[d["name"]], d["devicePath"]) for d in container.get("volumeDevices") or ()]
@@ -191,14 +195,11 @@ def container_mounts(
 
 
 def _sub_path(root: Path, sub: str, target: Path | None) -> str:
-    """Return a path inside a volume; links that lead out of it are refused."""
-    try:
-        if target is not None:
-            return str(subpaths.bind(root, sub, target))
-        with subpaths.opened(root, sub):
-            return os.path.realpath(root / sub)
-    except subpaths.SubPathError as error:
-        raise VolumeError(str(error)) from error
+    """Return a path inside a volume; links that lead out of it are refused. Raises SubPathError, OSError."""
+    if target is not None:
+        return str(subpaths.bind(root, sub, target))
+    with subpaths.opened(root, sub):
+        return os.path.realpath(root / sub)
 
 
 def _host_path(source: Object) -> str:
@@ -218,6 +219,23 @@ def _host_path(source: Object) -> str:
 
 def _kind(volume: Object) -> str:
     return next((k for k, v in volume.items() if k != "name" and v is not None), "emptyDir")
+
+
+def _used(pod: Object) -> list[Object]:
+    """Return the volumes that a container mounts, or has as a device: the others are not made."""
+    names = _names(pod, "volumeMounts") | _names(pod, "volumeDevices")
+    return [volume for volume in pod["spec"].get("volumes") or () if volume["name"] in names]
+
+
+def _names(pod: Object, field: str) -> set[str]:
+    return {each["name"] for container in containers_of(pod) for each in container.get(field) or ()}
+
+
+def _check_mode(pod: Object, name: str, mode: str) -> None:
+    """Raise VolumeError where a device is to be mounted, or a file system to be a device."""
+    for field, fitting in (("volumeMounts", "Filesystem"), ("volumeDevices", "Block")):
+        if mode != fitting and name in _names(pod, field):
+            raise VolumeError(f"volume {name} has volumeMode {mode}, but is specified in {field}")
 
 
 def _claim_name(pod: Object, volume: Object) -> str:

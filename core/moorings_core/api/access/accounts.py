@@ -5,15 +5,18 @@ Source: upstream's pkg/serviceaccount claims; the extra fields that tell pod, no
 
 from __future__ import annotations
 
+import base64
 import datetime
+import hmac
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moorings_core.api.cache import Cache, Stored
 from moorings_core.api.context import User
-from moorings_core.pki.tokens import ExpiredToken, InvalidToken, TokenSigner
+from moorings_core.pki.tokens import ACCOUNT as LEGACY_CLAIM
+from moorings_core.pki.tokens import LEGACY_ISSUER, ExpiredToken, InvalidToken, TokenSigner
 from moorings_core.ports.objects import Key, Object
 
 from .rbac import ACCOUNT
@@ -22,6 +25,8 @@ LEEWAY = 60.0
 """Seconds for which a token outlives the mark of deletion on what it is bound to"""
 EXTENDED_FROM, EXTENDED_TO = 3607, 365 * 24 * 3600
 """A pod's token for this long, which is what every pod gets, lives longer: clients that never read it again go on. Upstream's numbers."""
+INVALID_SINCE, LAST_USED = (f"kubernetes.io/legacy-token-{word}" for word in ("invalid-since", "last-used"))
+"""Labels of Secrets: upstream's controller marks tokens that nobody uses, and the server says when one was used"""
 EXTRA = "authentication.kubernetes.io/"
 MOST_KEPT = 4096
 PLURALS = {"pod": "pods", "secret": "secrets", "node": "nodes"}
@@ -37,6 +42,8 @@ class Accounts:
     def __init__(self, cache: Cache, signer: TokenSigner, audiences: Sequence[str]) -> None:
         self._cache, self._signer, self.audiences = cache, signer, tuple(audiences)
         self._kept: dict[str, Mapping[str, Any]] = {}
+        self.used: Callable[[Object], None] = lambda secret: None
+        """Called with the Secret whose token somebody has shown"""
 
     def token(self, account: Object, bound: Mapping[str, Object], audiences: Sequence[str], seconds: int) -> str:
         """Return a token; bound maps "pod", "secret" or "node" to the object it is to end with."""
@@ -61,6 +68,8 @@ class Accounts:
         claims = self._claims(token)
         if claims is None:
             return None
+        if claims.get("iss") == LEGACY_ISSUER:
+            return self._legacy(token, claims), self._implicit(audiences)
         fitting = tuple(a for a in audiences if a in _listed(claims.get("aud")))
         if not fitting:
             raise Rejected(f"token audiences {_go(_listed(claims.get('aud')))} is invalid for the target audiences {_go(audiences)}")
@@ -74,6 +83,36 @@ class Accounts:
                 )
         return _user(namespace, bound, claims.get("jti")), fitting
 
+    def _implicit(self, audiences: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the audiences that a token without any is for: the API's own. Raises Rejected."""
+        fitting = tuple(a for a in audiences if a in self.audiences)
+        if not fitting:
+            raise Rejected(f"token audiences {_go(self.audiences)} is invalid for the target audiences {_go(audiences)}")
+        return fitting
+
+    def _legacy(self, token: str, claims: Mapping[str, Any]) -> User:
+        """Return the user of a token that stands in a Secret, which has to be there still, with this token. Raises Rejected."""
+        fields = ("namespace", "secret.name", "service-account.name", "service-account.uid")
+        namespace, name, account, uid = (str(claims.get(f"{LEGACY_CLAIM}{field}") or "") for field in fields)
+        if claims.get("sub") != f"{ACCOUNT}{namespace}:{account}":
+            raise Rejected("sub claim is invalid")
+        stored = self._cache.collection("", "secrets").get(Key(namespace, name))
+        if stored is None or stored.object["metadata"].get("deletionTimestamp"):
+            raise Rejected("Token has been invalidated")
+        secret = stored.object
+        kept = (secret.get("data") or {}).get("token", "")
+        if not hmac.compare_digest(kept.encode(), base64.b64encode(token.encode())):
+            raise Rejected("Token does not match server's copy")
+        self._check_account(namespace, {"name": account, "uid": uid})
+        self.used(secret)
+        if (secret["metadata"].get("labels") or {}).get(INVALID_SINCE):
+            raise Rejected(
+                f"the token in secret {namespace}/{name} for service account {namespace}/{account} has been marked invalid. Use tokens "
+                "from the TokenRequest API or manually created secret-based tokens, or remove the "
+                f"'{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            )
+        return _user(namespace, {"serviceaccount": {"name": account, "uid": uid}}, None)
+
     def _claims(self, token: str) -> Mapping[str, Any] | None:
         """Return the claims of a token of ours, or None; what has been verified once is only looked at for its time."""
         known = self._kept.get(token)
@@ -83,11 +122,14 @@ class Accounts:
             except ExpiredToken:
                 raise Rejected("service account token has expired") from None
             except InvalidToken:
-                return None
+                try:
+                    known = self._signer.verify_legacy(token)
+                except InvalidToken:
+                    return None
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
             self._kept[token] = known
-        if known["exp"] + LEEWAY <= time.time():
+        if "exp" in known and known["exp"] + LEEWAY <= time.time():
             raise Rejected("service account token has expired")
         return known
 

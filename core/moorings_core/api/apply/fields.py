@@ -57,12 +57,16 @@ def leaves(value: Any, schema: Schema | None, path: Path = (), within: bool = Fa
         yield from leaves(child, node, (*path, element), node is ANYTHING)
 
 
-def holders(value: Any, schema: Schema | None, path: Path = ()) -> Iterator[Path]:
-    """Yield the path of everything that has parts of its own, as who made it has it; what Go's types always have is nobody's."""
-    if path and is_granular(schema) and isinstance(value, dict | list) and path[-1] not in ALWAYS_THERE:
+def holders(value: Any, schema: Schema | None, path: Path = (), *, empty: bool = False) -> Iterator[Path]:
+    """Yield the path of everything that has parts of its own, as who made it has it; what Go's types always have is nobody's.
+
+    empty: what is there as null, too.
+    """
+    there = isinstance(value, dict | list) or (empty and value is None)
+    if path and there and is_granular(schema) and path[-1] not in ALWAYS_THERE:
         yield (*path, ITSELF)
     for element, child, node in _children(value, schema):
-        yield from holders(child, node, (*path, element))
+        yield from holders(child, node, (*path, element), empty=empty)
 
 
 def item_key(item: Any, schema: Schema) -> str | None:

@@ -80,7 +80,7 @@ def updated(old: Object, new: Object, schema: Schema | None, manager: Manager, n
     entries = _entries(new if given else old)
     parts = [_managed(obj, schema) for obj in (old, new)]
     before, after = (dict(leaves(part, schema)) for part in parts)
-    held, holds = (frozenset(holders(part, schema)) for part in parts)
+    held, holds = (frozenset(holders(part, schema, empty=part is parts[0])) for part in parts)
     changed = frozenset(path for path, value in after.items() if path not in before or before[path] != value) | (holds - held)
     touched = changed | (before.keys() - after.keys()) | (held - holds)
     if not touched:
@@ -108,7 +108,7 @@ def _metadata(live: Object, config: Object, schema: Schema | None) -> Object:
 
 def _refuse(entries: Mapping[Manager, Entry], differing: Fields) -> None:
     causes, texts = [], []
-    for manager, entry in entries.items():
+    for manager, entry in sorted(entries.items(), key=lambda e: (e[0].name, e[0].operation)):
         paths = sorted(shown(path) for path in entry.fields & differing)
         if not paths:
             continue

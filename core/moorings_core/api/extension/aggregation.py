@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from moorings_core.log import get_logger
 from moorings_core.ports.errors import AlreadyExists, ApiError, NotFound, ServiceUnavailable
 from moorings_core.ports.objects import Key, Object
 from moorings_core.registry.kinds import Kind, Registry
+from moorings_core.registry.merged import Part, part_of
 
 from .dialer import Dialer, trusting
 from .proxy_identity import ProxyIdentity
@@ -33,7 +35,7 @@ from .proxy_identity import ProxyIdentity
 log = get_logger(__name__)
 GROUP, PLURAL = "apiregistration.k8s.io", "apiservices"
 MANAGED = "kube-aggregator.kubernetes.io/automanaged"
-CHECK_SECONDS, CHECK_TIMEOUT = 10.0, 5.0
+CHECK_SECONDS, CHECK_TIMEOUT, SCHEMA_SECONDS = 10.0, 5.0, 60.0
 Version = tuple[str, str]
 
 
@@ -46,6 +48,7 @@ class Aggregator:
         self._cache, self._registry, self._writer, self._dialer, self._forget = cache, registry, writer, dialer, forget
         self._identity = identity
         self._remote: dict[Version, Object] = {}
+        self._schemas: dict[Version, tuple[float, str]] = {}
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._wake = asyncio.Event()
 
@@ -111,7 +114,7 @@ class Aggregator:
         elif change.old is not None:
             spec = change.old.object["spec"]
             self._remote.pop((spec.get("group", ""), spec["version"]), None)
-            self._registry.remote.pop((spec.get("group", ""), spec["version"]), None)
+            self._drop((spec.get("group", ""), spec["version"]))
             self._forget()
             self._wake.set()
 
@@ -122,8 +125,14 @@ class Aggregator:
             self._remote[version] = service
         elif version in self._remote:
             del self._remote[version]
-            self._registry.remote.pop(version, None)
+            self._drop(version)
             self._forget()
+
+    def _drop(self, version: Version) -> None:
+        """Forget what another server said of a group version."""
+        self._registry.remote.pop(version, None)
+        self._registry.remote_schemas.pop(version, None)
+        self._schemas.pop(version, None)
 
     async def _register(self) -> None:
         """Make an APIService for each group version of ours, and take away those of kinds that went."""
@@ -172,6 +181,24 @@ class Aggregator:
             self._registry.remote[version] = found
             self._forget()
         await self._say(service["metadata"]["name"], verdict)
+        if verdict[0]:
+            await self._learn(service, version)
+
+    async def _learn(self, service: Object, version: Version) -> None:
+        """Take in what the server says of its kinds, if it is something else now; it is asked once a minute."""
+        since, etag = self._schemas.get(version, (-SCHEMA_SECONDS, ""))
+        if time.monotonic() - since < SCHEMA_SECONDS:
+            return
+        try:
+            status, body, headers = await self._ask(service, "/openapi/v2", {"If-None-Match": etag} if etag else {})
+            part = await asyncio.to_thread(_part, body, version) if status == 200 else None
+        except (ApiError, ValueError) as error:
+            log.warning("schemas of an aggregated server not read", service=service["metadata"]["name"], error=str(error))
+            return
+        self._schemas[version] = (time.monotonic(), headers.get("etag", "") if status == 200 else etag)
+        if part is not None and part != self._registry.remote_schemas.get(version):
+            self._registry.remote_schemas[version] = part
+            self._forget()
 
     async def _verdict(self, service: Object) -> tuple[bool, str, str]:
         """Return (whether it is available, reason, words)."""
@@ -208,15 +235,19 @@ class Aggregator:
         return from_legacy(listed.get("resources") or ())
 
     async def _get(self, service: Object, path: str) -> tuple[int, bytes]:
+        status, body, _ = await self._ask(service, path, {})
+        return status, body
+
+    async def _ask(self, service: Object, path: str, more: Mapping[str, str]) -> tuple[int, bytes, Mapping[str, str]]:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 connection = await Connection.open(self._place(service))
                 try:
                     place = self._place(service)
-                    headers = {"Host": f"{place.server_name}:{place.port}", "Accept": "application/json"}
+                    headers = {"Host": f"{place.server_name}:{place.port}", "Accept": "application/json", **more}
                     headers |= dict(remote_headers(User("system:kube-aggregator", ("system:masters",))))
                     response = await connection.exchange("GET", path, headers, b"")
-                    return response.status, await response.read()
+                    return response.status, await response.read(), response.headers
                 finally:
                     connection.close()
         except (OSError, ConnectionBroken, ValueError) as error:
@@ -295,6 +326,10 @@ def from_legacy(resources: Any) -> list[Object]:
             }
         )
     return list(made.values())
+
+
+def _part(body: bytes, version: Version) -> Part:
+    return part_of(orjson.loads(body), *version)
 
 
 def _is_available(service: Object) -> bool:

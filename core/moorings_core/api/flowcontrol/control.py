@@ -6,9 +6,11 @@ and proxied requests none. Components in this process don't pass here.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -19,7 +21,10 @@ from moorings_core.log import get_logger
 from moorings_core.ports.errors import TooManyRequests
 from moorings_core.ports.objects import Object
 
+from . import estimates
 from .born import GROUP
+from .borrowing import PERIOD, Bounds, bounds, first
+from .borrowing import limits as borrowed
 from .fairness import Full, Level, Limits, Queue
 from .rules import Asked, flow_of, matches, order
 
@@ -31,6 +36,7 @@ REMEMBERED = 10_000
 LONG_RUNNING = ("exec", "attach", "portforward", "proxy", "log")
 SCHEMA_HEADER, LEVEL_HEADER = "X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID"
 Names = tuple[str, str]
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -42,6 +48,8 @@ class Flow:
     headers: Mapping[str, str]
     dispatched: Counter
     names: Names
+    most: int = 1
+    """Seats that one request may take"""
 
 
 @dataclass(slots=True)
@@ -51,32 +59,35 @@ class Seat:
     flow: Flow | None = None
     queue: Queue | None = None
     since: float = 0.0
+    width: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def leave(self) -> None:
         """Let the next one in."""
         if self.flow is not None:
             seconds = time.monotonic() - self.since if self.queue is not None else 0.0
-            self.flow.level.leave(self.queue, seconds)
+            self.flow.level.leave(self.queue, seconds, self.width)
             self.flow = None
 
 
 class FlowMetrics:
     """Counts under upstream's names."""
 
-    def __init__(self, registry: CollectorRegistry, levels: Mapping[str, Level]) -> None:
+    def __init__(self, registry: CollectorRegistry, levels: Mapping[str, Level], nominal: Mapping[str, Bounds]) -> None:
         labels, prefix = ("priority_level", "flow_schema"), "apiserver_flowcontrol_"
         self.dispatched = Counter(f"{prefix}dispatched_requests", "Requests let in", labels, registry=registry)
         self.rejected = Counter(f"{prefix}rejected_requests", "Requests refused", (*labels, "reason"), registry=registry)
         self.waited = Histogram(f"{prefix}request_wait_duration_seconds", "Time in queues", (*labels, "execute"), registry=registry)
-        self._levels = levels
-        self._executing, self._queued, self._limit, self._nominal = (
+        self._levels, self._bounds = levels, nominal
+        self._executing, self._queued, self._limit, self._nominal, self._lower, self._upper = (
             Gauge(f"{prefix}{name}", text, ("priority_level",), registry=registry)
             for name, text in (
                 ("current_executing_seats", "Seats taken"),
                 ("current_inqueue_seats", "Seats waited for"),
                 ("current_limit_seats", "Seats that may be taken"),
                 ("nominal_limit_seats", "Seats by configuration"),
+                ("lower_limit_seats", "Seats that are never lent"),
+                ("upper_limit_seats", "Seats with all that may be borrowed"),
             )
         )
 
@@ -86,7 +97,10 @@ class FlowMetrics:
             self._executing.labels(name).set(level.executing)
             self._queued.labels(name).set(level.queued)
             self._limit.labels(name).set(level.limits.seats or 0)
-            self._nominal.labels(name).set(level.limits.seats or 0)
+            if (known := self._bounds.get(name)) is not None:
+                self._nominal.labels(name).set(known.nominal)
+                self._lower.labels(name).set(known.least)
+                self._upper.labels(name).set(known.most)
 
 
 class FlowControl:
@@ -95,10 +109,13 @@ class FlowControl:
     def __init__(self, cache: Cache, registry: CollectorRegistry, seats: int = SEATS) -> None:
         self._cache, self._seats = cache, seats
         self._levels: dict[str, Level] = {}
+        self._bounds: dict[str, Bounds] = {}
+        self._current: dict[str, int] = {}
+        """Seats of the levels until the next adjustment"""
         self._schemas: list[Object] = []
         self._uids: dict[str, str] = {}
         self._flows: dict[tuple[object, ...], Flow | None] = {}
-        self.metrics = FlowMetrics(registry, self._levels)
+        self.metrics = FlowMetrics(registry, self._levels, self._bounds)
 
     def start(self) -> None:
         """Follow the objects; call once the cache is loaded."""
@@ -106,19 +123,28 @@ class FlowControl:
             self._cache.collection(GROUP, plural).listeners[self._observe] = None
         self._configure()
 
-    async def enter(self, user: User, verb: str, target: Target | None, path: str) -> Seat:
-        """Return a request's seat, waiting for it if need be. Raises TooManyRequests."""
+    async def run(self) -> None:
+        """Adjust what levels lend each other, for ever."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            self._adjust()
+
+    async def enter(self, user: User, verb: str, target: Target | None, path: str, query: Mapping[str, str] = NO_QUERY) -> Seat:
+        """Return a request's seats, waiting for them if need be. Raises TooManyRequests."""
         if target is not None and target.subresource in LONG_RUNNING:
             return Seat()
         flow = self._flow(user, verb, target, path)
         if flow is None:
             return Seat()
-        if flow.level.enter_now():
+        width = 1
+        if verb in ("list", "watch") and target is not None and flow.most > 1:
+            width = estimates.seats(verb, target, query, self._cache.collection(target.group, target.plural), flow.most)
+        if flow.level.enter_now(width):
             flow.dispatched.inc()
-            return Seat(flow, headers=flow.headers)
+            return Seat(flow, width=width, headers=flow.headers)
         before = time.monotonic()
         try:
-            queue = await flow.level.enter(flow.hash, WAIT_SECONDS)
+            queue = await flow.level.enter(flow.hash, WAIT_SECONDS, width)
         except Full as full:
             self.metrics.rejected.labels(*flow.names, full.reason).inc()
             error = TooManyRequests("Too many requests, please try again later.", details={"retryAfterSeconds": 1})
@@ -126,7 +152,7 @@ class FlowControl:
         now = time.monotonic()
         self.metrics.waited.labels(*flow.names, "true").observe(now - before)
         flow.dispatched.inc()
-        return Seat(flow, queue, now, flow.headers)
+        return Seat(flow, queue, now, width, flow.headers)
 
     def _flow(self, user: User, verb: str, target: Target | None, path: str) -> Flow | None:
         where = (target.group, target.plural, target.subresource, target.namespace) if target is not None else path
@@ -147,7 +173,9 @@ class FlowControl:
             if level is not None and matches(schema, asked):
                 headers = {SCHEMA_HEADER: schema["metadata"]["uid"], LEVEL_HEADER: self._uids[name]}
                 names = (name, schema["metadata"]["name"])
-                return Flow(level, flow_of(schema, asked), headers, self.metrics.dispatched.labels(*names), names)
+                limits, nominal = level.limits, self._bounds[name].nominal
+                most = estimates.most_seats(nominal, limits.hand) if limits.queues else estimates.SEATS_MOST
+                return Flow(level, flow_of(schema, asked), headers, self.metrics.dispatched.labels(*names), names, most)
         return None
 
     def _observe(self, change: Change) -> None:
@@ -163,29 +191,49 @@ class FlowControl:
         self._uids.update({name: obj["metadata"]["uid"] for name, obj in specs.items()})
         total = sum(_shares(obj) for obj in specs.values()) or 1
         for name in [n for n in self._levels if n not in specs]:
-            del self._levels[name]
+            del self._levels[name], self._bounds[name], self._current[name]
         for name, obj in specs.items():
-            limits = limits_of(obj, self._seats, total)
-            known = self._levels.get(name)
-            if known is None:
+            known = self._bounds[name] = bounds_of(obj, self._seats, total)
+            limits = limits_of(obj, self._current.setdefault(name, first(known)))
+            if name in self._levels:
+                self._levels[name].limit(limits)
+            else:
                 self._levels[name] = Level(limits)
-            elif known.limits != limits:
-                known.limit(limits)
         self._schemas = sorted((s.object for s in self._cache.collection(GROUP, "flowschemas").select()), key=order)
+        self._adjust()
+
+    def _adjust(self) -> None:
+        """Share all seats out anew, by what the levels have wanted since the last time."""
+        wanted = {name: level.demand.take(time.monotonic()) for name, level in self._levels.items()}
+        for name, seats in borrowed(self._bounds, wanted, self._current).items():
+            level, self._current[name] = self._levels[name], seats
+            if level.limits.seats not in (None, seats):
+                level.limit(replace(level.limits, seats=seats))
+
+
+def _limited(level: Object) -> Object:
+    """Return the part of a level's spec that its type is about."""
+    return dict(level["spec"].get("limited" if level["spec"]["type"] == "Limited" else "exempt") or {})
 
 
 def _shares(level: Object) -> int:
-    return int((level["spec"].get("limited") or {}).get("nominalConcurrencyShares", 30)) if level["spec"]["type"] == "Limited" else 0
+    return int(_limited(level).get("nominalConcurrencyShares", 30 if level["spec"]["type"] == "Limited" else 0))
 
 
-def limits_of(level: Object, seats: int, shares: int) -> Limits:
-    """Return the limits of a level that has its share of all seats."""
+def bounds_of(level: Object, seats: int, shares: int) -> Bounds:
+    """Return the seats of a level that has its share of all."""
+    spec, exempt = _limited(level), level["spec"]["type"] == "Exempt"
+    nominal = -(-seats * _shares(level) // shares)
+    return bounds(nominal, spec.get("lendablePercent"), spec.get("borrowingLimitPercent"), seats, exempt=exempt)
+
+
+def limits_of(level: Object, seats: int) -> Limits:
+    """Return the limits of a level that has these seats now."""
     spec = level["spec"]
     if spec["type"] == "Exempt":
         return Limits(None)
-    own = -(-seats * _shares(level) // shares)
     response = (spec.get("limited") or {}).get("limitResponse") or {}
     if response.get("type") != "Queue":
-        return Limits(own)
+        return Limits(seats)
     queuing = response.get("queuing") or {}
-    return Limits(own, queuing.get("queues", 64), queuing.get("handSize", 8), queuing.get("queueLengthLimit", 50))
+    return Limits(seats, queuing.get("queues", 64), queuing.get("handSize", 8), queuing.get("queueLengthLimit", 50))

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .borrowing import Demand
+
 GUESS = 0.003
 """Seconds that a request is thought to take until it has been seen"""
 
@@ -35,12 +37,12 @@ class Limits:
 
 
 class Queue:
-    """Requests that wait; start: how much of the server its flows have had, in seconds of virtual time."""
+    """Requests that wait, each with the seats it needs; start: how much of the server its flows have had, in seconds of virtual time."""
 
     __slots__ = ("start", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         self.start = 0.0
 
 
@@ -51,6 +53,8 @@ class Level:
         self._clock = clock
         self._queues: list[Queue] = []
         self.executing = self.queued = 0
+        """Seats taken, and seats that those who wait need"""
+        self.demand = Demand(clock())
         self._virtual = 0.0
         self.limits = limits
         self.limit(limits)
@@ -62,16 +66,22 @@ class Level:
             self._queues.append(Queue())
         self._dispatch()
 
-    def enter_now(self) -> bool:
-        """Take a seat if one is free and nobody waits."""
-        if self.limits.seats is None or (self.executing < self.limits.seats and not self.queued):
-            self.executing += 1
+    def enter_now(self, width: int = 1) -> bool:
+        """Take seats if they are free and nobody waits."""
+        if self.limits.seats is None or (not self.queued and self._fits(width)):
+            self.executing += width
+            self.demand.set(self.executing + self.queued, self._clock())
             return True
         return False
 
-    async def enter(self, flow: int, timeout: float) -> Queue | None:
-        """Wait for a seat; return the queue that was waited in. Raises Full."""
-        if self.enter_now():
+    def _fits(self, width: int) -> bool:
+        """Whether there are seats: a request that needs more than there are at all gets them when nobody else has any."""
+        seats = self.limits.seats
+        return seats is None or self.executing + width <= seats or (self.executing == 0 and seats > 0)
+
+    async def enter(self, flow: int, timeout: float, width: int = 1) -> Queue | None:
+        """Wait for seats; return the queue that was waited in. Raises Full."""
+        if self.enter_now(width):
             return None
         queue = self._choose(flow)
         if len(queue.waiting) >= self.limits.length:
@@ -79,50 +89,57 @@ class Level:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not queue.waiting:
             queue.start = max(queue.start, self._virtual)
-        queue.waiting.append(future)
-        self.queued += 1
+        queue.waiting.append((future, width))
+        self.queued += width
+        self.demand.set(self.executing + self.queued, self._clock())
         try:
             async with asyncio.timeout(timeout):
                 await future
         except TimeoutError:
-            if self._abandon(queue, future):
+            if self._abandon(queue, future, width):
                 raise Full("time-out") from None
         except asyncio.CancelledError:
-            if not self._abandon(queue, future):
-                self.leave(queue, 0.0)
+            if not self._abandon(queue, future, width):
+                self.leave(queue, 0.0, width)
             raise
         return queue
 
-    def leave(self, queue: Queue | None, seconds: float) -> None:
-        """Give a seat back after `seconds`, which count against the queue that the request had waited in."""
-        self.executing -= 1
+    def leave(self, queue: Queue | None, seconds: float, width: int = 1) -> None:
+        """Give seats back after `seconds`, which count against the queue that the request had waited in."""
+        self.executing -= width
         if queue is not None:
-            queue.start += seconds - GUESS
+            queue.start += (seconds - GUESS) * width
         if self.queued:
             self._dispatch()
+        self.demand.set(self.executing + self.queued, self._clock())
 
     def _choose(self, flow: int) -> Queue:
         if not self.limits.queues:
             raise Full("concurrency-limit")
         return min((self._queues[index] for index in deal(flow, self.limits.queues, self.limits.hand)), key=lambda q: len(q.waiting))
 
-    def _abandon(self, queue: Queue, future: asyncio.Future[None]) -> bool:
+    def _abandon(self, queue: Queue, future: asyncio.Future[None], width: int) -> bool:
         """Take a request that waits no longer out; return False where its turn had come already."""
-        if future not in queue.waiting:
+        if (future, width) not in queue.waiting:
             return False
-        queue.waiting.remove(future)
-        self.queued -= 1
+        queue.waiting.remove((future, width))
+        self.queued -= width
+        self.demand.set(self.executing + self.queued, self._clock())
+        self._dispatch()  # it may have kept others from seats that were too few for it
         return True
 
     def _dispatch(self) -> None:
-        while self.queued and (self.limits.seats is None or self.executing < self.limits.seats):
+        while self.queued:
             queue = min((q for q in self._queues if q.waiting), key=lambda q: q.start)
+            future, width = queue.waiting[0]
+            if not self._fits(width):
+                return
+            queue.waiting.popleft()
             self._virtual = max(self._virtual, queue.start)
-            queue.start += GUESS
-            future = queue.waiting.popleft()
-            self.queued -= 1
+            queue.start += GUESS * width
+            self.queued -= width
             if not future.done():
-                self.executing += 1
+                self.executing += width
                 future.set_result(None)
 
 

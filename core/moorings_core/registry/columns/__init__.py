@@ -12,8 +12,8 @@ from typing import Literal
 
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry import forms
+from moorings_core.registry.annotations import TEMPLATE_GENERATION
 from moorings_core.registry.custom import served
-from moorings_core.registry.strategy import TEMPLATE_GENERATION
 
 from . import extensions, flows, others, pods, policies, workloads
 from .column import AGE, NAME, Column

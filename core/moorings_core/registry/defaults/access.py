@@ -22,6 +22,7 @@ def _namespace(obj: Object) -> None:
     name = obj["metadata"].get("name")
     if name:
         obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
+    obj.setdefault("status", {}).setdefault("phase", "Active")
 
 
 def _binding(obj: Object) -> None:

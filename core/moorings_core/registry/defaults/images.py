@@ -17,7 +17,9 @@ _REFERENCE = re.compile(
 
 
 def is_latest(image: str) -> bool:
-    """Whether an image is whatever is newest; what is no reference is none."""
+    """Whether an image is whatever is newest; what is no reference is none, and neither is what looks like an image's number."""
+    if re.fullmatch(r"[0-9a-f]{64}", image):
+        return False
     found = _REFERENCE.fullmatch(_normal(image))
     if found is None or len(found["name"]) > MOST_LETTERS:
         return False

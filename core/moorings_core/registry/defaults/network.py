@@ -44,7 +44,6 @@ def _endpoint_slice(obj: Object) -> None:
         port.setdefault("protocol", "TCP")
     for endpoint in obj.get("endpoints") or ():
         endpoint.setdefault("conditions", {})
-        endpoint.pop("deprecatedTopology", None)
 
 
 def _network_policy(obj: Object) -> None:

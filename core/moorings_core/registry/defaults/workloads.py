@@ -85,8 +85,11 @@ def job_spec(spec: Object) -> None:
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
-    policy = "Failed" if spec.get("podFailurePolicy") is not None else "TerminatingOrFailed"
-    spec.setdefault("podReplacementPolicy", policy)
+    policy = spec.get("podFailurePolicy")
+    for rule in (policy or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            pattern["status"] = pattern.get("status") or "True"
+    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed" if policy is None else "Failed")
     template(spec.setdefault("template", {}))
 
 

@@ -1,8 +1,8 @@
 """Schemas: types, references, merge keys, list types and real defaults, without any description.
 
 Short keys keep the file small: t type, r reference, i items, v map values, f format, q required, p properties, k merge key,
-s patch strategy, l list type, m list map keys, a atomic map, d default, e enum, x group-version-kinds, g how nothing is written
-(`shapes`).
+s patch strategy, l list type, m list map keys, a atomic map (0: not, whatever its definition says), d default, e enum,
+x group-version-kinds, g how nothing is written (`shapes`).
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def _compact(schema: dict[str, Any]) -> dict[str, Any]:
     ):
         if key in schema:
             small[short] = schema[key]
-    if schema.get("x-kubernetes-map-type") == "atomic":
-        small["a"] = 1
+    if (kind := schema.get("x-kubernetes-map-type")) in ("atomic", "granular"):
+        small["a"] = int(kind == "atomic")
     if schema.get("default") not in (None, "", 0, {}, False, []):
         small["d"] = schema["default"]
     reference = schema.get("$ref") or next((s["$ref"] for s in schema.get("allOf", ()) if "$ref" in s), None)

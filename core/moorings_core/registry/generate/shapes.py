@@ -1,7 +1,8 @@
 """How Go writes a field that holds nothing: left out, null, or the zero of its type. Only the Go structs tell.
 
 The short key is g: w the zero is written, n null is written, p the field is a pointer, so that a zero that was given stays. A field
-without it is left out when it holds nothing. Source: encoding/json on the `json` tags of k8s.io/api and its neighbours.
+without it is left out when it holds nothing.
+The short key e names the embedded structs that a field is in. Source: encoding/json on the `json` tags of k8s.io/api and its neighbours.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ STRUCTS = {
     "io.k8s.apimachinery.pkg.runtime.RawExtension",
 }
 """What OpenAPI calls a string, a number or anything, and Go has as a structure"""
-Fields = dict[str, tuple[str, str]]
+Fields = dict[str, tuple[str, str, str]]
+"""The fields of a struct: their Go type, the options of their tag, and the path of embedded structs that they are in"""
 
 
 def mark(modules: Iterable[Path], definitions: dict[str, Any]) -> None:
@@ -36,9 +38,9 @@ def mark(modules: Iterable[Path], definitions: dict[str, Any]) -> None:
     for name, definition in definitions.items():
         fields = _flat(name, structs)
         for field, node in definition.get("p", {}).items():
-            shape = _shape(node, fields.get(field, ("*", ",omitempty")), definitions)
-            if shape:
-                node["g"] = shape
+            kind, options, embedded = fields.get(field, ("*", ",omitempty", ""))
+            shape = _shape(node, (kind, options), definitions)
+            node |= {key: value for key, value in (("g", shape), ("e", embedded)) if value}
 
 
 def _structs(text: str, package: str) -> dict[str, Fields]:
@@ -49,18 +51,20 @@ def _structs(text: str, package: str) -> dict[str, Fields]:
             fields = found[f"{package}.{match[1]}"] = {}
         elif match := FIELD.match(line):
             name = match[3] or match[2]
-            fields[name] = (match[2], match[4])
+            embedded = match[1] is None and not match[3]
+            fields[name] = (match[2], f"{match[4]},inline" if embedded else match[4], "")
     return found
 
 
 def _flat(name: str, structs: Mapping[str, Fields]) -> Fields:
     """Return the fields of a struct with those of the structs that it embeds from its own package."""
     own: Fields = {}
-    for field, (kind, options) in structs.get(name, {}).items():
+    for field, (kind, options, _) in structs.get(name, {}).items():
         if "inline" in options:
-            own |= _flat(f"{name.rpartition('.')[0]}.{kind}", structs)
+            inner = _flat(f"{name.rpartition('.')[0]}.{kind}", structs)
+            own |= {f: (k, o, f"{kind}.{within}".rstrip(".")) for f, (k, o, within) in inner.items()}
         else:
-            own[field] = (kind, options)
+            own[field] = (kind, options, "")
     return own
 
 

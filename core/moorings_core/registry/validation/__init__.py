@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 
 from moorings_core.ports.errors import Invalid
 from moorings_core.ports.objects import Object, Resource
+from moorings_core.registry.facts import is_built_in
 
 from . import (
     admission_policies,
     aggregation,
     autoscalers,
+    claim_status,
+    declared,
     device_claims,
     device_slices,
     drivers,
@@ -36,6 +39,7 @@ from . import (
     settings,
     storage,
     trust_bundles,
+    workload_status,
     workloads,
 )
 from .errors import FieldError, Path
@@ -103,10 +107,36 @@ _UPDATE: dict[tuple[str, str], Update] = {
     **device_slices.UPDATE,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
-_STATUS: dict[tuple[str, str], Update] = {**network.STATUS}
-_UPDATE_ALONE = {("apiextensions.k8s.io", "customresourcedefinitions"), ("events.k8s.io", "events")}
+_STATUS: dict[tuple[str, str], Update] = {
+    **network.STATUS,
+    **settings.STATUS,
+    **limits.STATUS,
+    **placement.STATUS,
+    **policies.STATUS,
+    **storage.STATUS,
+    **admission_policies.STATUS,
+    **workload_status.RULES,
+    **pods.STATUS,
+    ("resource.k8s.io", "resourceclaims"): claim_status.check_status,
+}
+_UPDATE_ALONE = {
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("events.k8s.io", "events"),
+    ("networking.k8s.io", "servicecidrs"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceslices"),
+    ("scheduling.k8s.io", "priorityclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+}
 """Kinds whose rules of updates say all that those of creations do."""
-_UPDATE_FIRST = {("", "configmaps"), ("", "secrets"), ("apps", "daemonsets")}
+_UPDATE_FIRST = {
+    ("", "configmaps"),
+    ("", "secrets"),
+    ("apps", "daemonsets"),
+    ("networking.k8s.io", "ingressclasses"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+}
 """Kinds whose answers name what may not change before what is wrong in itself."""
 
 
@@ -117,7 +147,7 @@ _GROUPS = {"events.k8s.io": ""}
 def validate_create(resource: Resource, obj: Object) -> list[FieldError]:
     """Return what is wrong with a new object."""
     rule = _CREATE.get((resource.group, resource.plural))
-    return metadata.check(resource, obj) + (rule(obj) if rule else [])
+    return declared.ordered(metadata.check(resource, obj) + (rule(obj) if rule else []))
 
 
 def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldError]:
@@ -127,13 +157,15 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     alone = (resource.group, resource.plural) in _UPDATE_ALONE
     wrong = ips.tolerated(create(new), lambda: create(old)) if create and not alone else []
     changed = update(new, old) if update else []
-    return found + (changed + wrong if (resource.group, resource.plural) in _UPDATE_FIRST else wrong + changed)
+    first = (resource.group, resource.plural) in _UPDATE_FIRST
+    return declared.ordered(found + (changed + wrong if first else wrong + changed))
 
 
 def validate_status(resource: Resource, new: Object, old: Object) -> list[FieldError]:
     """Return what is wrong with an object whose status is written."""
     rule = _STATUS.get((resource.group, resource.plural))
-    return rule(new, old) if rule else []
+    found = metadata.check(resource, new) + metadata.check_update(new, old) if is_built_in(resource) else []
+    return declared.ordered(found + (rule(new, old) if rule else []))
 
 
 def to_invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> Invalid:

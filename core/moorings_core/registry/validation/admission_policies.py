@@ -12,6 +12,7 @@ from typing import Any
 from moorings_core.ports.objects import Object
 
 from . import names
+from .conditions import conditions
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
 from .expressions import Types, check_expression, schema_of, type_of
 from .placement import label_selector
@@ -266,3 +267,10 @@ CREATE = {
     (GROUP, "validatingadmissionpolicybindings"): _validating_binding,
     (GROUP, "mutatingadmissionpolicybindings"): _mutating_binding,
 }
+
+
+def _status(new: Object, old: Object) -> list[FieldError]:
+    return conditions((new.get("status") or {}).get("conditions"), Path("status.conditions"))
+
+
+STATUS = {("admissionregistration.k8s.io", "validatingadmissionpolicies"): _status}

@@ -13,7 +13,7 @@ from moorings_core.registry.quantity import compare, parse
 
 from . import formats, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_found, not_supported, required
-from .resource_names import container_resource, resource
+from .resource_names import amounts, container_resource, resource
 
 Rule = Callable[[str, Path], list[FieldError]]
 RESTARTS = ("NotRequired", "RestartContainer")
@@ -28,7 +28,8 @@ def resources(given: Object, path: Path, claims: Collection[str] = (), *, named:
     limits, requests = given.get("limits") or {}, given.get("requests") or {}
     for field, listed in (("limits", limits), ("requests", requests)):
         for name, value in listed.items():
-            wrong = named(name, (path / field).at(name)) + not_negative(value, (path / field).at(name))
+            where = (path / field).at(name)
+            wrong = named(name, where) + (not_negative(value, where) or amounts({name: value}, path / field))
             found += wrong
             if field == "requests" and not wrong:
                 found += _against_limit(name, value, limits, path)

@@ -30,6 +30,9 @@ def _autoscaler(obj: Object) -> list[FieldError]:
     found += _target(spec.get("scaleTargetRef") or {}, SPEC / "scaleTargetRef")
     for i, metric in enumerate(spec.get("metrics") or ()):
         found += _metric(metric, (SPEC / "metrics").at(i))
+    if least == 0 and not any(metric.get("type") in ("Object", "External") for metric in spec.get("metrics") or ()):
+        text = "must specify at least one Object or External metric to support scaling to zero replicas"
+        found.append(forbidden(SPEC / "metrics", text))
     for way in ("scaleUp", "scaleDown"):
         rules = (spec.get("behavior") or {}).get(way)
         found += _rules(rules, SPEC / "behavior" / way) if rules is not None else []
@@ -37,11 +40,11 @@ def _autoscaler(obj: Object) -> list[FieldError]:
 
 
 def _declared(least: int | None, most: int) -> list[FieldError]:
-    text = "must be greater than or equal to 1"
-    found = [invalid(SPEC / "minReplicas", least, text)] if least is not None and least < 1 else []
+    text = "must be greater than or equal to"
+    found = [invalid(SPEC / "minReplicas", least, f"{text} 0")] if least is not None and least < 0 else []
     if not most:
         found.append(required(SPEC / "maxReplicas"))
-    return found + ([invalid(SPEC / "maxReplicas", most, text)] if most < 0 else [])
+    return found + ([invalid(SPEC / "maxReplicas", most, f"{text} 1")] if most < 0 else [])
 
 
 def _target(reference: Object, path: Path) -> list[FieldError]:

@@ -29,12 +29,41 @@ def of_container(given: Object, path: Path, *, own_users: bool = False) -> list[
         found.append(invalid(path / "procMount", "Unmasked", "`hostUsers` must be false to use `Unmasked`"))
     found += _seccomp(given.get("seccompProfile"), path / "seccompProfile")
     if given.get("allowPrivilegeEscalation") is False and given.get("privileged"):
-        found.append(invalid(path, given, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
+        found.append(invalid(path, _internal(given), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
     if given.get("allowPrivilegeEscalation") is False and "CAP_SYS_ADMIN" in ((given.get("capabilities") or {}).get("add") or ()):
         text = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-        found.append(invalid(path, given, text))
+        found.append(invalid(path, _internal(given), text))
     found += windows.options(given.get("windowsOptions"), path / "windowsOptions")
     return found + _apparmor(given.get("appArmorProfile"), path / "appArmorProfile")
+
+
+_PARTS: dict[str, dict[str, str | None]] = {
+    "capabilities": {"add": None, "drop": None},
+    "seLinuxOptions": {"user": "", "role": "", "type": "", "level": ""},
+    "windowsOptions": dict.fromkeys(("gmsaCredentialSpecName", "gmsaCredentialSpec", "runAsUserName", "hostProcess")),
+    "seccompProfile": {"type": "", "localhostProfile": None},
+    "appArmorProfile": {"type": "", "localhostProfile": None},
+}
+"""Fields of the structures in a context, with what they hold when nothing was given"""
+_FIELDS = (
+    "capabilities", "privileged", "seLinuxOptions", "windowsOptions", "runAsUser", "runAsGroup", "runAsNonRoot", "readOnlyRootFilesystem",
+    "allowPrivilegeEscalation", "procMount", "seccompProfile", "appArmorProfile",
+)  # fmt: skip
+_INITIALS = re.compile(r"^(seLinux|gmsa|[a-z])")
+
+
+def _internal(given: Object) -> Object:
+    """Return a container's context as upstream's own structure shows it."""
+
+    def shown(field: str) -> object:
+        value = given.get(field)
+        return value if value is None or field not in _PARTS else {_go(f): value.get(f, empty) for f, empty in _PARTS[field].items()}
+
+    return {_go(field): shown(field) for field in _FIELDS}
+
+
+def _go(field: str) -> str:
+    return _INITIALS.sub(lambda match: {"seLinux": "SELinux", "gmsa": "GMSA"}.get(match[0], match[0].upper()), field)
 
 
 def of_pod(given: Object, path: Path) -> list[FieldError]:

@@ -6,7 +6,8 @@ Source: apimachinery's pkg/api/validate, and the +k8s tags of k8s.io/api.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from . import names
 from .errors import FieldError, Path, duplicate, invalid, required, too_many
@@ -17,6 +18,16 @@ CASELESS_WORDS = (
 )
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 DRIVER_MOST = 63
+
+
+def late(found: Iterable[FieldError]) -> list[FieldError]:
+    """Return errors as those that are told last."""
+    return [replace(error, late=True) for error in found]
+
+
+def ordered(found: Sequence[FieldError]) -> list[FieldError]:
+    """Return errors in the order in which upstream tells them."""
+    return [error for error in found if not error.late] + [error for error in found if error.late]
 
 
 def too_many_characters(path: Path, most: int) -> FieldError:

@@ -33,7 +33,7 @@ def _template(obj: Object) -> list[FieldError]:
 def _spec(spec: Object, path: Path) -> list[FieldError]:
     claim, where = spec.get("devices") or {}, path / "devices"
     requests, constraints, config = (claim.get(field) or () for field in ("requests", "constraints", "config"))
-    known: Names = {r.get("name", ""): {s.get("name", "") for s in r.get("firstAvailable") or ()} for r in requests}
+    known = request_names(claim)
     found: list[FieldError] = []
     if len(requests) <= REQUESTS_MOST:
         found += [e for i, request in enumerate(requests) for e in _request(request, (where / "requests").at(i))]
@@ -42,8 +42,8 @@ def _spec(spec: Object, path: Path) -> list[FieldError]:
     if len(config) <= devices.CONFIG_MOST:
         for i, each in enumerate(config):
             place = (where / "config").at(i)
-            found += _references(each.get("requests") or (), place / "requests", known) + devices.configuration(each, place)
-    return found + _declared(claim, where)
+            found += references(each.get("requests") or (), place / "requests", known) + devices.configuration(each, place)
+    return found + declared.late(_declared(claim, where))
 
 
 def _request(request: Object, path: Path) -> list[FieldError]:
@@ -75,24 +75,32 @@ def _asked(given: Object, path: Path) -> list[FieldError]:
 
 
 def _constraint(given: Object, path: Path, known: Names) -> list[FieldError]:
-    found = _references(given.get("requests") or (), path / "requests", known)
+    found = references(given.get("requests") or (), path / "requests", known)
     if given.get("matchAttribute") is None and given.get("distinctAttribute") is None:
         found.append(required(path, NO_ATTRIBUTE))
     return found
 
 
-def _references(given: Sequence[str], path: Path, known: Names) -> list[FieldError]:
+def request_names(claim: Object) -> Names:
+    """Return the requests of a claim, each with its alternatives, by name."""
+    requests = claim.get("requests") or ()
+    return {r.get("name", ""): {s.get("name", "") for s in r.get("firstAvailable") or ()} for r in requests}
+
+
+def references(given: Sequence[str], path: Path, known: Names, *, listed: bool = True) -> list[FieldError]:
+    """Return which names of requests are none; listed: they are in a list, not in a field of one."""
     if len(given) > REQUESTS_MOST:
         return []
     found: list[FieldError] = []
     for i, name in enumerate(given):
         first, *rest = name.split("/")
+        where = path.at(i) if listed else path
         if len(rest) > 1:
-            found.append(invalid(path.at(i), name, NO_REQUEST))
+            found.append(invalid(where, name, NO_REQUEST))
             continue
-        found += [error for part in (first, *rest) for error in named(part, path.at(i), names.label)]
+        found += [error for part in (first, *rest) for error in named(part, where, names.label)]
         if first not in known or (rest and rest[0] not in known[first]):
-            found.append(invalid(path.at(i), name, NO_REQUEST))
+            found.append(invalid(where, name, NO_REQUEST))
     return found
 
 
@@ -159,10 +167,11 @@ def _class(obj: Object) -> list[FieldError]:
     found = devices.selectors(chosen, SPEC / "selectors")
     if len(config) <= devices.CONFIG_MOST:
         found += [error for i, each in enumerate(config) for error in devices.configuration(each, (SPEC / "config").at(i))]
-    found += declared.few(SPEC / "selectors", chosen, devices.SELECTORS_MOST)
-    found += declared.few(SPEC / "config", config, devices.CONFIG_MOST)
-    found += [error for i, each in enumerate(config) for error in devices.declared_configuration(each, (SPEC / "config").at(i))]
-    return found + (_extended(name, SPEC / "extendedResourceName") if name is not None else [])
+    late = declared.few(SPEC / "selectors", chosen, devices.SELECTORS_MOST)
+    late += declared.few(SPEC / "config", config, devices.CONFIG_MOST)
+    late += [error for i, each in enumerate(config) for error in devices.declared_configuration(each, (SPEC / "config").at(i))]
+    late += _extended(name, SPEC / "extendedResourceName") if name is not None else []
+    return found + declared.late(late)
 
 
 def _extended(name: str, path: Path) -> list[FieldError]:
@@ -178,9 +187,13 @@ def _extended(name: str, path: Path) -> list[FieldError]:
     return found + [invalid(path, name, complaint) for complaint in names.label_key_complaints(f"requests.{name}")]
 
 
-def _fixed(new: Object, old: Object) -> list[FieldError]:
+def _claim_update(new: Object, old: Object) -> list[FieldError]:
+    return [] if new.get("spec") == old.get("spec") else declared.late([invalid(SPEC, None, IMMUTABLE)])
+
+
+def _template_update(new: Object, old: Object) -> list[FieldError]:
     return [] if new.get("spec") == old.get("spec") else [invalid(SPEC, new.get("spec"), IMMUTABLE)]
 
 
 CREATE = {(GROUP, "resourceclaims"): _claim, (GROUP, "resourceclaimtemplates"): _template, (GROUP, "deviceclasses"): _class}
-UPDATE = {(GROUP, "resourceclaims"): _fixed, (GROUP, "resourceclaimtemplates"): _fixed}
+UPDATE = {(GROUP, "resourceclaims"): _claim_update, (GROUP, "resourceclaimtemplates"): _template_update}

@@ -33,14 +33,15 @@ VERSION = re.compile(
 IMMUTABLE = "field is immutable"
 
 
-def _slice(obj: Object) -> list[FieldError]:
+def _slice(obj: Object, old: Object | None = None) -> list[FieldError]:
     spec = obj.get("spec") or {}
     listed, sets = spec.get("devices"), spec.get("sharedCounters")
-    found = driver_name(spec.get("driver") or "", SPEC / "driver") + _pool(spec.get("pool") or {}, SPEC / "pool") + _place(spec)
+    found = driver_name(spec.get("driver") or "", SPEC / "driver") + _pool(spec.get("pool") or {}, SPEC / "pool")
+    found += (_moved(spec, old.get("spec") or {}) if old is not None else []) + _place(spec)
     if listed is not None and sets is not None:
         found.append(invalid(SPEC, "", "only one of `sharedCounters` or `devices` is allowed"))
     found += _devices(listed or (), each=spec.get("perDeviceNodeSelection") is True)
-    return found + _declared(listed or (), sets or ())
+    return found + declared.late(_declared(listed or (), sets or ()))
 
 
 def _pool(pool: Object, path: Path) -> list[FieldError]:
@@ -269,10 +270,10 @@ def _declared_device(device: Object, path: Path) -> list[FieldError]:
     return found + devices.declared_conditions(device, path)
 
 
-def _slice_update(new: Object, old: Object) -> list[FieldError]:
-    after, before = new.get("spec") or {}, old.get("spec") or {}
+def _moved(after: Object, before: Object) -> list[FieldError]:
+    """Return which fields that say whose devices these are have changed."""
     pairs = [
-        (SPEC / "pool" / "name", *((o.get("pool") or {}).get("name", "") for o in (after, before))),
+        (SPEC / "pool" / "name", *((spec.get("pool") or {}).get("name", "") for spec in (after, before))),
         (SPEC / "driver", after.get("driver", ""), before.get("driver", "")),
         (SPEC / "nodeName", after.get("nodeName"), before.get("nodeName")),
     ]
@@ -280,4 +281,4 @@ def _slice_update(new: Object, old: Object) -> list[FieldError]:
 
 
 CREATE = {(GROUP, "resourceslices"): _slice}
-UPDATE = {(GROUP, "resourceslices"): _slice_update}
+UPDATE = {(GROUP, "resourceslices"): _slice}

@@ -108,7 +108,7 @@ def configuration(given: Object, path: Path) -> list[FieldError]:
         return [required(where)]
     if not isinstance(parameters, dict):
         return [invalid(where, "<value omitted>", "must be a valid JSON object")]
-    return [too_long(where, PARAMETERS_MOST)] if _size(parameters) > PARAMETERS_MOST else []
+    return [too_long(where, PARAMETERS_MOST)] if size(parameters) > PARAMETERS_MOST else []
 
 
 def declared_configuration(given: Object, path: Path) -> list[FieldError]:
@@ -117,7 +117,8 @@ def declared_configuration(given: Object, path: Path) -> list[FieldError]:
     return [] if opaque is None else declared.driver_name(opaque.get("driver") or "", path / "opaque" / "driver")
 
 
-def _size(value: Any) -> int:
+def size(value: Any) -> int:
+    """Return the bytes of a value as JSON."""
     return len(json.dumps(value, separators=(",", ":")).encode())
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from moorings_core.ports.objects import Object
 
-from . import names
+from . import ips, names
 from .errors import FieldError, Path, duplicate, invalid, not_supported, required, too_many
 from .formats import domain_name, named, qualified
 from .handlers import port as port_number
 from .metadata import check_labels
 from .service_addresses import family_of, is_ip
-from .services import IP_WORDS, LOOPBACK, reachable
+from .services import LOOPBACK, reachable
 
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -46,7 +46,7 @@ def _endpoints(obj: Object) -> list[FieldError]:
 def _address(address: Object, path: Path) -> list[FieldError]:
     text, where = address.get("ip", ""), path / "ip"
     good = is_ip(text)
-    found = [] if good else [invalid(where, text, IP_WORDS)]
+    found = ips.address(text, where)
     if address.get("hostname"):
         found += named(address["hostname"], path / "hostname", names.label)
     found += named(address.get("nodeName"), path / "nodeName", names.subdomain)
@@ -138,8 +138,8 @@ def _of_type(text: str, kind: str, path: Path, index: int) -> list[FieldError]:
         return domain_name(text, path.at(index))
     if kind not in ADDRESS_TYPES:
         return []
-    if not is_ip(text):
-        return [invalid(path.at(index), text, IP_WORDS)]
+    if wrong := ips.address(text, path.at(index)):
+        return wrong
     found = [] if family_of(text) == kind else [invalid(path, text, f"must be an {kind} address")]
     return found + reachable(text, path.at(index))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,11 +24,15 @@ class Path(str):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """reason is the machine's word (FieldValueRequired ...), message the human's."""
+    """reason is the machine's word (FieldValueRequired ...), message the human's.
+
+    late: upstream finds it by what it declares on its types, and tells it after everything else.
+    """
 
     reason: str
     field: str
     message: str
+    late: bool = dataclasses.field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}"
@@ -79,5 +84,15 @@ def too_many(field: str, count: int, most: int) -> FieldError:
     return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {most} items")
 
 
+class Pointed(str):
+    """A text that upstream holds by a pointer, and so shows as its JSON encoder does."""
+
+    __slots__ = ()
+
+
+_HTML = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+
+
 def _shown(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text if type(value) is str else text.translate(_HTML)

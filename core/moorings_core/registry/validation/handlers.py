@@ -54,7 +54,7 @@ def port(given: int | str, path: Path) -> list[FieldError]:
     """Return what is wrong with a port's number or name."""
     if isinstance(given, int):
         return [] if 0 < given < 65536 else [invalid(path, given, "must be between 1 and 65535, inclusive")]
-    return [invalid(path, given, complaint)] if (complaint := names.port_name(given)) else []
+    return [invalid(path, given, complaint) for complaint in names.port_name_complaints(given)]
 
 
 def _exec(given: Object, path: Path, grace: int) -> list[FieldError]:

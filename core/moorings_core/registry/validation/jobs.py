@@ -291,16 +291,17 @@ def _when(spec: Object) -> list[FieldError]:
 
 
 def _job_fixed(new: Object, old: Object) -> list[FieldError]:
-    found = selector_fixed(new, old)
-    for field in ("completions", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
-        if new["spec"].get(field) != old["spec"].get(field):
-            found.append(invalid(SPEC / field, new["spec"].get(field), IMMUTABLE))
+    found = _changed(new, old, "completions") + selector_fixed(new, old)
     after, before = (_fixed_template(o["spec"], old) for o in (new, old))
     if after.get("metadata") != before.get("metadata"):
         found.append(invalid(SPEC / "template", new["spec"].get("template"), IMMUTABLE))
     elif after.get("spec") != before.get("spec"):
         found.append(invalid(SPEC / "template" / "spec", new["spec"]["template"]["spec"], IMMUTABLE))
-    return found
+    return found + _changed(new, old, "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
+
+
+def _changed(new: Object, old: Object, *fields: str) -> list[FieldError]:
+    return [invalid(SPEC / f, new["spec"].get(f), IMMUTABLE) for f in fields if new["spec"].get(f) != old["spec"].get(f)]
 
 
 def _fixed_template(spec: Object, old: Object) -> Object:

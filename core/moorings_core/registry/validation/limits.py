@@ -117,11 +117,20 @@ def _ratio(name: str, given: Amounts, path: Path) -> list[FieldError]:
 
 def _quota(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
-    hard, path = spec.get("hard") or {}, SPEC / "hard"
-    found = [e for name, value in hard.items() for e in (*quota_resource(name, path.at(name)), *amounts({name: value}, path))]
+    hard = spec.get("hard") or {}
+    found = _amounts(hard, SPEC / "hard")
     found += _scopes(spec.get("scopes") or [], hard)
     selector = spec.get("scopeSelector")
     return found if selector is None else found + _selector(selector, spec)
+
+
+def _amounts(given: Object, path: Path) -> list[FieldError]:
+    return [e for name, value in given.items() for e in (*quota_resource(name, path.at(name)), *amounts({name: value}, path))]
+
+
+def _quota_status(new: Object, old: Object) -> list[FieldError]:
+    status = new.get("status") or {}
+    return [error for field in ("hard", "used") for error in _amounts(status.get(field) or {}, Path("status") / field)]
 
 
 def _scopes(scopes: list[str], hard: Object) -> list[FieldError]:
@@ -179,3 +188,4 @@ def _quota_update(new: Object, old: Object) -> list[FieldError]:
 
 CREATE = {("", "limitranges"): _limit_range, ("", "resourcequotas"): _quota}
 UPDATE = {("", "resourcequotas"): _quota_update}
+STATUS = {("", "resourcequotas"): _quota_status}

@@ -14,6 +14,8 @@ from .trust_bundles import unsigned_name
 ANNOTATIONS_MOST = 256 * 1024
 METADATA = Path("metadata")
 STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+ANY_FINALIZER = {"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io"}
+"""Groups whose kinds are held to the rules of any API's objects only"""
 _NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("", "namespaces"): names.label,
     ("", "services"): names.label,
@@ -47,8 +49,8 @@ def check(resource: Resource, obj: Object) -> list[FieldError]:
 
 
 def _unqualified(resource: Resource, finalizer: str) -> str:
-    """Built-in kinds know their plain finalizers; custom resources may have any."""
-    if "/" in finalizer or finalizer in STANDARD_FINALIZERS or not is_built_in(resource):
+    """Most built-in kinds know their plain finalizers; definitions, some others and custom resources may have any."""
+    if "/" in finalizer or finalizer in STANDARD_FINALIZERS or resource.group in ANY_FINALIZER or not is_built_in(resource):
         return ""
     return "name is neither a standard finalizer name nor is it fully qualified"
 

@@ -45,8 +45,9 @@ def _service_cidr_update(new: Object, old: Object) -> list[FieldError]:
     if len(after) == len(before):
         return [invalid(CIDRS.at(i), after[i], IMMUTABLE) for i in range(len(before)) if before[i] != after[i]]
     if len(before) == 1 and len(after) == 2:
-        return [invalid(CIDRS.at(0), after[0], IMMUTABLE)] if after[0] != before[0] else []
-    return [invalid(CIDRS, after, IMMUTABLE)]
+        first = [invalid(CIDRS.at(0), after[0], IMMUTABLE)] if after[0] != before[0] else []
+        return first + _service_cidr(new)
+    return [invalid(CIDRS, after or None, IMMUTABLE)]
 
 
 def _ip_address(obj: Object) -> list[FieldError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from moorings_core.ports.objects import Object
 
 from . import ips, names
+from .declared import late
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .placement import label_selector
 
@@ -29,7 +30,7 @@ def _network_policy(obj: Object) -> list[FieldError]:
         found.append(invalid(SPEC / "policyTypes", types, "may not specify more than two policyTypes"))
     else:
         found += [not_supported((SPEC / "policyTypes").at(i), t, DIRECTIONS) for i, t in enumerate(types) if t not in DIRECTIONS]
-    return found + declared
+    return found + late(declared)
 
 
 def _port(port: Object, path: Path) -> list[FieldError]:

@@ -264,11 +264,32 @@ def _pod_cidrs(given: list[str]) -> list[FieldError]:
 
 
 def _node_update(new: Object, old: Object) -> list[FieldError]:
-    before = old.get("spec", {}).get("podCIDRs") or []
-    if before and new.get("spec", {}).get("podCIDRs") != before:
-        return [forbidden(Path("spec") / "podCIDRs", 'node updates may not change podCIDR except from "" to valid')]
-    return []
+    after, before, status = new.get("spec") or {}, old.get("spec") or {}, new.get("status") or {}
+    addresses = status.get("addresses") or []
+    found = [duplicate(Path("status.addresses").at(i), _address(a)) for i, a in enumerate(addresses) if a in addresses[:i]]
+    text = 'node updates may not change podCIDR except from "" to valid'
+    had, has = before.get("podCIDRs") or [], after.get("podCIDRs") or []
+    if had and len(had) != len(has):
+        found.append(forbidden(POD_CIDRS, text))
+    elif had:
+        found += [forbidden(POD_CIDRS, text) for was, now in zip(had, has, strict=True) if was != now]
+    was, now = before.get("providerID") or "", after.get("providerID") or ""
+    if was and was != now:
+        what = "modified" if now else "cleared"
+        found.append(invalid("spec.providerID", None, f"field cannot be {what} once set"))
+    if (before.get("externalID") or "") != (after.get("externalID") or ""):
+        found.append(forbidden("spec.externalID", "may not be updated"))
+    return found
+
+
+def _node_status(new: Object, old: Object) -> list[FieldError]:
+    return _node(new) + _node_update(new, old)
+
+
+def _address(given: Object) -> Object:
+    return {"Type": given.get("type", ""), "Address": given.get("address", "")}
 
 
 CREATE = {("", "nodes"): _node}
 UPDATE = {("", "nodes"): _node_update}
+STATUS = {("", "nodes"): _node_status}

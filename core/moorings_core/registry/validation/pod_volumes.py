@@ -121,6 +121,12 @@ SECOND = {**volume_sources.TOLD, "downwardAPI": "downwarAPI"}
 """What upstream calls some sources where they are one too many"""
 
 
+def _portal(iscsi: Object, name: str, path: Path) -> list[FieldError]:
+    if iscsi.get("initiatorName") is None or len(f"{name}:{iscsi.get('targetPortal', '')}") <= volume_sources.PORTAL_MOST:
+        return []
+    return [invalid(path / "name", name, volume_sources.PORTAL_WORDS)]
+
+
 def volumes(given: Sequence[Object], path: Path, pod: str) -> tuple[dict[str, Object], list[FieldError]]:
     """Return the volumes that are right by name, and what is wrong with the others; pod: its name, "" in a template."""
     right: dict[str, Object] = {}
@@ -150,4 +156,5 @@ def _sources(volume: Object, path: Path, pod: str) -> list[FieldError]:
     found = SOURCES[first](volume[first], path / volume_sources.LOOKED.get(first, first))
     if first == "ephemeral" and pod and name and (complaint := names.subdomain(f"{pod}-{name}")):
         found.append(invalid(path / "name", name, f'PVC name "{pod}-{name}": {complaint}'))
+    found += _portal(volume.get("iscsi") or {}, name, path)
     return found + [forbidden(path / SECOND.get(field, field), "may not specify more than 1 volume type") for field in there[1:]]

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from moorings_core.ports.objects import Object
 
-from . import amounts, containers, contexts, environment, placement, pod_settings, pod_volumes, windows
+from . import amounts, containers, contexts, environment, placement, pod_settings, pod_status, pod_updates, pod_volumes, windows
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .metadata import check_annotations, check_labels
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 INT32_MOST = 2147483647
-IMMUTABLE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
 
 
 def pod(obj: Object) -> list[FieldError]:
@@ -98,41 +92,6 @@ def _containers(spec: Object, path: Path, volumes: Mapping[str, Object]) -> list
     return found
 
 
-def pod_update(new: Object, old: Object) -> list[FieldError]:
-    """Return whether a pod's spec was changed where it may not be."""
-    changed = sorted(_differing(_mutable_masked(new["spec"], old["spec"]), old["spec"], "spec"))
-    return [forbidden("spec", f"{IMMUTABLE}\nchanged: {', '.join(changed)}")] if changed else []
-
-
-def _differing(new: Any, old: Any, path: str) -> Iterator[str]:
-    """Yield the paths of the values that differ."""
-    if isinstance(new, dict) and isinstance(old, dict):
-        for key in new.keys() | old.keys():
-            yield from _differing(new.get(key), old.get(key), f"{path}.{key}")
-    elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        for index, (a, b) in enumerate(zip(new, old, strict=True)):
-            yield from _differing(a, b, f"{path}[{index}]")
-    elif new != old:
-        yield path
-
-
-def _mutable_masked(new: Object, old: Object) -> Object:
-    masked = dict(new)
-    for field in ("containers", "initContainers"):
-        if len(new.get(field) or ()) == len(old.get(field) or ()) and field in new and field in old:
-            masked[field] = [{**n, "image": o.get("image")} for n, o in zip(new[field], old[field], strict=True)]
-    known = old.get("tolerations") or []
-    if all(t in (new.get("tolerations") or ()) for t in known) and known:
-        masked["tolerations"] = known
-    elif not known:
-        masked.pop("tolerations", None)
-    for field in ("activeDeadlineSeconds", "schedulingGates"):
-        masked.pop(field, None)
-        if field in old:
-            masked[field] = old[field]
-    return masked
-
-
 def template(given: Object, path: Path, restart_policies: Sequence[str] = RESTART_POLICIES) -> list[FieldError]:
     """Return what is wrong with a pod template."""
     metadata, spec = given.get("metadata") or {}, given.get("spec") or {}
@@ -149,4 +108,5 @@ def _pod_template(obj: Object) -> list[FieldError]:
 
 
 CREATE = {("", "pods"): _new_pod, ("", "podtemplates"): _pod_template}
-UPDATE = {("", "pods"): pod_update}
+UPDATE = {("", "pods"): pod_updates.pod_update}
+STATUS = {("", "pods"): pod_status.check_status}

@@ -6,6 +6,7 @@ from moorings_core.ports.objects import Object
 
 from . import declared, names
 from .amounts import resources
+from .conditions import conditions
 from .errors import FieldError, Path, duplicate, invalid, not_supported, required
 from .formats import named, qualified
 from .placement import label_selector, tolerations
@@ -33,6 +34,13 @@ def _disruption_budget(obj: Object) -> list[FieldError]:
     return found
 
 
+def _budget_status(new: Object, old: Object) -> list[FieldError]:
+    status, path = new.get("status") or {}, Path("status")
+    found = conditions(status.get("conditions"), path / "conditions")
+    counts = ((field, status.get(field) or 0) for field in ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"))
+    return found + [invalid(path / field, count, "must be greater than or equal to 0") for field, count in counts if count < 0]
+
+
 def _lease(obj: Object) -> list[FieldError]:
     spec = obj.get("spec") or {}
     found: list[FieldError] = []
@@ -55,7 +63,7 @@ def _runtime_class(obj: Object) -> list[FieldError]:
     found += tolerations(given, path)
     keys = [tuple(each.get(field, "") for field in ("key", "operator", "value", "effect")) for each in given]
     found += [duplicate(path.at(i), _toleration_shown(each)) for i, each in enumerate(given) if keys[i] in keys[:i]]
-    return found + (declared.short_name(handler, Path("handler")) if handler else [required("handler")])
+    return found + declared.late(declared.short_name(handler, Path("handler")) if handler else [required("handler")])
 
 
 _NODES = Path("scheduling.nodeSelector")
@@ -68,7 +76,7 @@ def _toleration_shown(given: Object) -> Object:
 
 
 def _runtime_class_update(new: Object, old: Object) -> list[FieldError]:
-    return [] if new.get("handler") == old.get("handler") else [invalid("handler", None, IMMUTABLE)]
+    return [] if new.get("handler") == old.get("handler") else declared.late([invalid("handler", None, IMMUTABLE)])
 
 
 CREATE = {
@@ -79,3 +87,4 @@ CREATE = {
 UPDATE = {
     ("node.k8s.io", "runtimeclasses"): _runtime_class_update,
 }
+STATUS = {("policy", "poddisruptionbudgets"): _budget_status}

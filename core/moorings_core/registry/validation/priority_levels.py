@@ -6,6 +6,7 @@ import math
 
 from moorings_core.ports.objects import Object
 
+from .declared import late
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 
 SPEC = Path("spec")
@@ -27,7 +28,7 @@ def _level(obj: Object) -> list[FieldError]:
         found += _limited(limited, SPEC / "limited")
     if kind and kind not in TYPES:
         found.append(not_supported(SPEC / "type", kind, TYPES))
-    return found + _declared(spec)
+    return found + late(_declared(spec))
 
 
 def _declared(spec: Object) -> list[FieldError]:

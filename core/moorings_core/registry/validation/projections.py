@@ -126,7 +126,9 @@ def _bundle(source: Object, path: Path, volume: Path) -> list[FieldError]:
     name, signer, selector = source.get("name"), source.get("signerName"), source.get("labelSelector")
     found: list[FieldError] = []
     if name is not None and signer is not None:
-        found.append(invalid(path, source, "only one of name and signerName may be used"))
+        shown = {field[0].upper() + field[1:]: source.get(field) for field in ("name", "signerName", "labelSelector", "optional")}
+        shown |= {"Path": source.get("path", ""), "User": None}
+        found.append(invalid(path, shown, "only one of name and signerName may be used"))
     elif name is not None:
         found += [] if name else [required(path / "name", "must be a valid object name")]
         if complaint := _bundle_name(name):

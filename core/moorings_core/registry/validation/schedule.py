@@ -14,7 +14,11 @@ EVERY = re.compile(r"@every (\d+(\.\d+)?(h|m|s|ms|us|ns))+")
 
 
 def complaint(schedule: str) -> str:
-    """Return what is wrong with a schedule, or ""."""
+    """Return what is wrong with a schedule, or ""; it may begin with the zone that it is of."""
+    zone, _, rest = schedule.partition(" ")
+    if zone.startswith(("TZ=", "CRON_TZ=")):
+        name = zone.partition("=")[2]
+        return f"provided bad location {name}: unknown time zone {name}" if unknown_zone(name) else complaint(rest.strip())
     if schedule.startswith("@"):
         known = schedule in DESCRIPTORS or EVERY.fullmatch(schedule)
         return "" if known else f"unrecognized descriptor: {schedule}"

@@ -110,9 +110,21 @@ def _namespace(obj: Object) -> list[FieldError]:
 
 
 def _priority_update(new: Object, old: Object) -> list[FieldError]:
-    return [
-        forbidden(field, "may not be changed in an update.") for field in ("value", "preemptionPolicy") if new.get(field) != old.get(field)
-    ]
+    found = [forbidden("value", "may not be changed in an update.")] if new.get("value") != old.get("value") else []
+    policy = new.get("preemptionPolicy")
+    return found if policy == old.get("preemptionPolicy") else [*found, invalid("preemptionPolicy", policy, "field is immutable")]
+
+
+def _namespace_status(new: Object, old: Object) -> list[FieldError]:
+    phase, ending = (new.get("status") or {}).get("phase", ""), "deletionTimestamp" in new["metadata"]
+    if phase == ("Terminating" if ending else "Active"):
+        return []
+    text = (
+        "may only be 'Terminating' if `deletionTimestamp` is not empty"
+        if ending
+        else "may only be 'Active' if `deletionTimestamp` is empty"
+    )
+    return [invalid("status.Phase", phase, text)]
 
 
 _immutable_secret = _immutable("data")
@@ -127,3 +139,4 @@ UPDATE = {
     ("", "secrets"): _secret_update,
     ("scheduling.k8s.io", "priorityclasses"): _priority_update,
 }
+STATUS = {("", "namespaces"): _namespace_status}

@@ -10,8 +10,9 @@ from moorings_core.registry.quantity import compare, parse
 
 from . import declared, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required, too_long
-from .formats import named, qualified
+from .formats import driver_name, named, qualified
 from .placement import label_selector, node_selector
+from .resource_names import amounts, is_native
 from .volume_sources import SOURCES, source
 
 SPEC = Path("spec")
@@ -79,25 +80,76 @@ def positive(amount: object, where: Path) -> list[FieldError]:
     return [] if good else [invalid(where, str(amount), "must be greater than zero")]
 
 
+FIXED = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+
+
 def _claim_update(new: Object, old: Object) -> list[FieldError]:
-    bound = (old.get("status") or {}).get("phase") == "Bound"
-    free = {"volumeName", "volumeAttributesClassName", *(("resources",) if bound else ())}
-    before = {k: v for k, v in old["spec"].items() if k not in free}
-    after = {k: v for k, v in new["spec"].items() if k not in free}
-    if old["spec"].get("storageClassName") is None:
-        after.pop("storageClassName", None)
-    if before != after or (old["spec"].get("volumeName") and new["spec"].get("volumeName") != old["spec"]["volumeName"]):
-        return [
-            forbidden(SPEC, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")
-        ]
-    return _shrunk(new, old)
+    after, before, status = new["spec"], old["spec"], old.get("status") or {}
+    bound = status.get("phase") == "Bound"
+    free = {"volumeAttributesClassName", "resources"} if bound else set[str]()
+    if not before.get("volumeName"):
+        free.add("volumeName")
+    if before.get("storageClassName") is None and after.get("storageClassName") is not None:
+        free.add("storageClassName")
+    changed = sorted(field for field in {*before, *after} - free if before.get(field) != after.get(field))
+    if bound and _fixed_resources(before) != _fixed_resources(after):
+        changed.append("resources")
+    found = [forbidden(SPEC, f"{FIXED}\nchanged: {', '.join(changed)}")] if changed else []
+    found += _shrunk(after, before, status)
+    if before.get("volumeMode") != after.get("volumeMode"):
+        found.append(invalid("volumeMode", after.get("volumeMode"), IMMUTABLE))
+    return found + _class_kept(after, before, status)
 
 
-def _shrunk(new: Object, old: Object) -> list[FieldError]:
-    before, after = (o["spec"].get("resources", {}).get("requests", {}).get("storage") for o in (old, new))
-    if before and after and compare(after, before) < 0:
-        return [forbidden(SPEC / "resources" / "requests" / "storage", "field can not be less than status.capacity")]
-    return []
+def _fixed_resources(spec: Object) -> Object:
+    """Return what of the resources of a bound claim stays: all but how much storage."""
+    given = spec.get("resources") or {}
+    return {**given, "requests": {k: v for k, v in (given.get("requests") or {}).items() if k != "storage"}}
+
+
+def _shrunk(after: Object, before: Object, status: Object) -> list[FieldError]:
+    was, now = (((spec.get("resources") or {}).get("requests") or {}).get("storage") or "0" for spec in (before, after))
+    held = (status.get("capacity") or {}).get("storage") or "0"
+    if compare(now, was) >= 0 or compare(now, held) > 0:
+        return []
+    return [forbidden(SPEC / "resources" / "requests" / "storage", "field can not be less than status.capacity")]
+
+
+def _class_kept(after: Object, before: Object, status: Object) -> list[FieldError]:
+    name, where = after.get("volumeAttributesClassName"), SPEC / "volumeAttributesClassName"
+    if name == before.get("volumeAttributesClassName") or status.get("currentVolumeAttributesClassName") is None or name:
+        return []
+    what = "nil" if name is None else "empty string"
+    return [forbidden(where, f"update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil")]
+
+
+RESIZES = (
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+)
+
+
+def _claim_status(new: Object, old: Object) -> list[FieldError]:
+    status, path = new.get("status") or {}, Path("status")
+    found: list[FieldError] = []
+    for name, state in (status.get("allocatedResourceStatuses") or {}).items():
+        where = path / "allocatedResourceStatuses"
+        found += _grown(name, where)
+        if state not in RESIZES:
+            found.append(not_supported(where, name, RESIZES))
+    for name, amount in (status.get("allocatedResources") or {}).items():
+        where = path / "allocatedResources"
+        found += _grown(name, where) or amounts({name: amount}, where)
+    return found
+
+
+def _grown(name: str, path: Path) -> list[FieldError]:
+    """Return whether a claim has no such resource."""
+    found = qualified(name, path)
+    return [not_supported(path, name, ("storage",))] if not found and is_native(name) and name != "storage" else found
 
 
 def _volume(obj: Object) -> list[FieldError]:
@@ -174,7 +226,17 @@ def _volume_update(new: Object, old: Object) -> list[FieldError]:
     after = {field: new["spec"].get(field) for field in SOURCES}
     found: list[FieldError] = []
     if _without_expand_secret(after, before) != before:
-        found.append(forbidden(SPEC / "persistentvolumesource", "spec.persistentvolumesource is immutable after creation"))
+        shown = ", ".join(field for field in SOURCES if after[field] != before[field])
+        found.append(
+            forbidden(SPEC / "persistentvolumesource", f"spec.persistentvolumesource is immutable after creation\nchanged: {shown}")
+        )
+    if new["spec"].get("volumeMode") != old["spec"].get("volumeMode"):
+        found.append(invalid("volumeMode", new["spec"].get("volumeMode"), IMMUTABLE))
+    if old["spec"].get("nodeAffinity") is not None and new["spec"].get("nodeAffinity") != old["spec"]["nodeAffinity"]:
+        shown = new["spec"].get("nodeAffinity")
+        found.append(invalid("nodeAffinity", shown, IMMUTABLE))
+    if old["spec"].get("volumeAttributesClassName") is not None and new["spec"].get("volumeAttributesClassName") is None:
+        found.append(forbidden(SPEC / "volumeAttributesClassName", "update from non-nil value to nil is forbidden"))
     return found
 
 
@@ -193,7 +255,7 @@ def _class(obj: Object) -> list[FieldError]:
     if binding not in BINDING:
         found.append(not_supported(Path("volumeBindingMode"), binding, BINDING))
     found += _topologies(obj.get("allowedTopologies") or ())
-    return found if provisioner else [*found, required(Path("provisioner"))]
+    return found if provisioner else [*found, *declared.late([required(Path("provisioner"))])]
 
 
 def _provisioner(name: str, path: Path) -> list[FieldError]:
@@ -255,12 +317,20 @@ def _attachment(obj: Object) -> list[FieldError]:
         found += _inline(inline, where / "inlineVolumeSpec")
     found += named(spec.get("nodeName") or "", SPEC / "nodeName", names.subdomain)
     found += named(volume, where / "persistentVolumeName", names.subdomain)
-    return found + declared.driver_name(spec.get("attacher") or "", SPEC / "attacher")
+    return found + declared.late(declared.driver_name(spec.get("attacher") or "", SPEC / "attacher"))
+
+
+def _attachment_update(new: Object, old: Object) -> list[FieldError]:
+    if new.get("spec") == old.get("spec"):
+        return _attachment(new)
+    # a part of what may not change is not looked at by what is declared on it
+    found = [error for error in _attachment(new) if not error.late]
+    return driver_name((new.get("spec") or {}).get("attacher") or "", SPEC / "attacher") + found + _immutable("spec")(new, old)
 
 
 def _immutable(*fields: str) -> Callable[[Object, Object], list[FieldError]]:
     def rule(new: Object, old: Object) -> list[FieldError]:
-        return [invalid(field, None, IMMUTABLE) for field in fields if new.get(field) != old.get(field)]
+        return declared.late(invalid(field, None, IMMUTABLE) for field in fields if new.get(field) != old.get(field))
 
     return rule
 
@@ -285,5 +355,6 @@ UPDATE = {
     ("", "persistentvolumes"): _volume_update,
     (_STORAGE, "storageclasses"): _immutable("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"),
     (_STORAGE, "volumeattributesclasses"): _attributes_class_update,
-    (_STORAGE, "volumeattachments"): _immutable("spec"),
+    (_STORAGE, "volumeattachments"): _attachment_update,
 }
+STATUS = {("", "persistentvolumeclaims"): _claim_status}

@@ -26,11 +26,14 @@ def _bundle(obj: Object) -> list[FieldError]:
 
 def _signed(obj: Object) -> list[FieldError]:
     signer = (obj.get("spec") or {}).get("signerName", "")
-    return (_name(obj["metadata"].get("name", ""), signer) if signer else []) + (signer_name(signer, SIGNER) if signer else [])
+    return _name(obj["metadata"].get("name", ""), signer) + (signer_name(signer, SIGNER) if signer else [])
 
 
 def _name(name: str, signer: str) -> list[FieldError]:
     path, prefix = Path("metadata.name"), signer.replace("/", ":") + ":"
+    if not signer:
+        text = 'ClusterTrustBundle without signer name must not have ":" in its name'
+        return [invalid(path, name, text)] if ":" in name else []
     if not name.startswith(prefix):
         return [invalid(path, name, f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}")]
     complaint = names.subdomain(name.removeprefix(prefix))
@@ -38,7 +41,7 @@ def _name(name: str, signer: str) -> list[FieldError]:
 
 
 def unsigned_name(name: str) -> str:
-    """The name of a bundle: with colons it says which signer's it is, and is looked at together with that."""
+    """The name of a bundle: with colons it says whose it is, and is looked at together with that."""
     return "" if ":" in name else names.subdomain(name)
 
 

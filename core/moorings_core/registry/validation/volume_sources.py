@@ -26,6 +26,8 @@ INITIATORS = {
 CACHING, DISKS = ("None", "ReadOnly", "ReadWrite"), ("Dedicated", "Managed", "Shared")
 MANAGED_DISK = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"
 BLOB_DISK = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
+PORTAL_MOST = 64
+PORTAL_WORDS = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."
 REGISTRY = "must be a host:port pair or multiple pairs separated by commas"
 
 
@@ -132,10 +134,7 @@ def _is_initiator(name: str) -> bool:
 
 def _portal(given: Object, name: str, path: Path) -> list[FieldError]:
     portal = given.get("targetPortal") or ""
-    if len(f"{name}:{portal}") <= 64:
-        return []
-    text = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."
-    return [invalid(path / "targetportal", portal, text)]
+    return [] if len(f"{name}:{portal}") <= PORTAL_MOST else [invalid(path / "targetportal", portal, PORTAL_WORDS)]
 
 
 def _cinder(given: Object, path: Path) -> list[FieldError]:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from moorings_core.ports.objects import Object
 
 from . import names
-from .errors import FieldError, Path, forbidden, invalid
+from .errors import FieldError, Path, Pointed, forbidden, invalid
 from .formats import named
 
 SPEC_KIB_MOST = 64
 DOMAIN_MOST, USER_MOST = 256, 104
 NET_BIOS = re.compile(r'[^\\/:*?"<>|.][^\\/:*?"<>|]{0,14}')
-DOMAIN = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*")
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 CONTROLS, USER_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]"), re.compile(r'["/\\:;|=,+*?<>@\[\]]')
 NOT_ON_WINDOWS, NOT_ON_LINUX = "cannot be set for a windows pod", "windows options cannot be set for a linux pod"
 OF_PODS = (
@@ -42,10 +43,10 @@ def options(given: Object | None, path: Path) -> list[FieldError]:
     if spec == "":
         found.append(invalid(path / "gmsaCredentialSpec", spec, "gmsaCredentialSpec cannot be an empty string"))
     elif spec is not None and len(spec) > SPEC_KIB_MOST * 1024:
-        found.append(invalid(path / "gmsaCredentialSpec", spec, f"gmsaCredentialSpec size must be under {SPEC_KIB_MOST} KiB"))
+        found.append(invalid(path / "gmsaCredentialSpec", Pointed(spec), f"gmsaCredentialSpec size must be under {SPEC_KIB_MOST} KiB"))
     if user is None:
         return found
-    return found + [invalid(path / "runAsUserName", user, f"runAsUserName{text}") for text in _user(user)]
+    return found + [invalid(path / "runAsUserName", Pointed(user), f"runAsUserName{text}") for text in _user(user)]
 
 
 def _user(name: str) -> Iterator[str]:
