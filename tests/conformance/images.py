@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from moorings_core.pki.authority import Authority
 from moorings_labs import images
 from moorings_labs.images import Image
 
@@ -38,7 +39,9 @@ def write(directory: Path) -> Iterator[Path]:
 
 def wanted(directory: Path) -> list[Image]:
     """Return the images; small files that they hold are written into a directory."""
+    certificate, key = Authority.create("agnhost").issue("localhost", hosts=("localhost",)).write(directory, "localhost")
     agnhost = {"agnhost": UPSTREAM / "agnhost", "agnhost-2": UPSTREAM / "agnhost"} | tools()
+    agnhost |= {"localhost.crt": certificate, "localhost.key": key}
     picture = {"data.json": _file(directory, "data.json", json.dumps({"image": "nautilus.jpg"}))}
     nginx = {
         "usr/sbin/nginx": _file(directory, "nginx", NGINX),
