@@ -41,7 +41,7 @@ class Schema:
         self.atomic: bool = bool(raw.get("a", self._target.get("a")))
         self.default: Any = raw.get("d")
         self.shape: str = raw.get("g", "")
-        self.embedded: str = raw.get("e", "")
+        self.embedded: str = raw.get("b", "")
         self.format: str = self._target.get("f", "")
         self.required: tuple[str, ...] = tuple(self._target.get("q", ()))
         self.type = self._type()
