@@ -141,8 +141,11 @@ _UPDATE_FIRST = {
     ("storage.k8s.io", "volumeattributesclasses"),
 }
 """Kinds whose answers name what may not change before what is wrong in itself."""
-
-
+_CREATED_ONLY = {
+    ("", "pods"): "spec.ephemeralContainers: Forbidden: cannot be set on create",
+    ("apps", "statefulsets"): "spec.volumeClaimTemplates[",
+}
+"""How errors begin that are told of creations alone"""
 _GROUPS = {"events.k8s.io": ""}
 """Groups whose kinds upstream knows by another name where it says what is wrong with them"""
 
@@ -159,6 +162,8 @@ def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldE
     found = metadata.check(resource, new) + metadata.check_update(new, old)
     alone = (resource.group, resource.plural) in _UPDATE_ALONE
     wrong = ips.tolerated(create(new), lambda: create(old)) if create and not alone else []
+    if (once := _CREATED_ONLY.get((resource.group, resource.plural))) is not None:
+        wrong = [error for error in wrong if not str(error).startswith(once)]
     changed = update(new, old) if update else []
     first = (resource.group, resource.plural) in _UPDATE_FIRST
     return declared.ordered(found + (changed + wrong if first else wrong + changed))
