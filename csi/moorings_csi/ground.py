@@ -22,9 +22,10 @@ OPTIONS = {"btrfs": ["noatime"], "xfs": ["noatime"], "ext4": ["noatime"]}
 
 def type_of(directory: Path) -> str:
     """Return the type of the file system that a directory is on."""
-    real = os.path.realpath(directory)
-    best = max((m for m in mounts.mount_table() if m.path == "/" or f"{real}/".startswith(f"{m.path}/")), key=lambda m: len(m.path))
-    return best.fs_type
+    found = mounts.mount_of(directory)
+    if found is None:
+        raise StorageError(f"{directory} is on no mount that is seen here")
+    return found.fs_type
 
 
 def prepare(root: Path, fs_type: str, size: int) -> None:

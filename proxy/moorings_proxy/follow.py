@@ -77,6 +77,7 @@ class Follower:
         self._place = Place(context.name, "", context.addresses)
         self._served: dict[Key, ServiceEntry] = {}
         self._dirty: set[Key] = set()
+        self._deaf = True
         self._changes: list[Object] = []
         self._woken = asyncio.Event()
         self._health = HealthServers(context.addresses)
@@ -128,6 +129,7 @@ class Follower:
             await informer.synced(timeout=3600)
         await self._take_ranges(proxy)
         self._look_around(None, self._nodes.get(self._context.name))
+        self._listen()  # from here on nothing is missed, and up to the next `await` nothing changes
         table = {name: entry for name in self._services.items if (entry := self._entry(name)) is not None}
         self._observer.queued(services=len(self._services.items), slices=len(self._slices.items))
         started = time.monotonic()
@@ -139,10 +141,14 @@ class Follower:
         self.serving.set()
         memory.release()
         log.info("serving", services=len(table), flows_deleted=flushed)
+
+    def _listen(self) -> None:
+        """Hear of changes; what is there already is told once more on that occasion, and is no change."""
         self._cidrs.on_change(lambda old, new: self._woken.set())
         self._services.on_change(lambda old, new: self._touch(_key(new or old)))
         self._slices.on_change(self._slice_changed)
         self._nodes.on_change(self._look_around)
+        self._deaf = False
 
     async def _follow(self, proxy: Proxy) -> None:
         while True:
@@ -210,11 +216,15 @@ class Follower:
         return service_entry(service, self._slices.by_index("service", str(name)), self._place) if service else None
 
     def _touch(self, name: Key, *, slices: int = 0) -> None:
+        if self._deaf:
+            return
         self._observer.queued(services=1 - slices, slices=slices)
         self._dirty.add(name)
         self._woken.set()
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
+        if self._deaf:
+            return
         if new is not None:
             self._changes.append(new)
         names = {text for obj in (old, new) if obj for text in _service_of(obj)}

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from moorings_core.pki.authority import Authority
 from moorings_labs import images
 from moorings_labs.images import Image
 
@@ -24,8 +25,8 @@ HTML = "usr/share/nginx/html"
 NGINX = f"#!/bin/sh\nexec /bin/busybox httpd -f -p 80 -h /{HTML}\n"
 
 
-TOOLS = ("curl", "nc", "dig", "getent")
-"""What the specs run in agnhost, beside what busybox has: Debian's, as this machine has them."""
+TOOLS = ("curl", "nc", "dig", "getent", "dd")
+"""What the specs run in agnhost, beside what busybox has or with flags that its has not: Debian's, as this machine has them."""
 
 
 def write(directory: Path) -> Iterator[Path]:
@@ -38,7 +39,9 @@ def write(directory: Path) -> Iterator[Path]:
 
 def wanted(directory: Path) -> list[Image]:
     """Return the images; small files that they hold are written into a directory."""
+    certificate, key = Authority.create("agnhost").issue("localhost", hosts=("localhost",)).write(directory, "localhost")
     agnhost = {"agnhost": UPSTREAM / "agnhost", "agnhost-2": UPSTREAM / "agnhost"} | tools()
+    agnhost |= {"localhost.crt": certificate, "localhost.key": key}
     picture = {"data.json": _file(directory, "data.json", json.dumps({"image": "nautilus.jpg"}))}
     nginx = {
         "usr/sbin/nginx": _file(directory, "nginx", NGINX),

@@ -87,4 +87,4 @@ def outcomes(lab: Cluster, wanted: Sequence[str], *, procs: int, minutes: int, m
 
 def _name(spec: dict[str, object]) -> str:
     parts = [*(spec["ContainerHierarchyTexts"] or ()), spec["LeafNodeText"]]  # type: ignore[misc]
-    return " ".join(str(part) for part in parts)
+    return " ".join(" ".join(str(part) for part in parts).split())  # as lists of specs have it

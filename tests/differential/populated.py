@@ -79,6 +79,8 @@ def _life(theirs: Peer, name: str, where: str, base: dict[str, Any], api: str, k
     own = full["metadata"]["name"]
     one, chosen = f"{where}/{own}", f"{where}?fieldSelector=metadata.name%3D{own}"
     settled = SETTLED.get(kind, "")
+    if kind == "APIService":  # that of the custom kinds before goes after them
+        yield f"{name} none yet", [Request("GET", one, until="NotFound")]
     yield f"{name} made", [Request("POST", where, full), Request("GET", one, until=settled)]
     if api in TWINS and kind in SHARED:
         yield f"{name} by the other API", [Request("GET", one.replace(api_path(api), api_path(TWINS[api])))]
@@ -147,12 +149,14 @@ def _status(theirs: Peer, name: str, one: str, full: dict[str, Any], whole: dict
     if with_status is None:
         return
     yield f"{name} its status put", [Request("PUT", f"{one}/status", with_status), Request("GET", one, until=settled)]
+    waited = [Request("GET", one, until=settled)] if settled else []
     yield (
         f"{name} its status merged",
         [
             Request("PATCH", f"{one}/status", {"status": with_status["status"], "metadata": {"labels": {"status": "a"}}}, MERGE),
+            *waited,
             Request("PATCH", f"{one}/status", {"status": with_status["status"]}, STRATEGIC),
-            *([Request("GET", one, until=settled)] if settled else ()),
+            *waited,
         ],
     )
 

@@ -8,6 +8,8 @@ _TAIL = re.compile(r" \[[A-Z_]+\]$")
 _HEAD = re.compile(r"^[A-Z_]+: ")
 NOTHING = "<input>:1:1: Syntax error: mismatched input '<EOF>'"
 """Of an expression that is empty: it ends where upstream's compiler counts no column yet"""
+NO_TREE = "\nERROR: <input>:-1:-1: <<nil>> parsetree"
+"""What is said beside the mistakes of an expression of which nothing could be read"""
 _REWORDED = (
     (re.compile(r'Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
     (re.compile(r"No matching overloads found : (\S+)\(.*"), r"no such overload: \1"),
@@ -36,7 +38,8 @@ def compile_error(error: Exception) -> CompileError:
     """Return what is wrong with an expression, with the positions as the compiler names them."""
     text = _TAIL.sub("", _HEAD.sub("", str(error)))
     text = re.sub(r"undefined field '([^']*)' not found in struct '[^']*'", r"undefined field '\1'", text)
-    return CompileError(text.replace(NOTHING, NOTHING.replace(":1:1:", ":1:0:")))
+    text = text.removesuffix(NO_TREE)
+    return CompileError(text.replace("'\\u003F'", "'?'").replace(NOTHING, NOTHING.replace(":1:1:", ":1:0:")))
 
 
 def evaluation_error(text: str) -> EvaluationError:

@@ -85,6 +85,12 @@ def mount_at(path: str | Path) -> Mount | None:
     return next((m for m in mount_table() if m.id == seen and m.path == real), None)
 
 
+def mount_of(path: str | Path) -> Mount | None:
+    """Return the mount that a path is on, as it is seen there. Raises OSError where there is no such path."""
+    seen = _mount_id(os.path.realpath(path))
+    return next((m for m in mount_table() if m.id == seen), None)
+
+
 def _mount_id(path: str) -> int:
     """Return the id of the mount that a path is on."""
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -38,20 +38,25 @@ GATED: Mapping[tuple[str, str], Sequence[Paths]] = {
 def drop(resource: Resource, new: Object, old: Object | None = None) -> None:
     """Take the fields of features that are off out of an object, in place; those that the old one uses stay."""
     for paths in GATED.get((resource.group, resource.plural), ()):
-        if old is None or not any(True for path in paths for _ in _holders(old, path)):
+        if old is None or not any(True for path in paths for _ in holders(old, path)):
             for path in paths:
-                for holder, field in list(_holders(new, path)):
-                    del holder[field]
+                take(new, path)
 
 
-def _holders(obj: Any, path: str) -> Iterator[tuple[Object, str]]:
+def take(value: Any, path: str) -> None:
+    """Take what is at the end of a path out of a tree, in place."""
+    for holder, field in list(holders(value, path)):
+        del holder[field]
+
+
+def holders(obj: Any, path: str) -> Iterator[tuple[Object, str]]:
     """Yield whatever has the last field of a path, with that field's name."""
     step, dot, rest = path.partition(".")
     if step == "*":
         for item in obj.values() if isinstance(obj, dict) else obj or ():
-            yield from _holders(item, rest)
+            yield from holders(item, rest)
     elif isinstance(obj, dict) and obj.get(step) is not None:
         if dot:
-            yield from _holders(obj[step], rest)
+            yield from holders(obj[step], rest)
         else:
             yield obj, step

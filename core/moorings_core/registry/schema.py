@@ -41,7 +41,7 @@ class Schema:
         self.atomic: bool = bool(raw.get("a", self._target.get("a")))
         self.default: Any = raw.get("d")
         self.shape: str = raw.get("g", "")
-        self.embedded: str = raw.get("e", "")
+        self.embedded: str = raw.get("b", "")
         self.format: str = self._target.get("f", "")
         self.required: tuple[str, ...] = tuple(self._target.get("q", ()))
         self.type = self._type()
@@ -185,10 +185,14 @@ def _zero(schema: Schema) -> Any:
 _SCALARS: Mapping[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
+EMPTY_SAYS = {("io.k8s.api.autoscaling.v2.HPAScalingRules", "policies")}
+"""Lists whose default stands for none given, but not for an empty one: (definition, field)"""
+
+
 def _idle(name: str, value: Any, schema: Schema, *, zeros: bool = False) -> bool:
     node = schema.properties[name]
     if value in ({}, []):
-        return node.type in ("map", "array") and name not in schema.required
+        return node.type in ("map", "array") and name not in schema.required and (schema.name, name) not in EMPTY_SAYS
     return not zeros and not node.shape and node.type in _SCALARS and value == _SCALARS[node.type]
 
 

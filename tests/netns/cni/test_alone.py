@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from cni_support import counter, sh, until
+from tests.differential import peers
+from tests.token_kubeconfig import KUBECONFIG
 from tests.traffic import Echo, ask_tcp
 
 from moorings_cni.commands import cni
+from moorings_core.kernel.namespaces import call_in
+from moorings_core.ports.network import RANGES
 
 pytestmark = pytest.mark.netns
 TOOL = shutil.which("cnitool", path=os.environ.get("PATH", "") + os.pathsep + os.path.expanduser("~/go/bin"))
@@ -95,8 +99,47 @@ def test_it_serves_with_no_cluster_at_all_and_pods_outlive_its_death(machine):
     assert "10.99.0.1 " not in sh("ip", "-n", machine.name, "route")
 
 
+@needs_cnitool
+def test_in_a_cluster_it_claims_blocks_of_the_pod_cidr_for_a_node_that_has_none(machine, tmp_path):
+    for words in ("link add eth0 type bridge", "address add 192.168.77.1/24 dev eth0", "link set eth0 up"):
+        sh("ip", "-n", machine.name, *words.split())
+    api = call_in(f"/run/netns/{machine.name}", lambda: peers.moorings(tmp_path / "api"))
+    try:
+
+        def ask(method: str, path: str, body=None):
+            found = call_in(f"/run/netns/{machine.name}", lambda: api.ask(peers.Request(method, path, body)))
+            assert found.code in (200, 201), found.body
+            return found.body
+
+        ask("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(KUBECONFIG % (api.port, peers.TOKEN))
+        options = ("--kubeconfig", str(kubeconfig), "--node-name", "n1", "--node-ip", "192.168.77.1")
+        machine.start(*options, "--pod-cidr", "10.99.0.0/24", "--block-size", "28")
+        sandboxes = [machine.sandbox() for _ in range(15)]
+        given = []
+        for sandbox in sandboxes:
+            given.append(machine.cnitool("add", sandbox)["ips"][0]["address"])
+            claim = ask("GET", "/api/v1/namespaces/kube-system/configmaps/moorings-pod-blocks")["data"]["n1"]
+            if len(given) == 13:
+                until(lambda: len(ask("GET", "/api/v1/nodes/n1")["metadata"]["annotations"][RANGES].split()) == 2, what="one block more")
+        assert len(set(given)) == 15 and claim.split() == ["10.99.0.0/28", "10.99.0.16/28"]
+        for sandbox in sandboxes:
+            machine.cnitool("del", sandbox)
+        until(lambda: len(ask("GET", "/api/v1/nodes/n1")["metadata"]["annotations"][RANGES].split()) == 1, what="it is given back")
+    finally:
+        api.close()
+
+
 def test_what_it_cannot_be_told_is_refused_with_the_option_that_is_wrong():
-    for words, complaint in (([], "either --pod-cidr"), (["--pod-cidr", "x"], "--pod-cidr: 'x'"), (["--kubeconfig", "k"], "--node-ip")):
+    cluster = ["--kubeconfig", "k", "--node-ip", "192.0.2.1"]
+    for words, complaint in (
+        ([], "either --pod-cidr"),
+        (["--pod-cidr", "x"], "--pod-cidr: 'x'"),
+        (["--kubeconfig", "k"], "--node-ip"),
+        ([*cluster, "--block-size", "26"], "--block-size goes with"),
+        ([*cluster, "--pod-cidr", "10.0.0.0/16"], "--block-size goes with"),
+    ):
         done = CliRunner().invoke(cni, ["serve", *words])
         assert done.exit_code == 2 and complaint in done.output, done.output
 

@@ -160,6 +160,7 @@ JSON = [
     ([{"op": "remove", "path": "/a"}], {"a": 1}, {}),
     ([{"op": "remove", "path": "/l/1"}], {"l": [1, 2, 3]}, {"l": [1, 3]}),
     ([{"op": "replace", "path": "/a", "value": {"b": 1}}], {"a": 1}, {"a": {"b": 1}}),
+    ([{"op": "replace", "path": "/absent", "value": 1}], {"a": 1}, {"a": 1, "absent": 1}),
     ([{"op": "move", "from": "/a", "path": "/b"}], {"a": 1}, {"b": 1}),
     ([{"op": "copy", "from": "/a", "path": "/b"}], {"a": [1]}, {"a": [1], "b": [1]}),
     ([{"op": "test", "path": "/a", "value": 1}, {"op": "remove", "path": "/a"}], {"a": 1}, {}),
@@ -179,7 +180,7 @@ def test_json_patch(operations, document, expected):
     "operation",
     [
         {"op": "remove", "path": "/absent"},
-        {"op": "replace", "path": "/absent", "value": 1},
+        {"op": "replace", "path": "/absent/below", "value": 1},
         {"op": "add", "path": "/absent/x", "value": 1},
         {"op": "add", "path": "/l/9", "value": 1},
         {"op": "add", "path": "/l/01", "value": 1},

@@ -131,3 +131,25 @@ def test_every_reference_in_a_document_is_defined(registry):
             text = documents.document(group, version).body.decode()
             defined = json.loads(text)["components"]["schemas"]
             assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= set(defined)
+
+
+def test_documents_hold_what_openapi_has_in_each_place(registry):
+    """A client that parses them falls back to checks of its own where one value is of a wrong type."""
+    kinds = {"enum": list, "required": list, "format": str, "type": str, "properties": dict, "x-kubernetes-list-map-keys": list}
+    document, wrong = OpenApi(registry), []
+
+    def look(schema, where):
+        if isinstance(schema, list):
+            return [look(item, where) for item in schema]
+        if not isinstance(schema, dict):
+            return None
+        fields = schema.get("properties") if isinstance(schema.get("properties"), dict) else {}
+        wrong.extend(f"{where}.{key}" for key, kind in kinds.items() if key in schema and not isinstance(schema[key], kind))
+        return [look(child, f"{where}.{name}") for name, child in fields.items()] + [
+            look(schema.get(key), where) for key in ("items", "additionalProperties", "allOf", "oneOf")
+        ]
+
+    for group, version in (("", "v1"), ("apps", "v1"), ("batch", "v1"), ("admissionregistration.k8s.io", "v1")):
+        for name, schema in json.loads(document.document(group, version).body)["components"]["schemas"].items():
+            look(schema, name)
+    assert wrong == []

@@ -45,6 +45,7 @@ def test_an_object_is_refused_as_upstream_does(part, row):
     assert kind is not None and kind.schema is not None
     changes = {row["without"]: ...} if "without" in row else long(row["put"])
     obj = copy.deepcopy(prune(changed(part["body"], changes), kind.schema))
+    obj |= {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
     obj["metadata"] |= {"uid": "u"} | ({"namespace": "default"} if kind.resource.namespaced else {})
     defaults.apply(kind.resource, obj)
     strategy.prepare_create(kind.resource, obj)

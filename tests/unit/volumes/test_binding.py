@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from moorings_core.agent.csi.reach import admits
 from moorings_core.controllers.volumes.binding import (
     BIND_COMPLETED,
     PROVISIONER,
@@ -159,3 +160,17 @@ def test_a_claim_without_a_class_gets_the_default_when_there_is_one():
     world = World([claim(None)], default="now")
     world.settle()
     assert world.claim["spec"]["storageClassName"] == "now"
+
+
+@pytest.mark.parametrize(
+    ("topologies", "admitted"),
+    [
+        ([], True),
+        ([{"matchLabelExpressions": [{"key": "place", "values": ["here", "there"]}]}], True),
+        ([{"matchLabelExpressions": [{"key": "place", "values": ["there"]}]}], False),
+        ([{"matchLabelExpressions": [{"key": "other", "values": ["here"]}]}], False),
+        ([{"matchLabelExpressions": [{"key": "place", "values": ["there"]}]}, {"matchLabelExpressions": []}], True),
+    ],
+)
+def test_a_class_admits_the_drivers_of_its_topologies(topologies, admitted):
+    assert admits(topologies, {"place": "here"}) is admitted

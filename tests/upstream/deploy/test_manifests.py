@@ -17,6 +17,7 @@ UPSTREAM, MANIFESTS = REPOSITORY / "build" / "upstream", REPOSITORY / "csi" / "d
 SIDECARS = {"csi-provisioner": "v6.4.0", "csi-resizer": "v2.3.0", "csi-snapshotter": "v8.7.0"}
 KUBELET, POOL = "/var/lib/kubelet", "/var/lib/moorings-csi"
 CLUSTER = """
+storage: []
 lab:
   profile: fast
   nodes: [{name: server, roles: [server]}, {count: 1, memory: 2Gi}]
@@ -78,11 +79,11 @@ def test_the_manifests_run_and_claims_are_provisioned_grow_and_go(make_lab, tmp_
     for archive in archives(tmp_path):
         lab.moorings("load", str(archive))
     node = layout.find(lab.name).node_root("node-1")
-    lab.apply((MANIFESTS / "rbac.yaml").read_text())
+    lab.apply((MANIFESTS / "rbac.yaml").read_text(), "kube-system")
     text = (MANIFESTS / "daemonset.yaml").read_text().replace("poolSize=100Gi", "poolSize=4Gi")
     for there, here in ((KUBELET, node / "agent"), (POOL, node / "csi-pool")):  # a lab's node keeps what is its own below one directory
         text = text.replace(there, str(here))
-    lab.apply(text)
+    lab.apply(text, "kube-system")
     lab.kubectl("rollout", "status", "daemonset/moorings-csi", "-n", "kube-system", "--timeout=120s", timeout=130)
     lab.wait_for("the driver to register", lambda: [d["name"] for d in lab.get("csinode", "node-1")["spec"].get("drivers") or ()])
     lab.wait_for("the provisioner to tell the room", lambda: lab.get("csistoragecapacities", "-n", "kube-system")["items"])
@@ -91,7 +92,8 @@ def test_the_manifests_run_and_claims_are_provisioned_grow_and_go(make_lab, tmp_
     made = lab.get("pv", lab.get("pvc", "data")["spec"]["volumeName"])
     assert made["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] == "image.csi.moorings.dev"
     lab.exec("user", "sh", "-c", "echo kept > /data/file && sync")
-    assert (node / "csi-pool" / "volumes").exists(), "the pool's file system is mounted by the container, and seen outside"
+    seen = lab.moorings("exec", "node-1", "--", "ls", str(node / "csi-pool" / "pool"))
+    assert "volumes" in seen.stdout, "the pool's file system is mounted by the container, and seen outside"
 
     def megabytes():
         return int(lab.exec("user", "sh", "-c", "df -m /data | tail -n 1 | awk '{print $2}'").stdout)

@@ -29,7 +29,7 @@ from .client import CsiError
 from .finalizers import has, set_finalizers
 from .plugins import Driver
 from .quantities import quantity
-from .reach import Reach
+from .reach import Reach, admits
 from .sources import SourceNotReady, Sources, chosen_node
 
 log = get_logger(__name__)
@@ -96,7 +96,8 @@ class Provisioner:
     async def _provision(self, claim: Object, storage_class: Object, driver: Driver) -> float | None:
         if not self._is_mine(claim):
             if storage_class.get("volumeBindingMode", "Immediate") == "Immediate":
-                if self._reach.leads(driver) and await self._sources.is_here(claim, driver):
+                admitted = admits(storage_class.get("allowedTopologies") or (), driver.topology)
+                if admitted and self._reach.leads(driver) and await self._sources.is_here(claim, driver):
                     await self._take(claim)
             elif not chosen_node(claim):
                 await self._sources.say_where(claim, driver)

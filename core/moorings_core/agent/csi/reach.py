@@ -77,6 +77,13 @@ class Reach:
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
+def admits(topologies: Sequence[Object], topology: Mapping[str, str]) -> bool:
+    """Whether a class' allowedTopologies admit the place of a driver; none admit every place."""
+    if not topologies:
+        return True
+    return any(all(topology.get(e["key"]) in e["values"] for e in term.get("matchLabelExpressions") or ()) for term in topologies)
+
+
 def is_reachable(volume: Object, topology: Mapping[str, str]) -> bool:
     """Whether a volume's node affinity, as far as it is of a driver's topology, admits a place."""
     terms = ((volume["spec"].get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms")

@@ -246,7 +246,7 @@ class CsiVolumes:
     def _refuse_second(self, published: Published) -> None:
         others = {p.pod_uid for p in self.published() if p.handle == published.handle} - {published.pod_uid}
         if others:
-            raise VolumeNotReady(f"volume {published.pv!r} uses the ReadWriteOncePod access mode and is already in use by another pod")
+            raise VolumeNotReady(f"volume uses the ReadWriteOncePod access mode and is already in use by another pod: {published.pv}")
 
     def _paths(self, driver: str, handle: str, pv: str, pod: Object, block: bool) -> Published:
         uid, place = pod["metadata"]["uid"], self._root / "plugins/kubernetes.io/csi"

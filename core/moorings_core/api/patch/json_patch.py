@@ -34,7 +34,7 @@ def _apply_one(document: Any, operation: Any) -> Any:
         case "remove":
             return _remove(document, path)[0]
         case "replace":
-            return _add(_remove(document, path)[0], path, _given(operation))
+            return _replace(document, path, _given(operation))
         case "move":
             document, value = _remove(document, _pointer(operation.get("from", "")))
             return _add(document, path, value)
@@ -85,6 +85,12 @@ def _add(document: Any, path: Sequence[str], value: Any) -> Any:
     else:
         raise PatchDoesNotFit(f"/{'/'.join(path)} is inside neither an object nor a list")
     return document
+
+
+def _replace(document: Any, path: Sequence[str], value: Any) -> Any:
+    """A field of an object is set, whether it was there or not: not as the RFC has it, but as upstream's library does."""
+    inside = bool(path) and isinstance(_get(document, path[:-1]), dict)
+    return _add(document if inside else _remove(document, path)[0], path, value)
 
 
 def _remove(document: Any, path: Sequence[str]) -> tuple[Any, Any]:

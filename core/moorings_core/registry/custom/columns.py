@@ -10,9 +10,11 @@ from typing import Any
 
 import orjson
 
+from moorings_core.log import get_logger
 from moorings_core.ports.objects import Object
 from moorings_core.registry.columns.column import NAME, Column, age
 
+log = get_logger(__name__)
 _STEP = re.compile(
     r"""\.?(?P<name>(?:\\.|[\w\-$])+)"""
     r"""|\.?\['(?P<quoted>(?:[^'\\]|\\.)*)'\]"""
@@ -86,9 +88,17 @@ def _literal(text: str) -> Any:
 
 
 def columns_of(given: Sequence[Object]) -> tuple[Column, ...]:
-    """Return the columns of a version: the name first, and the age where the definition names none."""
-    default = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
-    return (NAME, *(_column(raw) for raw in given or (default,)))
+    """Return the columns of a version: the name first, and the age where the definition names none.
+
+    The columns end before one whose path can't be read, as upstream's do.
+    """
+    made = [NAME]
+    try:
+        for raw in given or ({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},):
+            made.append(_column(raw))
+    except ValueError as error:
+        log.warning("columns end before one that can't be read", column=raw["name"], error=str(error))
+    return tuple(made)
 
 
 def _column(raw: Object) -> Column:

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from moorings_core.ports.objects import Object
 from moorings_core.registry.validation import names
 from moorings_core.registry.validation.errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
+from moorings_core.registry.validation.registrations import client_config
 
-from . import columns, shape, structural
+from . import columns, internal, shape, structural
 
 GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
 APPROVED = "api-approved.kubernetes.io"
@@ -122,18 +123,19 @@ def _spec(spec: Object) -> Iterator[FieldError]:
     for index, version in enumerate(versions):
         if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             yield required((SPEC / "versions").at(index) / "schema" / "openAPIV3Schema")
-    for index, version in enumerate(versions):
-        yield from _version(version, (SPEC / "versions").at(index))
     yield from _parts(versions)
+    if any(count > 1 for count in Counter(v.get("name") for v in versions).values()):
+        yield invalid(SPEC / "versions", internal.shown(versions), "must contain unique version names")
+    if sum(bool(v.get("storage")) for v in versions) != 1:
+        shown = internal.shown(versions) if versions else spec.get("versions")
+        yield invalid(SPEC / "versions", shown, "must have exactly one version marked as storage version")
     if versions and versions[0].get("name") and (complaint := names.label_1035(versions[0]["name"])):
         yield invalid(SPEC / "version", versions[0]["name"], complaint)
-    if any(count > 1 for count in Counter(v.get("name") for v in versions).values()):
-        yield invalid(SPEC / "versions", _internal(versions), "must contain unique version names")
-    if sum(bool(v.get("storage")) for v in versions) != 1:
-        shown = _internal(versions) if versions else spec.get("versions")
-        yield invalid(SPEC / "versions", shown, "must have exactly one version marked as storage version")
     yield from _names(spec.get("names") or {}, SPEC / "names")
-    yield from _conversion(spec.get("conversion") or {}, SPEC / "conversion")
+    conversion = spec.get("conversion") or {}
+    if conversion.get("strategy", "None") != "None" and spec.get("preserveUnknownFields"):
+        yield invalid(SPEC / "conversion" / "strategy", conversion["strategy"], "must be None if spec.preserveUnknownFields is true")
+    yield from _conversion(conversion, SPEC / "conversion")
 
 
 def _names(given: Object, path: Path) -> Iterator[FieldError]:
@@ -160,40 +162,33 @@ def _version(version: Object, path: Path) -> Iterator[FieldError]:
     warning = version.get("deprecationWarning")
     if warning is not None and not version.get("deprecated"):
         yield invalid(path / "deprecationWarning", warning, "can only be set for deprecated versions")
-    if warning is not None and len(warning) > 256:
-        yield invalid(path / "deprecationWarning", warning, "must be <= 256 characters long")
-    if warning == "":
-        yield invalid(path / "deprecationWarning", warning, "must not be an empty string")
+    elif warning is not None:
+        yield from (invalid(path / "deprecationWarning", warning, complaint) for complaint in _of_warning(warning))
+
+
+def _of_warning(warning: str) -> Iterator[str]:
+    if len(warning.encode()) > 256:
+        yield "must be <= 256 characters long"
+    if not warning:
+        yield "must not be an empty string"
+    strange = next((i for i, letter in enumerate(warning) if not letter.isprintable()), None)
+    if strange is not None:
+        index = len(warning[:strange].encode())
+        yield f"must only contain printable UTF-8 characters; non-printable character found at index {index}"
 
 
 def _parts(versions: Sequence[Object]) -> Iterator[FieldError]:
     """What versions may have in common is judged once, and named as upstream names it, which keeps it once."""
-    for field, common, check in (
-        ("schema", "validation", _schema),
-        ("subresources", "subresources", _subresources),
-        ("additionalPrinterColumns", "additionalPrinterColumns", _columns),
-        ("selectableFields", "selectableFields", _selectable),
-    ):
-        given = [version.get(field) for version in versions]
-        if given and all(g == given[0] for g in given):
-            yield from check(versions[0], SPEC / common)
-            continue
-        for index, version in enumerate(versions):
-            yield from check(version, (SPEC / "versions").at(index) / field)
-
-
-def _internal(versions: Sequence[Object]) -> list[Object]:
-    """Return versions as upstream's own structures show them, which keep what all have in common elsewhere."""
-    parts = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
-    common = [field for field in parts if all(version.get(field) == versions[0].get(field) for version in versions)]
-    flags = ("served", "storage", "deprecated")
-    return [
-        {"Name": version.get("name", "")}
-        | {field.capitalize(): bool(version.get(field)) for field in flags}
-        | {"DeprecationWarning": version.get("deprecationWarning")}
-        | {field[0].upper() + field[1:]: None if field in common else version.get(field) for field in parts}
-        for version in versions
-    ]
+    checks = dict(zip(internal.PARTS, (_schema, _subresources, _columns, _selectable), strict=True))
+    common = internal.shared(versions)
+    for index, version in enumerate(versions):
+        path = (SPEC / "versions").at(index)
+        yield from _version(version, path)
+        for field, check in checks.items():
+            if field not in common:
+                yield from check(version, path / field)
+    for field in common:
+        yield from checks[field](versions[0], SPEC / ("validation" if field == "schema" else field))
 
 
 def _schema(version: Object, path: Path) -> Iterator[FieldError]:
@@ -217,9 +212,14 @@ def _columns(version: Object, path: Path) -> Iterator[FieldError]:
         yield from _column(column, path.at(index))
 
 
-def _simple_path(text: str, path: Path) -> Iterator[FieldError]:
+def _from_dot(text: str, path: Path) -> Iterator[FieldError]:
     if not text.startswith("."):
         yield invalid(path, text, "must be a simple json path starting with .")
+
+
+def _simple_path(text: str, path: Path) -> Iterator[FieldError]:
+    if wrong := list(_from_dot(text, path)):
+        yield from wrong
         return
     try:
         columns.path(text)
@@ -258,7 +258,7 @@ def _column(column: Object, path: Path) -> Iterator[FieldError]:
     if not column.get("jsonPath"):
         yield required(path / "JSONPath")
     else:
-        yield from _simple_path(column["jsonPath"], path / "JSONPath")
+        yield from _from_dot(column["jsonPath"], path / "JSONPath")
 
 
 def _selectable(version: Object, path: Path) -> Iterator[FieldError]:
@@ -290,22 +290,24 @@ def _conversion(conversion: Object, path: Path) -> Iterator[FieldError]:
     if strategy not in ("None", "Webhook"):
         yield not_supported(path / "strategy", strategy, ("None", "Webhook"))
     if strategy != "Webhook":
-        if webhook is not None:
-            yield forbidden(path / "webhook", "should not be set when strategy is not set to Webhook")
+        for there, field in (("clientConfig", "webhookClientConfig"), ("conversionReviewVersions", "conversionReviewVersions")):
+            if (webhook or {}).get(there):
+                yield forbidden(path / field, "should not be set when strategy is not set to Webhook")
         return
     client = (webhook or {}).get("clientConfig")
     where = path / "webhookClientConfig"
     if client is None:
         yield required(where, "required when strategy is set to Webhook")
-    elif bool(client.get("url")) == bool(client.get("service")):
-        yield required(where, "exactly one of url or service is required")
-    elif client.get("url") and urlsplit(client["url"]).scheme != "https":
-        scheme = urlsplit(client["url"]).scheme
-        yield invalid(where / "url", scheme, "'https' is the only allowed URL scheme; desired format: https://host[/path]")
+    else:
+        yield from client_config(client, where)
     versions = (webhook or {}).get("conversionReviewVersions") or ()
     if not versions:
         yield required(path / "conversionReviewVersions")
-    elif not set(versions) & {"v1", "v1beta1"}:
+    for i, version in enumerate(versions):
+        complaint = "duplicate version" if version in versions[:i] else names.label_1035(version)
+        if complaint:
+            yield invalid((path / "conversionReviewVersions").at(i), version, complaint)
+    if versions and not set(versions) & {"v1", "v1beta1"}:
         yield invalid(path / "conversionReviewVersions", list(versions), "must include at least one of v1, v1beta1")
 
 
@@ -314,12 +316,13 @@ def _stored(obj: Object) -> Iterator[FieldError]:
     if not stored:
         yield invalid(path, None, "must have at least one stored version")
         return
-    versions = [v.get("name", "") for v in (obj.get("spec") or {}).get("versions") or ()]
-    for version in storage_versions(obj):
-        if version.get("name", "") not in stored:
+    left = set(stored)
+    for version in (obj.get("spec") or {}).get("versions") or ():
+        if version.get("storage") and version.get("name", "") not in left:
             yield invalid(path, stored, f"must have the storage version {version.get('name', '')}")
+        left.discard(version.get("name", ""))
     for index, name in enumerate(stored):
-        if name not in versions:
+        if name in left:
             detail = (
                 f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a "
                 f"storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"

@@ -22,8 +22,7 @@ _RULES[definition.GROUP, definition.PLURAL] = definition.fill
 
 def apply(resource: Resource, obj: Object) -> None:
     """Fill in the defaults of an object of the resource, and take away what belongs to features that are off."""
-    for path in off.OTHERS.get((resource.group, resource.plural), ()):
-        off.take(obj, path)
+    off.from_other((resource.group, resource.plural), obj)
     rule = _RULES.get((resource.group, resource.plural))
     if resource.plural == "horizontalpodautoscalers" and resource.version == "v1":
         obj.setdefault("spec", {}).setdefault("minReplicas", 1)  # the rest is that of version 2, which it is made

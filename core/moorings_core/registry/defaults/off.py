@@ -5,51 +5,50 @@ Source: pkg/features of Kubernetes 1.37, and what the registries' strategies dro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from moorings_core.ports.objects import Object
+from moorings_core.registry.gates import take
+
+Firsts = Sequence[tuple[str, str]]
+"""Paths, each after its first field: most objects have none of them"""
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 HOOKS = ("postStart", "preStop")
 USERS = ("secret", "configMap", "downwardAPI")
-POD: tuple[tuple[str, ...], ...] = (
-    ("evictionResponders",),
-    ("schedulingGroup",),
-    ("volumes", "emptyDir", "mode"),
-    *(("volumes", source, "defaultUser") for source in (*USERS, "projected")),
-    *(("volumes", source, "items", "user") for source in USERS),
-    *(("volumes", "projected", "sources", source, "items", "user") for source in USERS),
-    *(("volumes", "projected", "sources", s, "user") for s in ("serviceAccountToken", "clusterTrustBundle", "podCertificate")),
+POD = (
+    "evictionResponders",
+    "schedulingGroup",
+    "volumes.*.emptyDir.mode",
+    *(f"volumes.*.{source}.defaultUser" for source in (*USERS, "projected")),
+    *(f"volumes.*.{source}.items.*.user" for source in USERS),
+    *(f"volumes.*.projected.sources.*.{source}.items.*.user" for source in USERS),
+    *(f"volumes.*.projected.sources.*.{source}.user" for source in ("serviceAccountToken", "clusterTrustBundle", "podCertificate")),
 )
-CONTAINER: tuple[tuple[str, ...], ...] = (
-    ("volumeMounts", "bindMountOptions"),
-    *((probe, "httpGet", "protocol") for probe in PROBES),
-    *((probe, "grpc", "mode") for probe in PROBES),
-    *(("lifecycle", hook, "httpGet", "protocol") for hook in HOOKS),
+CONTAINER = (
+    "volumeMounts.*.bindMountOptions",
+    *(f"{probe}.httpGet.protocol" for probe in PROBES),
+    *(f"{probe}.grpc.mode" for probe in PROBES),
+    *(f"lifecycle.{hook}.httpGet.protocol" for hook in HOOKS),
 )
-OTHERS: dict[tuple[str, str], tuple[tuple[str, ...], ...]] = {
-    ("", "pods"): (("status", "volumeHealth"), ("status", "nodeAllocatableResourceClaimStatuses")),
-    ("", "persistentvolumeclaims"): (("status", "healthStatus"),),
-    ("batch", "jobs"): (("spec", "scheduling"),),
-    ("batch", "cronjobs"): (("spec", "jobTemplate", "spec", "scheduling"),),
-    ("storage.k8s.io", "csinodes"): (("status", "storageHealth"),),
+OTHERS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("", "pods"): ("status.volumeHealth", "status.nodeAllocatableResourceClaimStatuses"),
+    ("", "persistentvolumeclaims"): ("status.healthStatus",),
+    ("batch", "jobs"): ("spec.scheduling",),
+    ("batch", "cronjobs"): ("spec.jobTemplate.spec.scheduling",),
+    ("storage.k8s.io", "csinodes"): ("status.storageHealth",),
 }
-"""What goes from other kinds, and from pods beside their spec; lists are gone through"""
+"""What goes from other kinds, and from pods beside their spec"""
 
 
 def from_pod(spec: Object) -> None:
     """Take them out of a PodSpec."""
-    for path in POD:
-        if path[0] in spec:
-            take(spec, path)
+    _take(spec, _POD)
 
 
 def from_container(container: Object) -> None:
     """Take them out of a container."""
-    for path in CONTAINER:
-        if path[0] in container:
-            take(container, path)
+    _take(container, _CONTAINER)
     hooks = container.get("lifecycle")
     if isinstance(hooks, dict) and "stopSignal" in hooks:
         del hooks["stopSignal"]
@@ -57,17 +56,20 @@ def from_container(container: Object) -> None:
             del container["lifecycle"]
 
 
-def take(value: Any, path: tuple[str, ...]) -> None:
-    """Take what is at the end of a path out of a tree, wherever lists lead to."""
-    for holder in _holders(value, path[:-1]):
-        holder.pop(path[-1], None)
+def from_other(kind: tuple[str, str], obj: Object) -> None:
+    """Take them out of an object of a kind, given by group and plural."""
+    for path in OTHERS.get(kind, ()):
+        take(obj, path)
 
 
-def _holders(value: Any, path: tuple[str, ...]) -> Iterator[Object]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _holders(item, path)
-    elif isinstance(value, dict) and not path:
-        yield value
-    elif isinstance(value, dict):
-        yield from _holders(value.get(path[0]), path[1:])
+def _take(value: Object, paths: Firsts) -> None:
+    for first, path in paths:
+        if first in value:
+            take(value, path)
+
+
+def _by_first(paths: Iterable[str]) -> Firsts:
+    return [(path.partition(".")[0], path) for path in paths]
+
+
+_POD, _CONTAINER = _by_first(POD), _by_first(CONTAINER)

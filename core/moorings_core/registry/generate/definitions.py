@@ -2,7 +2,7 @@
 
 Short keys keep the file small: t type, r reference, i items, v map values, f format, q required, p properties, k merge key,
 s patch strategy, l list type, m list map keys, a atomic map (0: not, whatever its definition says), d default, e enum,
-x group-version-kinds, g how nothing is written (`shapes`).
+x group-version-kinds, g how nothing is written, b which structs it is embedded by (`shapes`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The short key is g: w the zero is written, n null is written, p the field is a pointer, so that a zero that was given stays. A field
 without it is left out when it holds nothing.
-The short key e names the embedded structs that a field is in. Source: encoding/json on the `json` tags of k8s.io/api and its neighbours.
+The short key b names the embedded structs that a field is in. Source: encoding/json on the `json` tags of k8s.io/api and its neighbours.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def mark(modules: Iterable[Path], definitions: dict[str, Any]) -> None:
         for field, node in definition.get("p", {}).items():
             kind, options, embedded = fields.get(field, ("*", ",omitempty", ""))
             shape = _shape(node, (kind, options), definitions)
-            node |= {key: value for key, value in (("g", shape), ("e", embedded)) if value}
+            node |= {key: value for key, value in (("g", shape), ("b", embedded)) if value}
 
 
 def _structs(text: str, package: str) -> dict[str, Fields]:

@@ -122,6 +122,7 @@ _STATUS: dict[tuple[str, str], Update] = {
 }
 _UPDATE_ALONE = {
     ("discovery.k8s.io", "endpointslices"),
+    ("batch", "jobs"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("events.k8s.io", "events"),
     ("networking.k8s.io", "servicecidrs"),

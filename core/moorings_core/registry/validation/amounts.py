@@ -68,7 +68,7 @@ def whole_pod(spec: Object, path: Path) -> list[FieldError]:
     found = [forbidden(path / "claims", "claims may not be set for Resources at pod-level")] if given.get("claims") else []
     if (spec.get("os") or {}).get("name") == "windows":
         return [forbidden(path, "may not be set for a windows pod")]
-    claims = {claim.get("name", "") for claim in spec.get("resourceClaims") or ()}
+    claims = {claim["name"] for claim in spec.get("resourceClaims") or () if claim.get("name")}
     wrong = resources(given, path, claims, named=_pod_resource)
     return found + wrong + (_sums(spec, given, path) if not wrong else [])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moorings_core.ports.objects import Object
+from moorings_core.registry.forms.autoscalers import FIRST, to_second
 from moorings_core.registry.quantity import parse
 
 from . import names
@@ -22,6 +23,9 @@ WHOLE = "must populate information for the given metric source"
 
 
 def _autoscaler(obj: Object) -> list[FieldError]:
+    """Return what is wrong with an autoscaler, as one of the version that is kept."""
+    if obj.get("apiVersion") == FIRST.api_version:
+        obj = to_second(obj)
     spec = obj.get("spec") or {}
     least, most = spec.get("minReplicas"), spec.get("maxReplicas", 0)
     found: list[FieldError] = []

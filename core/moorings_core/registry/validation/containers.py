@@ -40,7 +40,7 @@ class Place:
     @classmethod
     def of(cls, spec: Object, volumes: Mapping[str, Object]) -> Place:
         """Return the place that a PodSpec is."""
-        claims = {claim.get("name", "") for claim in spec.get("resourceClaims") or ()}
+        claims = {claim["name"] for claim in spec.get("resourceClaims") or () if claim.get("name")}
         others = {c.get("name", "") for field in ("containers", "initContainers") for c in spec.get(field) or ()}
         restart, grace = spec.get("restartPolicy", ""), spec.get("terminationGracePeriodSeconds", 0)
         return cls(volumes, claims, restart, grace, spec.get("hostUsers") is False, others)

@@ -18,6 +18,7 @@ CHANGES = ("Always", "OnRootMismatch")
 GROUPS = ("Merge", "Strict")
 LABELLINGS = ("MountOption", "Recursive")
 SYSCTL = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+KERNEL_IPC = ("sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced", "shm", "msgmax", "msgmnb", "msgmni", "msg")
 SYSCTL_WORDS = f"must have at most 253 characters and match regex {SYSCTL}"
 
 
@@ -66,13 +67,14 @@ def _go(field: str) -> str:
     return _INITIALS.sub(lambda match: {"seLinux": "SELinux", "gmsa": "GMSA"}.get(match[0], match[0].upper()), field)
 
 
-def of_pod(given: Object, path: Path) -> list[FieldError]:
-    """Return what is wrong with a pod's context."""
+def of_pod(spec: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with the context of a pod of this spec."""
+    given = spec.get("securityContext") or {}
     found = _identities(given, path, ("fsGroup", "runAsUser", "runAsGroup"))
     for i, group in enumerate(given.get("supplementalGroups") or ()):
         if not 0 <= group <= INT32_MOST:
             found.append(invalid((path / "supplementalGroups").at(i), group, RANGE))
-    found += _sysctls(given, path / "sysctls")
+    found += _sysctls(given, spec, path / "sysctls")
     found += _known(given, path, "fsGroupChangePolicy", CHANGES)
     found += _seccomp(given.get("seccompProfile"), path / "seccompProfile")
     found += windows.options(given.get("windowsOptions"), path / "windowsOptions")
@@ -88,7 +90,7 @@ def _known(given: Object, path: Path, field: str, known: tuple[str, ...]) -> lis
     return [] if given.get(field) in (None, *known) else [not_supported(path / field, given[field], known)]
 
 
-def _sysctls(given: Object, path: Path) -> list[FieldError]:
+def _sysctls(given: Object, spec: Object, path: Path) -> list[FieldError]:
     found: list[FieldError] = []
     seen: set[str] = set()
     for i, sysctl in enumerate(given.get("sysctls") or ()):
@@ -99,8 +101,19 @@ def _sysctls(given: Object, path: Path) -> list[FieldError]:
             found.append(invalid(where, name, SYSCTL_WORDS))
         elif name in seen:
             found.append(duplicate(where, name))
+        if spec.get(shared := _host_field(name)):
+            found.append(invalid(where, name, f"may not be specified when '{shared}' is true"))
         seen.add(name)
     return found
+
+
+def _host_field(sysctl: str) -> str:
+    """Return which field of a pod's spec makes this setting the machine's, "" where none does."""
+    dotted = sysctl if "." in sysctl.partition("/")[0] else sysctl.replace("/", ".")
+    if dotted.startswith("net."):
+        return "hostNetwork"
+    own = dotted.startswith("fs.mqueue.") or (dotted.startswith("kernel.") and dotted[7:] in KERNEL_IPC)
+    return "hostIPC" if own else ""
 
 
 def _seccomp(profile: Object | None, path: Path) -> list[FieldError]:

@@ -31,10 +31,19 @@ NO_MATCH = "`selector` does not match template `labels`"
 
 
 def _job(obj: Object) -> list[FieldError]:
+    return _whole_job(obj, new=True)
+
+
+def _job_update(new: Object, old: Object) -> list[FieldError]:
+    return _whole_job(new, new=False) + _job_fixed(new, old)
+
+
+def _whole_job(obj: Object, *, new: bool) -> list[FieldError]:
+    """Return what is wrong with a Job; new: its selector has to be the one that the server makes."""
     spec = obj.get("spec") or {}
     selector = spec.get("selector")
     wrong = label_selector(selector, SPEC / "selector")
-    found = ([] if wrong or selector is None else _own_selector(obj)) + job_spec(spec, SPEC)
+    found = (_own_selector(obj) if new and not wrong and selector is not None else []) + job_spec(spec, SPEC)
     found += [required(SPEC / "selector")] if selector is None else wrong
     labels = template_labels(spec)
     if not wrong and not from_label_selector(selector).matches(labels):
@@ -316,5 +325,5 @@ def _fixed_template(spec: Object, old: Object) -> Object:
 
 
 CREATE = {("batch", "jobs"): _job, ("batch", "cronjobs"): _cron_job}
-UPDATE = {("batch", "jobs"): _job_fixed}
+UPDATE = {("batch", "jobs"): _job_update}
 STATUS = {("batch", "jobs"): job_status.check_status}

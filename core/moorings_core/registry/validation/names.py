@@ -77,12 +77,16 @@ def wildcard(name: str) -> str:
     return "" if name.startswith("*.") and not subdomain(name[2:]) else WILDCARD_WORDS
 
 
+NOT_AN_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+
+
 def address(name: str) -> str:
     """An IP address in its canonical form, as IPAddress objects are named."""
     try:
         canonical = str(ipaddress.ip_address(name))
     except ValueError:
-        return "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        plain = ".".join(part.lstrip("0") or "0" for part in name.split("."))
+        return "must not have leading 0s" if plain != name and not address(plain) else NOT_AN_ADDRESS
     return "" if name == canonical else f'must be in canonical form ("{canonical}")'
 
 

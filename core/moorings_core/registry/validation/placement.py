@@ -34,7 +34,7 @@ def affinity(given: Object, path: Path) -> list[FieldError]:
         place = (where / "preferredDuringSchedulingIgnoredDuringExecution").at(i)
         if not 1 <= term.get("weight", 0) <= 100:
             found.append(invalid(place / "weight", term.get("weight", 0), "must be in the range 1-100"))
-        found += _term(term.get("preference") or {}, place / "preference")
+        found += _term(term.get("preference") or {}, place / "preference", any_value=True)
     for kind in ("podAffinity", "podAntiAffinity"):
         found += _beside(given.get(kind) or {}, path / kind)
     return found
@@ -118,7 +118,6 @@ def taints(given: Sequence[Object], path: Path) -> list[FieldError]:
 def spread(constraints: Sequence[Object], path: Path) -> list[FieldError]:
     """Return what is wrong with topologySpreadConstraints."""
     found: list[FieldError] = []
-    seen: set[tuple[str, str]] = set()
     for i, constraint in enumerate(constraints):
         place, key, when = path.at(i), constraint.get("topologyKey", ""), constraint.get("whenUnsatisfiable", "")
         if constraint.get("maxSkew", 0) <= 0:
@@ -127,13 +126,13 @@ def spread(constraints: Sequence[Object], path: Path) -> list[FieldError]:
             found.append(required(place / "topologyKey", "can not be empty"))
         if when not in UNSATISFIABLE:
             found.append(not_supported(place / "whenUnsatisfiable", when, UNSATISFIABLE))
-        if (key, when) in seen:
+        if any((other.get("topologyKey", ""), other.get("whenUnsatisfiable", "")) == (key, when) for other in constraints[i + 1 :]):
             found.append(duplicate(place / "{topologyKey, whenUnsatisfiable}", f"{{{key}, {when}}}"))
-        seen.add((key, when))
         found += _least_domains(constraint, place / "minDomains")
         for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
             if constraint.get(field) not in (None, *POLICIES):
                 found.append(not_supported(place / field, constraint[field], POLICIES))
+        found += _label_keys(constraint, place)
         found += label_selector(constraint.get("labelSelector"), place / "labelSelector")
     return found
 
@@ -148,10 +147,13 @@ def _least_domains(constraint: Object, path: Path) -> list[FieldError]:
     return found
 
 
-def _term(term: Object, path: Path) -> list[FieldError]:
+def _term(term: Object, path: Path, *, any_value: bool = False) -> list[FieldError]:
+    """Return what is wrong with a term; any_value: values that no label can have are let be."""
     found: list[FieldError] = []
     for i, expression in enumerate(term.get("matchExpressions") or ()):
-        found += _expression(expression, (path / "matchExpressions").at(i))
+        place = (path / "matchExpressions").at(i)
+        wrong = _expression(expression, place)
+        found += [error for error in wrong if not (any_value and error.field.startswith(f"{place}.values["))]
     for i, field in enumerate(term.get("matchFields") or ()):
         found += _field(field, (path / "matchFields").at(i))
     return found

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 
 from moorings_core.ports.objects import Object
 
-from . import names
+from . import ips, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required
+from .formats import qualified
 
 SYSTEMS = ("linux", "windows")
 PREEMPTION = ("PreemptLowerPriority", "Never")
 MOST_SERVERS, MOST_SEARCHES, MOST_LETTERS = 3, 32, 2048
-NOT_AN_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 UNDERSCORED_WORDS = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with "
     "an alphanumeric character (e.g. 'example.com', regex used for validation is "
@@ -61,7 +60,7 @@ def dns(spec: Object, path: Path) -> list[FieldError]:
     found: list[FieldError] = []
     if len(servers) > MOST_SERVERS:
         found.append(invalid(where / "nameservers", servers, f"must not have more than {MOST_SERVERS} nameservers"))
-    found += [error for i, server in enumerate(servers) for error in address(server, (where / "nameservers").at(i))]
+    found += [error for i, server in enumerate(servers) for error in ips.address(server, (where / "nameservers").at(i))]
     if len(searches) > MOST_SEARCHES:
         found.append(invalid(where / "searches", searches, f"must not have more than {MOST_SEARCHES} search paths"))
     if len(" ".join(searches)) > MOST_LETTERS:
@@ -77,27 +76,15 @@ def dns(spec: Object, path: Path) -> list[FieldError]:
     return found
 
 
-def address(text: str, path: Path) -> list[FieldError]:
-    """Return whether a text is no IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return [invalid(path, text, NOT_AN_ADDRESS)]
-    return []
-
-
 def gates(spec: Object, path: Path) -> list[FieldError]:
     """Return what is wrong with the names of a pod's gates."""
     found: list[FieldError] = []
     for i, gate in enumerate(spec.get("readinessGates") or ()):
-        name = gate.get("conditionType", "")
-        if complaint := names.label_key(name):
-            found.append(invalid((path / "readinessGates").at(i) / "conditionType", name, complaint))
+        found += qualified(gate.get("conditionType", ""), (path / "readinessGates").at(i) / "conditionType")
     seen: set[str] = set()
     for i, gate in enumerate(spec.get("schedulingGates") or ()):
         name, where = gate.get("name", ""), (path / "schedulingGates").at(i)
-        if complaint := names.label_key(name):
-            found.append(invalid(where, name, complaint))
+        found += qualified(name, where)
         if name in seen:
             found.append(duplicate(where, name))
         seen.add(name)
@@ -160,7 +147,7 @@ def rest(spec: Object, path: Path) -> list[FieldError]:
     found: list[FieldError] = []
     for i, alias in enumerate(spec.get("hostAliases") or ()):
         where = (path / "hostAliases").at(i)
-        found += address(alias.get("ip", ""), where / "ip")
+        found += ips.address(alias.get("ip", ""), where / "ip")
         for j, name in enumerate(alias.get("hostnames") or ()):
             if complaint := names.subdomain(name):
                 found.append(invalid((where / "hostnames").at(j), name, complaint))

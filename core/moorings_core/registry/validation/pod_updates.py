@@ -17,12 +17,21 @@ IMMUTABLE = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 TERMS = SPEC / "affinity" / "nodeAffinity" / "requiredDuringSchedulingIgnoredDuringExecution" / "nodeSelectorTerms"
+NO_ACCOUNT = "must not be specified when serviceAccountName is not set"
+
+
+def _tokens(spec: Object) -> Iterator[Path]:
+    """Yield the paths of tokens of the pod's account among its files; a new pod has an account by then."""
+    for i, volume in enumerate(spec.get("volumes") or ()):
+        for j, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            if source.get("serviceAccountToken") is not None:
+                yield ((SPEC / "volumes").at(i) / "projected" / "sources").at(j) / "serviceAccountToken"
 
 
 def pod_update(new: Object, old: Object) -> list[FieldError]:
     """Return which changes of a pod's spec may not be."""
     after, before = new["spec"], old["spec"]
-    found: list[FieldError] = []
+    found = [] if after.get("serviceAccountName") else [forbidden(path, NO_ACCOUNT) for path in _tokens(after)]
     for field in ("containers", "initContainers"):
         now, was = after.get(field) or [], before.get(field) or []
         if len(now) != len(was):

@@ -52,7 +52,7 @@ def pod_spec(spec: Object, path: Path, restart_policies: Sequence[str] = RESTART
         text = "must be greater than or equal to 0"
         found.append(invalid(path / "terminationGracePeriodSeconds", spec["terminationGracePeriodSeconds"], text))
     found += check_labels(spec.get("nodeSelector") or {}, path / "nodeSelector")
-    found += contexts.of_pod(spec.get("securityContext") or {}, path / "securityContext")
+    found += contexts.of_pod(spec, path / "securityContext")
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         text = "ShareProcessNamespace and HostPID cannot both be enabled"
         found.append(invalid(path / "shareProcessNamespace", True, text))

@@ -10,7 +10,7 @@ from .conditions import conditions
 from .errors import FieldError, Path, duplicate, invalid, not_supported, required
 from .formats import named, qualified
 from .placement import label_selector, tolerations
-from .workloads import count_or_share
+from .workloads import count_or_share, no_more_than_all
 
 SPEC = Path("spec")
 IMMUTABLE = "field is immutable"
@@ -27,7 +27,7 @@ def _disruption_budget(obj: Object) -> list[FieldError]:
     if all(spec.get(field) is not None for field in fields):
         shown = {name: spec.get(field) for name, field in _BUDGET} | {"UnhealthyPodEvictionPolicy": policy}
         found.append(invalid(SPEC, shown, "minAvailable and maxUnavailable cannot be both set"))
-    found += [e for field in fields for e in count_or_share(spec.get(field), SPEC / field)]
+    found += [e for f in fields for rule in (count_or_share, no_more_than_all) for e in rule(spec.get(f), SPEC / f)]
     found += label_selector(spec.get("selector"), SPEC / "selector")
     if policy not in (None, *EVICTION):
         found.append(not_supported(SPEC / "unhealthyPodEvictionPolicy", policy, EVICTION))

@@ -52,7 +52,7 @@ def _webhook(webhook: Object, path: Path) -> list[FieldError]:
     for field in ("namespaceSelector", "objectSelector"):
         found += label_selector(webhook.get(field), path / field)
     found += _one_of(webhook, "reinvocationPolicy", REINVOCATION, path)
-    found += _client(webhook.get("clientConfig") or {}, path / "clientConfig")
+    found += client_config(webhook.get("clientConfig") or {}, path / "clientConfig")
     return found + check_conditions(webhook.get("matchConditions") or (), path / "matchConditions", params=False)
 
 
@@ -71,7 +71,8 @@ def _qualified(name: str, path: Path) -> list[FieldError]:
     return []
 
 
-def _client(client: Object, path: Path) -> list[FieldError]:
+def client_config(client: Object, path: Path) -> list[FieldError]:
+    """Return what is wrong with where a webhook is called."""
     url, service = client.get("url"), client.get("service")
     if (url is None) == (service is None):
         return [required(path, "exactly one of url or service is required")]

@@ -65,8 +65,7 @@ def _cluster_role_binding(obj: Object) -> list[FieldError]:
 
 def _binding(obj: Object, kinds: tuple[str, ...], *, namespaced: bool) -> list[FieldError]:
     reference, path = obj.get("roleRef") or {}, Path("roleRef")
-    found: list[FieldError] = []
-    declared = [] if reference.get("name") else [required(path / "name")]
+    found, declared = list[FieldError](), list[FieldError]()
     for field, known in (("apiGroup", (GROUP,)), ("kind", kinds)):
         if reference.get(field, "") not in known:
             found.append(not_supported(path / field, reference.get(field, ""), known))
@@ -77,6 +76,8 @@ def _binding(obj: Object, kinds: tuple[str, ...], *, namespaced: bool) -> list[F
         found += _subject(subject, where, namespaced=namespaced)
         if not subject.get("name"):
             declared.append(required(where / "name"))
+    if not reference.get("name"):
+        declared.append(required(path / "name"))
     return found + declared
 
 

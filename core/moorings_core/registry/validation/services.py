@@ -38,7 +38,8 @@ def check_service(obj: Object) -> list[FieldError]:
     found += _ports(spec.get("ports") or ())
     found += check_labels(spec.get("selector") or {}, SPEC / "selector")
     found += _affinity(spec)
-    found += check_addresses(spec)
+    if obj["metadata"].get("name"):  # without one nothing was allocated
+        found += check_addresses(spec)
     found += _external_ips(spec)
     found += _type(spec)
     found += _duplicates(spec.get("ports") or ())

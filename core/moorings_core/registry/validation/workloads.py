@@ -16,6 +16,7 @@ from .storage import claim_spec
 SPEC = Path("spec")
 ALWAYS = ("Always",)
 IMMUTABLE = "field is immutable"
+SHARE = re.compile(r"[0-9]+%")
 
 
 def _pods_of(spec: Object, word: str, kind: str, wrong: str = "invalid label selector") -> list[FieldError]:
@@ -52,7 +53,7 @@ def _stateful_set(obj: Object) -> list[FieldError]:
         found.append(invalid(SPEC / "ordinals.start", spec["ordinals"]["start"], "must be greater than or equal to 0"))
     if spec.get("serviceName") and (complaint := names.label(spec["serviceName"])):
         found.append(invalid(SPEC / "serviceName", spec["serviceName"], complaint))
-    return found + _pods_of(_as_made(spec), "statefulset", "StatefulSet", "") + _not_negative(spec, "revisionHistoryLimit")
+    return found + _pods_of(_as_made(spec), "statefulset", "StatefulSet", "")
 
 
 def _as_made(spec: Object) -> Object:
@@ -76,7 +77,8 @@ def _stateful_ways(spec: Object) -> list[FieldError]:
     if not kind:
         found.append(required(where))
     elif kind == "OnDelete" and rolling is not None:
-        found.append(invalid(where / "rollingUpdate", rolling, "only allowed for updateStrategy 'RollingUpdate'"))
+        shown = {"Partition": rolling.get("partition", 0), "MaxUnavailable": rolling.get("maxUnavailable")}
+        found.append(invalid(where / "rollingUpdate", shown, "only allowed for updateStrategy 'RollingUpdate'"))
     elif kind == "RollingUpdate" and rolling:
         found += _stateful_rolling(rolling, where / "rollingUpdate")
     elif kind not in ("OnDelete", "RollingUpdate"):
@@ -96,10 +98,11 @@ def _shown(rolling: Object | None) -> Object | None:
 
 
 def _stateful_rolling(rolling: Object, path: Path) -> list[FieldError]:
-    found = count_or_share(rolling.get("maxUnavailable"), path / "maxUnavailable")
-    if rolling.get("partition", 0) < 0:
-        found.append(invalid(path / "partition", rolling["partition"], "must be greater than or equal to 0"))
-    return found
+    found, loss, where = not_negative(rolling, path, "partition"), rolling.get("maxUnavailable"), path / "maxUnavailable"
+    found += count_or_share(loss, where)
+    if loss is not None and _is_none(loss):
+        found.append(invalid(where, loss, "cannot be 0"))
+    return found + no_more_than_all(loss, where)
 
 
 def _deployment(obj: Object) -> list[FieldError]:
@@ -121,21 +124,30 @@ def _strategy(strategy: Object) -> list[FieldError]:
 
 def _rolling(rolling: Object, path: Path) -> list[FieldError]:
     found = [e for f in ("maxUnavailable", "maxSurge") for e in count_or_share(rolling.get(f), path / f)]
-    if not found and all(str(rolling.get(f)).rstrip("%") == "0" for f in ("maxSurge", "maxUnavailable")):
+    if all(_is_none(rolling.get(f)) for f in ("maxSurge", "maxUnavailable")):
         found.append(invalid(path / "maxUnavailable", rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"))
-    return found
+    return found + no_more_than_all(rolling.get("maxUnavailable"), path / "maxUnavailable")
 
 
 def count_or_share(value: object, path: Path) -> list[FieldError]:
     """Return what is wrong with a number of pods, or a share of them in percent."""
-    if isinstance(value, str) and not re.fullmatch(r"[0-9]+%", value):
+    if isinstance(value, str) and not SHARE.fullmatch(value):
         text = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for"
         return [invalid(path, value, f"{text} validation is '[0-9]+%')")]
     if isinstance(value, int) and value < 0:
         return [invalid(path, value, "must be greater than or equal to 0")]
-    if path.endswith("maxUnavailable") and isinstance(value, str) and int(value.rstrip("%")) > 100:
-        return [invalid(path, value, "must not be greater than 100%")]
     return []
+
+
+def no_more_than_all(value: object, path: Path) -> list[FieldError]:
+    """Return whether a share of pods is more than all of them."""
+    share = int(value.rstrip("%")) if isinstance(value, str) and SHARE.fullmatch(value) else 0
+    return [invalid(path, value, "must not be greater than 100%")] if share > 100 else []
+
+
+def _is_none(value: object) -> bool:
+    """Whether this many pods are none; what is neither a number nor a share counts as none."""
+    return not (int(value.rstrip("%")) if SHARE.fullmatch(value) else 0) if isinstance(value, str) else not value
 
 
 def _deadline(spec: Object) -> list[FieldError]:
@@ -155,27 +167,30 @@ def _daemons(spec: Object) -> list[FieldError]:
             found.append(invalid(SPEC / "template" / "metadata" / "labels", labels or None, text))
     if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
         found.append(invalid(SPEC / "selector", selector, "empty selector is invalid for daemonset"))
-    return found + _template(spec, "DaemonSet") + _not_negative(spec, "minReadySeconds", "revisionHistoryLimit")
+    return found + _template(spec, "DaemonSet") + _not_negative(spec, "minReadySeconds")
 
 
 def _daemon_set(obj: Object) -> list[FieldError]:
-    update = (obj.get("spec") or {}).get("updateStrategy") or {}
-    path = SPEC / "updateStrategy"
-    found = _daemons(obj.get("spec") or {})
-    if update.get("type") not in ("RollingUpdate", "OnDelete"):
-        shown = {"Type": update.get("type", ""), "RollingUpdate": _shown(update.get("rollingUpdate"))}
-        return [*found, not_supported(path, shown, ("RollingUpdate", "OnDelete"))]
+    spec = obj.get("spec") or {}
+    found = _daemons(spec) + _daemon_update(spec.get("updateStrategy") or {}, SPEC / "updateStrategy")
+    return found + _not_negative(spec, "revisionHistoryLimit")
+
+
+def _daemon_update(update: Object, path: Path) -> list[FieldError]:
     rolling = update.get("rollingUpdate")
+    if update.get("type") not in ("RollingUpdate", "OnDelete"):
+        shown = {"Type": update.get("type", ""), "RollingUpdate": _shown(rolling)}
+        return [not_supported(path, shown, ("RollingUpdate", "OnDelete"))]
     if update["type"] == "OnDelete" or rolling is None:
-        return found
-    path = path / "rollingUpdate"
-    wrong = [e for f in ("maxUnavailable", "maxSurge") for e in count_or_share(rolling.get(f), path / f)]
-    surge, loss = (str(rolling.get(f)).rstrip("%") != "0" for f in ("maxSurge", "maxUnavailable"))
-    if not wrong and not surge and not loss:
-        wrong.append(required(path / "maxUnavailable", "cannot be 0 when maxSurge is 0"))
-    if not wrong and surge and loss:
-        wrong.append(invalid(path / "maxSurge", rolling["maxSurge"], "may not be set when maxUnavailable is non-zero"))
-    return found + wrong
+        return []
+    path, fields = path / "rollingUpdate", ("maxUnavailable", "maxSurge")
+    found = [e for rule in (count_or_share, no_more_than_all) for f in fields for e in rule(rolling.get(f), path / f)]
+    loss, surge = (not _is_none(rolling.get(f)) for f in fields)
+    if surge and loss:
+        found.append(invalid(path / "maxSurge", rolling["maxSurge"], "may not be set when maxUnavailable is non-zero"))
+    if not surge and not loss:
+        found.append(required(path / "maxUnavailable", "cannot be 0 when maxSurge is 0"))
+    return found
 
 
 def _controller(obj: Object) -> list[FieldError]:
