@@ -70,7 +70,8 @@ def renumber(deployment: Object, sets: Sets) -> list[Intent]:
     if (metadata.get("annotations") or {}).get(REVISION) == annotations.get(REVISION):
         return []
     patch = {"metadata": {"uid": metadata["uid"], "annotations": {REVISION: annotations[REVISION]}}}
-    return [Intent(Patch(DEPLOYMENTS, metadata["namespace"], metadata["name"], patch), settled_by=(NotFound,))]
+    # A write of the status: annotations in any other would make a new generation.
+    return [Intent(Patch(DEPLOYMENTS, metadata["namespace"], metadata["name"], patch, subresource="status"), settled_by=(NotFound,))]
 
 
 def new_set(deployment: Object, sets: Sets) -> Object:
