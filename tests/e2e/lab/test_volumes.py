@@ -123,6 +123,17 @@ def test_a_claim_grows_and_changes_while_a_pod_uses_it(lab, namespace, cluster_w
     lab.wait_for(
         "other attributes", lambda: lab.get("pvc", "data", "-n", namespace)["status"].get("currentVolumeAttributesClassName") == kind
     )
+    driver = {"apiVersion": "storage.k8s.io/v1", "driverName": "image.csi.moorings.dev"}
+    wrong = cluster_wide("VolumeAttributesClass", f"{namespace}-wrong", parameters={"x": "1"}, **driver)
+
+    def conditions():
+        return [c["type"] for c in lab.get("pvc", "data", "-n", namespace)["status"].get("conditions") or ()]
+
+    assert conditions() == []
+    lab.kubectl("patch", "pvc", "data", "-n", namespace, "-p", json.dumps({"spec": {"volumeAttributesClassName": wrong}}))
+    lab.wait_for("a class that cannot be to be told as that", lambda: conditions() == ["ModifyVolumeError"])
+    lab.kubectl("patch", "pvc", "data", "-n", namespace, "-p", json.dumps({"spec": {"volumeAttributesClassName": kind}}))
+    lab.wait_for("the claim to be as it was", lambda: conditions() == [])
     device = lab.exec("user", "sh", "-c", "grep ' /data ' /proc/mounts | cut -d' ' -f1", namespace=namespace).stdout.strip()
     assert lab.exec("user", "cat", f"/sys/block/{device.removeprefix('/dev/')}/queue/read_ahead_kb", namespace=namespace).stdout == "768\n"
 

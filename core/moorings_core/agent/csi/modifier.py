@@ -13,6 +13,7 @@ from moorings_core.ports.objects import Key, Object, key_of
 from .client import CsiError
 from .plugins import Driver
 from .reach import Reach
+from .resizer import condition
 
 MODIFIES = "MODIFY_VOLUME"
 INFEASIBLE = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "NOT_FOUND")
@@ -44,12 +45,17 @@ class Modifier:
             return None
         wanted, status = claim["spec"].get("volumeAttributesClassName"), claim["status"]
         volume = self._volumes.get(claim["spec"]["volumeName"])
-        if not wanted or status.get("currentVolumeAttributesClassName") == wanted or volume is None:
+        under_way = status.get("modifyVolumeStatus") or {}
+        current = status.get("currentVolumeAttributesClassName") == wanted
+        given_up = current and under_way.get("status") in ("Infeasible", "Pending")
+        if not wanted or volume is None or (current and not given_up):
             return None
         driver = self._reach.answers_for(volume)
         if driver is None or MODIFIES not in driver.controller:
             return None
-        under_way = status.get("modifyVolumeStatus") or {}
+        if given_up:  # it asks for what it has: what could not be done is asked for no more
+            await self._tell(claim, {"modifyVolumeStatus": None, "conditions": _others(claim) or None})
+            return None
         if under_way.get("status") == "Infeasible" and under_way.get("targetVolumeAttributesClassName") == wanted:
             return None  # until the claim asks for another class
         try:
@@ -64,7 +70,9 @@ class Modifier:
             await self._tell(claim, {"modifyVolumeStatus": {"targetVolumeAttributesClassName": wanted, "status": "Pending"}})
             return CLASS_WAIT
         if volume["spec"].get("volumeAttributesClassName") != wanted:
-            claim = await self._tell(claim, {"modifyVolumeStatus": {"targetVolumeAttributesClassName": wanted, "status": "InProgress"}})
+            under_way = {"targetVolumeAttributesClassName": wanted, "status": "InProgress"}
+            conditions = [*_others(claim), condition("ModifyingVolume")]
+            claim = await self._tell(claim, {"modifyVolumeStatus": under_way, "conditions": conditions})
             handle, parameters = volume["spec"]["csi"]["volumeHandle"], attributes.get("parameters") or {}
             try:
                 await driver.client.call("ControllerModifyVolume", volume_id=handle, mutable_parameters=parameters)
@@ -72,11 +80,14 @@ class Modifier:
                 self._events.event(claim, "Warning", "VolumeModifyFailed", f"failed to modify volume: {error}")
                 if error.code not in INFEASIBLE:
                     raise
-                await self._tell(claim, {"modifyVolumeStatus": {"targetVolumeAttributesClassName": wanted, "status": "Infeasible"}})
+                failed = {"targetVolumeAttributesClassName": wanted, "status": "Infeasible"}
+                conditions = [*_others(claim), condition("ModifyVolumeError", str(error))]
+                await self._tell(claim, {"modifyVolumeStatus": failed, "conditions": conditions})
                 return None
             patch = {"spec": {"volumeAttributesClassName": wanted}}
             await self._client.patch(PERSISTENT_VOLUMES, volume["metadata"]["name"], "", patch)
-        await self._tell(claim, {"currentVolumeAttributesClassName": wanted, "modifyVolumeStatus": None})
+        done = {"currentVolumeAttributesClassName": wanted, "modifyVolumeStatus": None, "conditions": _others(claim) or None}
+        await self._tell(claim, done)
         self._events.event(claim, "Normal", "VolumeModifySuccessful", f"volume has the attributes of {wanted}")
         return None
 
@@ -84,3 +95,8 @@ class Modifier:
         metadata = claim["metadata"]
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
         return await self._client.patch(PERSISTENT_VOLUME_CLAIMS, metadata["name"], metadata["namespace"], patch, subresource="status")
+
+
+def _others(claim: Object) -> list[Object]:
+    """Return the conditions of a claim that are not of its attributes."""
+    return [c for c in claim.get("status", {}).get("conditions") or () if c["type"] not in ("ModifyingVolume", "ModifyVolumeError")]
