@@ -133,7 +133,7 @@ def test_the_life_of_an_applied_object(lab, namespace):
             ("annotate deployment web note='a b'", "annotated"),
             ('patch deployment web -p \'{"spec":{"replicas":1}}\' --dry-run=server -o jsonpath={.spec.replicas}', "^1$"),
             ('patch deployment web --type=json -p \'[{"op":"test","path":"/spec/replicas","value":9}]\'', "!the server rejected"),
-            X
+            ('patch deployment web --type=json -p \'[{"op":"replace","path":"/spec/paused","value":true}]\'', "!the server rejected"),
             ('patch deployment web --type=merge -p \'{"spec":{"paused":null}}\'', "patched"),
             ('patch deployment web --type=merge --subresource=status -p \'{"status":{"collisionCount":7}}\'', "patched"),
             ("get deployment web --subresource=status -o jsonpath={.status.collisionCount}", "^7$"),
