@@ -69,7 +69,7 @@ def _ip_address(obj: Object) -> list[FieldError]:
 
 def _ip_address_update(new: Object, old: Object) -> list[FieldError]:
     changed = new["spec"].get("parentRef") != old["spec"].get("parentRef")
-    return [invalid(PARENT, None, IMMUTABLE)] if changed else []  # upstream names no value either
+    return late([invalid(PARENT, None, IMMUTABLE)]) if changed else []  # upstream names no value either
 
 
 CREATE = {
