@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from moorings_core.client.resources import NAMESPACES, PODS
+from moorings_core.client.resources import DEPLOYMENTS, NAMESPACES, PODS
 from moorings_core.controllers.framework import Cache, Controller, Loop
 from moorings_core.ports.client import Create, Delete, ObjectList, Patch, Update
 from moorings_core.ports.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound, ServiceUnavailable
@@ -112,6 +112,8 @@ class Api:
         new = copy.deepcopy(current if subresource else obj)
         if subresource == "status":
             new["status"] = copy.deepcopy(obj.get("status", {}))
+            if resource == DEPLOYMENTS and given.get("annotations"):
+                new["metadata"]["annotations"] = copy.deepcopy(given["annotations"])
         elif subresource == "finalize":
             new["spec"] = copy.deepcopy(obj["spec"])
         elif not subresource:
@@ -121,7 +123,8 @@ class Api:
                 new["metadata"].pop(name, None)
                 if name in known:
                     new["metadata"][name] = known[name]
-            if new.get("spec") != current.get("spec"):
+            annotated = resource == DEPLOYMENTS and given.get("annotations") != known.get("annotations")
+            if new.get("spec") != current.get("spec") or annotated:
                 new["metadata"]["generation"] += 1
             fresh = set(new["metadata"].get("finalizers") or ()) - set(known.get("finalizers") or ())
             if fresh and known.get("deletionTimestamp"):
