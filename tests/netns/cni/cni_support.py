@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -220,8 +221,13 @@ class Node:
         self.thread.start()
         started.wait(10)
         if wait:
-            until(lambda: self.conflist.exists() or self.failure, what=f"{self.name} serves")
+            until(lambda: self.serves() or self.failure, what=f"{self.name} serves")
         return self
+
+    def serves(self) -> bool:
+        """Whether it answers: the configuration of a node that was here before is there all the time."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return self.conflist.exists() and client.connect_ex(str(self.run_dir / "cni.sock")) == 0
 
     @property
     def conflist(self) -> Path:
