@@ -11,11 +11,13 @@ import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import TypeVar
 
 from moorings_core.log import get_logger
 from moorings_core.ports.store import Batches, Operation, Page, Record, Store, StoreError, StoreEvent, StoreUnavailable
 
 log = get_logger(__name__)
+Answer = TypeVar("Answer")
 CHUNK = 2000
 MOMENT = 0.05
 """Seconds that writers may wait for the last changes to be copied"""
@@ -69,15 +71,25 @@ class ExchangeableStore:
 
     async def latest(self) -> int:
         """Return a revision that contains every write acknowledged before."""
-        return await self._current.latest()
+        return await self._ask(lambda store: store.latest())
 
     async def get(self, key: str) -> Record | None:
         """Return a record, or None."""
-        return await self._current.get(key)
+        return await self._ask(lambda store: store.get(key))
 
     async def list(self, prefix: str, *, at: int = 0, limit: int = 0, after: str = "") -> Page:
         """Return records in key order."""
-        return await self._current.list(prefix, at=at, limit=limit, after=after)
+        return await self._ask(lambda store: store.list(prefix, at=at, limit=limit, after=after))
+
+    async def _ask(self, question: Callable[[Store], Awaitable[Answer]]) -> Answer:
+        """Ask the store of the day; when it was handed over meanwhile and closed, the next one answers."""
+        while True:
+            store = self._current
+            try:
+                return await question(store)
+            except StoreUnavailable:
+                if store is self._current:
+                    raise
 
     async def commit(self, operations: Sequence[Operation]) -> Sequence[int]:
         """Write all or nothing; while the store is being handed over, wait for the next one."""

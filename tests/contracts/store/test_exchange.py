@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 
 import pytest
 
@@ -153,3 +154,48 @@ async def test_an_etcd_that_goes_away_in_the_middle_leaves_the_old_store(fresh, 
 
 async def _nothing():
     pass
+
+
+class Slow(MemoryStore):
+    """A store that answers nobody before it is closed, and then that it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.closed = asyncio.Event()
+
+    async def latest(self):
+        await self.closed.wait()
+        raise StoreUnavailable("the store is closed")
+
+    async def close(self):
+        self.closed.set()
+        await super().close()
+
+
+async def test_who_asks_while_a_store_goes_is_answered_by_the_next_one(fresh):
+    store, target = ExchangeableStore(Slow()), await fresh("sqlite")
+    await store.commit([PutRecord("a", b"1")])
+    asking = asyncio.create_task(store.latest())
+    await asyncio.sleep(0)
+
+    async def chosen():
+        assert not asking.done()
+
+    await store.exchange(target, chosen)
+    async with asyncio.timeout(10):
+        assert await asking == store.revision
+    await store.close()
+
+
+async def test_a_store_that_is_closed_says_so_to_who_still_waits_for_etcd(etcd, fresh):
+    store = await fresh("etcd")
+    etcd.process.send_signal(signal.SIGSTOP)
+    try:
+        asking = asyncio.create_task(store.latest())
+        await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(StoreUnavailable):
+            async with asyncio.timeout(10):
+                await asking
+    finally:
+        etcd.process.send_signal(signal.SIGCONT)

@@ -210,6 +210,11 @@ class EtcdStore:
             return await getattr(self._connection.kv, call)(request, timeout=seconds, wait_for_ready=wait)
         except grpc.aio.AioRpcError as error:
             raise StoreUnavailable(explain(error)) from error
+        except asyncio.CancelledError as error:  # a channel that is closed cancels its calls: that is not the end of who asks
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            raise StoreUnavailable("the store is closed") from error
 
 
 def _numbering(numbers: Numbers) -> bytes:
