@@ -53,7 +53,7 @@ def content_status(made: Any, *, with_members: bool) -> Object:
     status: Object = {
         "volumeGroupSnapshotHandle": made.group_snapshot_id,
         "readyToUse": made.ready_to_use,
-        "creationTime": _time(made.creation_time.ToNanoseconds()),
+        "creationTime": written_time(made.creation_time.ToNanoseconds()),
     }
     if with_members:
         status["volumeSnapshotInfoList"] = [_member(snapshot) for snapshot in made.snapshots]
@@ -159,5 +159,6 @@ def _digest(group: Object, member: Object) -> str:
     return hashlib.sha256(f"{group['metadata']['uid']}{member['volumeHandle']}".encode()).hexdigest()
 
 
-def _time(nanoseconds: int) -> str:
+def written_time(nanoseconds: int) -> str:
+    """Return a moment, in nanoseconds since 1970, as the API writes it."""
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

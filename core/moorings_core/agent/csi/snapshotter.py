@@ -48,7 +48,6 @@ OURS = (SNAPSHOT_BOUND, SNAPSHOT_SOURCE, groups.IN_GROUP)
 DEFAULT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
 PLACE = "storage.moorings.dev/topology"
 """JSON of the topology of the driver that took a snapshot: only it can delete one that is on one node."""
-PREFIX = "csi.storage.k8s.io/"
 SYNC_SECONDS, READY_SECONDS, LOOK_AGAIN = 600.0, 1.0, 2.0
 
 
@@ -152,7 +151,7 @@ class Snapshotter:
         found, told = content.get("status") or {}, snapshot.get("status") or {}
         wanted: Object = {"boundVolumeSnapshotContentName": content["metadata"]["name"], "readyToUse": bool(found.get("readyToUse"))}
         if found.get("creationTime"):
-            wanted["creationTime"] = _time(found["creationTime"])
+            wanted["creationTime"] = groups.written_time(found["creationTime"])
         if found.get("restoreSize") is not None:
             wanted["restoreSize"] = quantity(found["restoreSize"])
         wanted["error"] = found.get("error")
@@ -289,7 +288,7 @@ class Snapshotter:
     async def _create(self, content: Object, driver: Driver) -> float | None:
         reference = content["spec"]["volumeSnapshotRef"]
         chosen = self._classes.get(content["spec"].get("volumeSnapshotClassName") or "")
-        parameters = {k: v for k, v in ((chosen or {}).get("parameters") or {}).items() if not k.startswith(PREFIX)}
+        parameters = groups.own_parameters(chosen or {})
         name = f"snapshot-{reference['uid']}"
         try:
             answer = await driver.client.call(
@@ -450,10 +449,6 @@ async def _holds(driver: Driver, content: Object) -> bool:
 def place_of(driver: Driver) -> dict[str, str]:
     """Return the annotation that says where the driver is that has taken a snapshot."""
     return {PLACE: json.dumps(dict(sorted(driver.topology.items())))}
-
-
-def _time(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def now() -> str:

@@ -56,16 +56,8 @@ def _pool(pool: Object, path: Path) -> list[FieldError]:
 
 
 def _place(spec: Object) -> list[FieldError]:
-    found: list[FieldError] = []
-    node, selector, given = spec.get("nodeName"), spec.get("nodeSelector"), []
-    if node:
-        given.append("nodeName")
-        found += named(node, SPEC / "nodeName", names.subdomain)
-    elif node is not None:
-        found.append(invalid(SPEC / "nodeName", node, "must be either unset or set to a non-empty string"))
-    if selector is not None:
-        given.append("nodeSelector")
-        found += node_selector(selector, SPEC / "nodeSelector")
+    given, found = _nodes(spec, SPEC, "must be either unset or set to a non-empty string")
+    if (selector := spec.get("nodeSelector")) is not None:
         terms = selector.get("nodeSelectorTerms")
         if len(terms or ()) != 1:
             found.append(invalid(SPEC / "nodeSelector" / "nodeSelectorTerms", terms, "must have exactly one node selector term"))
@@ -75,6 +67,17 @@ def _place(spec: Object) -> list[FieldError]:
         elif spec.get(field) is not None:
             found.append(invalid(SPEC / field, spec[field], "must be either unset or set to true"))
     return found + _one_of(given, SPEC, ONE_PLACE, f"{ONE_PLACE}, but multiple fields are set")
+
+
+def _nodes(place: Object, path: Path, empty: str) -> tuple[list[str], list[FieldError]]:
+    """Return which of the fields that name nodes are given, and what is wrong with them; empty: what is said of an empty name."""
+    node, selector = place.get("nodeName"), place.get("nodeSelector")
+    found = named(node, path / "nodeName", names.subdomain) if node else []
+    if node is not None and not node:
+        found = [invalid(path / "nodeName", node, empty)]
+    if selector is not None:
+        found += node_selector(selector, path / "nodeSelector")
+    return [field for field, given in (("nodeName", node), ("nodeSelector", selector is not None)) if given], found
 
 
 def _one_of(given: Sequence[str], path: Path, none: str, many: str) -> list[FieldError]:
@@ -128,16 +131,7 @@ def _device_place(device: Object, path: Path, *, each: bool) -> list[FieldError]
     node, selector, everywhere = (device.get(field) for field in ("nodeName", "nodeSelector", "allNodes"))
     if not each:
         return [] if node is None and selector is None and everywhere is None else [invalid(path, None, NOT_EACH)]
-    found: list[FieldError] = []
-    given: list[str] = []
-    if node:
-        given.append("nodeName")
-        found += named(node, path / "nodeName", names.subdomain)
-    elif node is not None:
-        found.append(invalid(path / "nodeName", node, "must not be empty"))
-    if selector is not None:
-        given.append("nodeSelector")
-        found += node_selector(selector, path / "nodeSelector")
+    given, found = _nodes(device, path, "must not be empty")
     if everywhere is True:
         given.append("allNodes")
     elif everywhere is not None:
