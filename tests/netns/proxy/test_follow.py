@@ -80,12 +80,17 @@ async def test_objects_become_traffic(lab, client) -> None:
         await eventually(lab, "p1")
 
 
-async def test_what_changed_while_it_was_away_is_taken_in(lab, client) -> None:
+async def serve_one(lab, client) -> None:
+    """Make a pod that serves, one that asks, and a Service with the first behind it."""
     _, address, _ = lab.pod()
     lab.pod()
     lab.serve("p1")
     await client.create(SERVICES, service())
     await client.create(ENDPOINT_SLICES, piece(address))
+
+
+async def test_what_changed_while_it_was_away_is_taken_in(lab, client) -> None:
+    await serve_one(lab, client)
     async with following(client, lab):
         await eventually(lab, "p1")
     await eventually(lab, "p1")  # nobody follows, the kernel serves
@@ -95,11 +100,7 @@ async def test_what_changed_while_it_was_away_is_taken_in(lab, client) -> None:
 
 
 async def test_a_foreign_flush_is_healed(lab, client) -> None:
-    _, address, _ = lab.pod()
-    lab.pod()
-    lab.serve("p1")
-    await client.create(SERVICES, service())
-    await client.create(ENDPOINT_SLICES, piece(address))
+    await serve_one(lab, client)
     async with following(client, lab):
         await eventually(lab, "p1")
         for _ in range(3):
@@ -109,11 +110,7 @@ async def test_a_foreign_flush_is_healed(lab, client) -> None:
 
 
 async def test_changes_of_which_the_notices_were_lost_are_healed(lab, client) -> None:
-    _, address, _ = lab.pod()
-    lab.pod()
-    lab.serve("p1")
-    await client.create(SERVICES, service())
-    await client.create(ENDPOINT_SLICES, piece(address))
+    await serve_one(lab, client)
     async with following(client, lab):
         await eventually(lab, "p1")
         lines = ["add table ip noise", "add set ip noise s { type ipv4_addr; }"]
