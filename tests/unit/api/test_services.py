@@ -129,7 +129,7 @@ async def test_two_servers_on_one_store_never_give_a_node_port_twice() -> None:
         assert len(lost) == 1 and isinstance(lost[0], Invalid) and "provided port is already allocated" in str(lost[0]), both
         for n in range(12):
             await delete(cores[n - 1], f"s{n}")
-        await one.cache.catch_up()
+        await asyncio.gather(one.cache.catch_up(), two.cache.catch_up())
         assert set(ports(one)) == {asked} == set(ports(two)), "each server gives back what the other one gave"
 
 
