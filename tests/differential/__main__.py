@@ -20,6 +20,7 @@ from .access import access
 from .admission import admission
 from .cases import Case, cases
 from .compare import differences
+from .costs import costs
 from .custom import custom
 from .mixed import mixed
 from .more import more
@@ -41,6 +42,7 @@ ALONE = {
     UPDATES: updates,
     "custom:": custom,
     "definitions:": custom,
+    "costs:": costs,
     "wrong:": wrong,
     "mixed:": mixed,
     "resize:": resize,
@@ -120,7 +122,7 @@ def drift(found: set[str], start: str) -> list[str]:
 
 
 def _everything() -> Iterator[Case]:
-    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize, wrong):
+    for part in (access, cases, more, rich, custom, costs, admission, webhooks, policies, resize, wrong):
         yield from part()
 
 

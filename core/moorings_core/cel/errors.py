@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _TAIL = re.compile(r" \[[A-Z_]+\]$")
+_PLACE = re.compile(r"<input>:(-?\d+):(-?\d+): ")
 _HEAD = re.compile(r"^[A-Z_]+: ")
 NOTHING = "<input>:1:1: Syntax error: mismatched input '<EOF>'"
 """Of an expression that is empty: it ends where upstream's compiler counts no column yet"""
@@ -38,8 +39,18 @@ def compile_error(error: Exception) -> CompileError:
     """Return what is wrong with an expression, with the positions as the compiler names them."""
     text = _TAIL.sub("", _HEAD.sub("", str(error)))
     text = re.sub(r"undefined field '([^']*)' not found in struct '[^']*'", r"undefined field '\1'", text)
-    text = text.removesuffix(NO_TREE)
+    text = _in_order(text.removesuffix(NO_TREE))
     return CompileError(text.replace("'\\u003F'", "'?'").replace(NOTHING, NOTHING.replace(":1:1:", ":1:0:")))
+
+
+def _in_order(text: str) -> str:
+    """Return mistakes in the order of their positions."""
+    parts = re.split(r"(?:^|\n)ERROR: ", text)
+    mistakes = [part for part in parts if part]
+    if len(mistakes) < 2 or not all(_PLACE.match(mistake) for mistake in mistakes):
+        return text
+    ordered = sorted(mistakes, key=lambda mistake: [int(number) for number in _PLACE.findall(mistake)[0]])
+    return "\n".join(f"ERROR: {mistake}" for mistake in ordered)
 
 
 def evaluation_error(text: str) -> EvaluationError:

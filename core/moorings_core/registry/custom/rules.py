@@ -7,7 +7,6 @@ warns (ratcheting). Source: apiextensions-apiserver pkg/apiserver/schema/cel.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,24 +142,6 @@ def with_metadata(schema: Object) -> Object:
     """Return the schema of a whole object with what rules may always read."""
     always = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": _META}
     return {**schema, "properties": {**(schema.get("properties") or {}), **always}}
-
-
-def check(raw: Object, schema: Object, *, root: bool = False) -> Iterable[tuple[str, str]]:
-    """Yield (field, complaint) for what does not compile in a rule, judged by the types of the schema."""
-    whole = with_metadata(schema) if root else schema
-    wanted = {"rule": "bool", "messageExpression": "string"}
-    for name, kind in wanted.items():
-        text = raw.get(name)
-        if not text:
-            continue
-        source = f"cel.bind(oldSelf, optional.of(oldSelf), {text})" if raw.get("optionalOldSelf") else text
-        try:
-            found = cel.check(source, {"self": whole, "oldSelf": whole})
-        except cel.CompileError as error:
-            yield name, f"compilation failed: {error}"
-            continue
-        if found not in (kind, "dyn"):
-            yield name, f"cel expression must evaluate to a {kind}" if name == "rule" else "must evaluate to a string"
 
 
 def _child(schema: Any) -> RuleNode | None:
