@@ -11,6 +11,7 @@ from google.protobuf import any_pb2, descriptor_pool, duration_pb2, struct_pb2, 
 
 from . import library
 from .library.declare import OPAQUE, declared, describe
+from .meter import metered
 
 CHECKED = ("cel.lib.ext.comprev2", "sets", "optional", "lists")
 """Extensions that clients may use"""
@@ -41,7 +42,7 @@ def environment(variables: tuple[tuple[str, str], ...]) -> Any:
 
 def build(pool: descriptor_pool.DescriptorPool, variables: dict[str, Any]) -> Any:
     """Return an environment over a pool of message types."""
-    implementations = {overload.id: overload.run for overload in declared}
+    implementations = {overload.id: metered(overload) for overload in declared}
     return cel.NewEnv(pool, config=_config(), variables=variables, function_impls=implementations)
 
 

@@ -11,6 +11,8 @@ NOTHING = "<input>:1:1: Syntax error: mismatched input '<EOF>'"
 """Of an expression that is empty: it ends where upstream's compiler counts no column yet"""
 NO_TREE = "\nERROR: <input>:-1:-1: <<nil>> parsetree"
 """What is said beside the mistakes of an expression of which nothing could be read"""
+EXCEEDED = "operation cancelled: actual cost limit exceeded"
+EXHAUSTED = "validation failed due to running out of cost budget, no further validation rules will be run"
 _REWORDED = (
     (re.compile(r'Key not found in map : "?(.*?)"?$'), r"no such key: \1"),
     (re.compile(r"No matching overloads found : (\S+)\(.*"), r"no such overload: \1"),
@@ -19,7 +21,7 @@ _REWORDED = (
     (re.compile(r"Index error: index=(-?\d+) size=\d+"), r"index out of bounds: \1"),
     (re.compile(r"Applying SELECT to non-message type"), "no such overload"),
     (re.compile(r'No value with name "(.*)" found in Activation'), r"no such attribute(s): \1"),
-    (re.compile(r".*[Ii]teration budget exceeded.*"), "operation cancelled: actual cost limit exceeded"),
+    (re.compile(r".*[Ii]teration budget exceeded.*"), EXCEEDED),
 )
 
 
@@ -33,6 +35,10 @@ class CompileError(CelError):
 
 class EvaluationError(CelError):
     """An expression has no value for the given data."""
+
+
+class OutOfBudget(EvaluationError):
+    """An expression costs more than is left for those that run for one object."""
 
 
 def compile_error(error: Exception) -> CompileError:
