@@ -22,6 +22,7 @@ from .cases import Case, cases
 from .compare import differences
 from .costs import costs
 from .custom import custom
+from .ended import ended
 from .mixed import mixed
 from .more import more
 from .mutated import mutated
@@ -47,6 +48,7 @@ ALONE = {
     "mixed:": mixed,
     "resize:": resize,
     "ephemeral:": resize,
+    "ended:": ended,
 }
 """Cases that need nothing of others, by how their names begin"""
 KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))
@@ -122,7 +124,7 @@ def drift(found: set[str], start: str) -> list[str]:
 
 
 def _everything() -> Iterator[Case]:
-    for part in (access, cases, more, rich, custom, costs, admission, webhooks, policies, resize, wrong):
+    for part in (access, cases, more, rich, custom, costs, admission, webhooks, policies, resize, ended, wrong):
         yield from part()
 
 
