@@ -99,7 +99,7 @@ class Handler:
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
         trail: Trail | None = None
         try:
-            context.user = await self._authenticator.user(request)
+            context.user = await self._authenticator.user(request, context)
             asked = attributes.of_request(context.user, action, target, request)
             trail = self._audit.begin(request, asked, target) if self._audit is not None else None
             acting = self._impersonation.acting(asked, request)
