@@ -24,7 +24,7 @@ from .costs import costs
 from .custom import custom
 from .ended import ended
 from .mixed import mixed
-from .more import more
+from .more import claims, more
 from .mutated import mutated
 from .policies import policies
 from .populated import PREFIX as POPULATED
@@ -49,6 +49,7 @@ ALONE = {
     "resize:": resize,
     "ephemeral:": resize,
     "ended:": ended,
+    "claims:": claims,
 }
 """Cases that need nothing of others, by how their names begin"""
 KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))

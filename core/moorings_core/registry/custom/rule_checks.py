@@ -15,6 +15,7 @@ from moorings_core.cel.bounds import Bound
 from moorings_core.ports.objects import Object
 from moorings_core.registry.validation.errors import FieldError, Path, invalid
 
+from . import internal
 from .budget import Budget, repeated, times_below
 from .rules import Rule, with_metadata
 
@@ -23,15 +24,6 @@ _WANTED = {
     "rule": ("bool", "cel expression must evaluate to a bool"),
     "messageExpression": ("string", "messageExpression must evaluate to a string"),
 }
-_SHOWN = (
-    ("Rule", "rule", ""),
-    ("Message", "message", ""),
-    ("MessageExpression", "messageExpression", ""),
-    ("Reason", "reason", None),
-    ("FieldPath", "fieldPath", ""),
-    ("OptionalOldSelf", "optionalOldSelf", None),
-)
-"""How upstream shows a rule: as its own structure"""
 
 
 def check(schema: Object, path: Path, *, lenient: bool = False) -> Iterator[FieldError]:
@@ -90,7 +82,7 @@ class _Judge:
             try:
                 compiled[name] = self._compiled(rule, name)
             except cel.CelError as error:
-                yield invalid(where / name, {go: rule.get(field, empty) for go, field, empty in _SHOWN}, str(error))
+                yield invalid(where / name, internal.shown_rule(rule), str(error))
                 break
             if compiled[name] is not None:
                 yield from self._cost(compiled[name], name, where / name)
