@@ -451,6 +451,28 @@ def documents() -> Iterator[Case]:
     )
 
 
+def claims() -> Iterator[Case]:
+    """Claims of a StatefulSet, which may not change: the answer shows them whole."""
+    where, labelled = path("apps/v1", "statefulsets"), {"metadata": {"name": "data", "labels": {"a": "b"}}, "spec": CLAIM}
+    spec = {"selector": SELECTOR, "template": TEMPLATE, "serviceName": "x", "volumeClaimTemplates": [labelled]}
+    rich = {
+        **CLAIM,
+        "storageClassName": "fast",
+        "selector": SELECTOR,
+        "dataSourceRef": {"apiGroup": "a.example.com", "kind": "A", "name": "a"},
+    }
+    changes: dict[str, list[dict[str, Any]]] = {
+        "another size": [{**labelled, "spec": {**CLAIM, "resources": {"requests": {"storage": "2048Mi"}}}}],
+        "more of them": [labelled, {"metadata": {"name": "more"}, "spec": rich}],
+        "none": [],
+    }
+    yield "claims: a set", [Request("POST", where, obj("apps/v1", "StatefulSet", "claims", spec=spec))]
+    for what, given in changes.items():
+        yield f"claims: {what}", [Request("PATCH", f"{where}/claims", {"spec": {"volumeClaimTemplates": given}}, MERGE)]
+    yield "claims: null", [Request("PATCH", f"{where}/claims", {"spec": {"volumeClaimTemplates": None}}, MERGE)]
+    yield "claims: removed", [Request("DELETE", f"{where}/claims")]
+
+
 def more() -> list[Case]:
     """Return every case of this file."""
-    return [*updates(), *applies(), *lists(), *subresources(), *reviews(), *documents()]
+    return [*updates(), *applies(), *lists(), *subresources(), *reviews(), *documents(), *claims()]
