@@ -28,8 +28,9 @@ from moorings_core.client.resources import (
 )
 from moorings_core.log import get_logger
 from moorings_core.ports.client import Client
-from moorings_core.ports.errors import AlreadyExists, Conflict, NotFound
+from moorings_core.ports.errors import AlreadyExists, ApiError, Conflict, NotFound
 from moorings_core.ports.objects import Key, Object, key_of
+from moorings_core.protos import csi_pb2 as csi
 from moorings_core.registry import volume_secrets
 
 from . import groups, secrets
@@ -199,8 +200,11 @@ class Snapshotter:
         if content is None:
             return LOOK_AGAIN
         driver = self._answers_for(content)
-        if driver is None or not await _holds(driver, content):
-            return None
+        try:
+            if driver is None or await self._listed(driver, content) is None:
+                return None
+        except ValueError as error:
+            return await self._failed(snapshot, str(error))
         reference, metadata = content["spec"]["volumeSnapshotRef"], snapshot["metadata"]
         if (reference.get("namespace"), reference.get("name")) != (metadata["namespace"], metadata["name"]):
             return await self._failed(snapshot, f"content {content['metadata']['name']!r} names another volume snapshot")
@@ -275,11 +279,11 @@ class Snapshotter:
         try:
             if "deletionTimestamp" in content["metadata"]:
                 await self._delete(content, driver)
-            elif groups.is_member(content):
-                return None  # it is brought on with its group
-            elif content["spec"]["source"].get("snapshotHandle"):
-                return await self._adopt(content, driver)
-            elif not (content.get("status") or {}).get("readyToUse"):
+            elif (content.get("status") or {}).get("readyToUse"):
+                return None
+            elif groups.is_member(content) or content["spec"]["source"].get("snapshotHandle"):
+                return await self._look_up(content, driver)
+            else:
                 return await self._create(content, driver)
         except Conflict:
             return LOOK_AGAIN
@@ -299,28 +303,55 @@ class Snapshotter:
                 secrets=await self._secrets(content),
             )
         except CsiError as error:
-            await self._tell(content, {"readyToUse": False, "error": {"message": str(error), "time": now()}})
-            self._events.event(content, "Warning", "SnapshotCreationFailed", str(error))
+            await self._tell_error(content, "SnapshotCreationFailed", str(error))
             raise
         made = answer.snapshot
         await self._tell(content, _status_of(made))
         return None if made.ready_to_use else READY_SECONDS
 
-    async def _adopt(self, content: Object, driver: Driver) -> float | None:
-        """Take in a snapshot that somebody has made by other means."""
-        if (content.get("status") or {}).get("readyToUse"):
+    async def _look_up(self, content: Object, driver: Driver) -> float | None:
+        """Ask for a snapshot that is not taken here until it is ready: one that somebody has made, or that its group has."""
+        handle = _handle(content)
+        if not handle:
             return None
-        handle = content["spec"]["source"]["snapshotHandle"]
-        if not await _holds(driver, content):
+        try:
+            found = await self._listed(driver, content)
+        except (CsiError, ApiError, ValueError) as error:
+            if not driver.topology or PLACE in (content["metadata"].get("annotations") or {}):  # it is of no other node
+                await self._tell_error(
+                    content, "SnapshotContentCheckandUpdateFailed", f"Failed to check and update snapshot content: {error}"
+                )
+            raise
+        if found is None:
             return None
-        if not has(content, CONTENT_BOUND):
+        if not groups.is_member(content) and not has(content, CONTENT_BOUND):
             content = await set_finalizers(self._client, VOLUME_SNAPSHOT_CONTENTS, content, with_(content, CONTENT_BOUND))
         if "LIST_SNAPSHOTS" not in driver.controller:
             await self._tell(content, {"readyToUse": True, "snapshotHandle": handle})
             return None
-        answer = await driver.client.call("ListSnapshots", snapshot_id=handle)
-        await self._tell(content, _status_of(answer.entries[0].snapshot))
-        return None
+        await self._tell(content, _status_of(found))
+        return None if found.ready_to_use else READY_SECONDS
+
+    async def _listed(self, driver: Driver, content: Object) -> Any:
+        """Return what a driver says of the snapshot that a content names; one that lists none is believed to have it.
+
+        None: it has it not. Raises CsiError, ApiError, and ValueError where the class does not say which secret it is told.
+        """
+        if "LIST_SNAPSHOTS" not in driver.controller:
+            return csi.Snapshot()
+        confided = await secrets.read(self._client, self._listing_secret(content))
+        answer = await driver.client.call("ListSnapshots", snapshot_id=_handle(content), secrets=confided)
+        return answer.entries[0].snapshot if answer.entries else None
+
+    def _listing_secret(self, content: Object) -> Key | None:
+        """Return the secret for asking about a snapshot: as its class says now, for a member of a group that of its deletion."""
+        if groups.is_member(content):
+            return volume_secrets.for_deletion(VOLUME_SNAPSHOT_CONTENTS.kind, content)
+        name = content["spec"].get("volumeSnapshotClassName")
+        chosen = self._classes.get(name) if name else {}
+        if chosen is None:
+            raise ValueError(f"there is no volume snapshot class {name!r}")
+        return volume_secrets.for_listing(content, chosen.get("parameters") or {})
 
     async def _delete(self, content: Object, driver: Driver) -> None:
         """Delete what a content stands for, if its policy says so, and let it go."""
@@ -394,6 +425,12 @@ class Snapshotter:
             VOLUME_SNAPSHOT_CONTENTS, name, "", {"status": {"error": None, **status}}, type="merge", subresource="status"
         )
 
+    async def _tell_error(self, content: Object, reason: str, message: str) -> None:
+        """Say what does not work; into the status only once, as each change of it brings the content back here at once."""
+        self._events.event(content, "Warning", reason, message)
+        if ((content.get("status") or {}).get("error") or {}).get("message") != message:
+            await self._tell(content, {"readyToUse": False, "error": {"message": message, "time": now()}})
+
 
 def content_name(snapshot: Object) -> str:
     """Return the name of the content that a snapshot of a claim gets."""
@@ -437,13 +474,9 @@ def _status_of(made: Any) -> Object:
     return status | ({"restoreSize": made.size_bytes} if made.size_bytes else {})
 
 
-async def _holds(driver: Driver, content: Object) -> bool:
-    """Whether a driver has the snapshot that a content made by hand names; one that lists none is believed to."""
-    handle = content["spec"]["source"].get("snapshotHandle")
-    if not handle or "LIST_SNAPSHOTS" not in driver.controller:
-        return True
-    answer = await driver.client.call("ListSnapshots", snapshot_id=handle)
-    return bool(answer.entries)
+def _handle(content: Object) -> str:
+    """Return what a driver calls a snapshot that is not taken here, "" where that is not known yet."""
+    return str(content["spec"]["source"].get("snapshotHandle") or (content.get("status") or {}).get("snapshotHandle") or "")
 
 
 def place_of(driver: Driver) -> dict[str, str]:
