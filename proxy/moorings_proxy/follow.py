@@ -76,7 +76,7 @@ class Follower:
         self._cidrs = Informer(context.client, SERVICE_CIDRS)
         self._slices.add_index("service", _service_of)
         config = context.config
-        self._settings = ProxySettings(config.network.pod_cidrs, config.services.cidrs, context.addresses)
+        self._settings = ProxySettings(config.network.pod_cidrs, config.services.cidrs, context.addresses, cgroup=context.cgroup)
         self._place = Place(context.name, "", context.addresses)
         self._served = PackedTable()
         self._dirty: set[Key] = set()
