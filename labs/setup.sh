@@ -72,6 +72,16 @@ debian_podman() {
     rm -rf build/podman && mv build/podman.new build/podman
 }
 
+# A registry of container images likewise: the one that Debian packages.
+debian_registry() {
+    [ -x build/bin/docker-registry ] && return 0
+    echo "setup: bringing Debian's docker-registry into build/bin"
+    mkdir -p build/bin build/registry
+    (cd build/registry && apt-get download -qq docker-registry 2>/dev/null && dpkg -x docker-registry_*.deb . && mv usr/bin/docker-registry ../bin/)
+    rm -rf build/registry
+    [ -x build/bin/docker-registry ] || { echo "setup: Debian's package docker-registry could not be downloaded" >&2; exit 1; }
+}
+
 python_environment() {
     uv=$(command -v uv || true)
     if [ -z "$uv" ] || ! "$uv" --version >/dev/null 2>&1; then
@@ -130,6 +140,6 @@ upstream_suites() {
 }
 
 debian_packages $PACKAGES
-if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_bird; debian_podman; debian_kernel; fi
+if [ "${1:-}" = tests ]; then debian_packages $TEST_PACKAGES; debian_etcd; debian_bird; debian_podman; debian_registry; debian_kernel; fi
 python_environment
 if [ "${1:-}" = tests ]; then upstream_suites; fi

@@ -42,6 +42,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{registries}:/etc/containerd/certs.d"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{agent}/cni/bin"
     conf_dir = "{agent}/cni/conf.d"
@@ -53,9 +55,13 @@ class GoldenError(MooringsError):
     """The base images cannot be prepared; the text ends with containerd's last words."""
 
 
-def configuration(root: Path, run: Path, agent: Path) -> str:
-    """Return containerd's configuration for a node: its directory, its sockets' directory, and the agent's."""
-    return CONTAINERD.format(root=root, run=run, agent=agent, pause=PAUSE, disabled="")
+def configuration(root: Path, run: Path, agent: Path, registries: Path) -> str:
+    """Return containerd's configuration for a node: its directory, its sockets' directory, the agent's, and that of its registries.
+
+    registries holds a directory for each registry, with the hosts.toml that says where its images come from; what it does not say, the
+    machine's own /etc/containerd/certs.d does. Source: containerd's docs/hosts.md.
+    """
+    return CONTAINERD.format(root=root, run=run, agent=agent, registries=registries, pause=PAUSE, disabled="")
 
 
 def directory() -> Path:
@@ -98,7 +104,7 @@ def _key() -> str:
 def _build(root: Path, work: Path, archive: Path) -> None:
     """Start containerd in a mount namespace of its own, import the archive, stop it."""
     run = Path(tempfile.mkdtemp(prefix="moorings-"))
-    text = CONTAINERD.format(root=root, run=run, agent=work, pause=PAUSE, disabled=', "io.containerd.grpc.v1.cri"')
+    text = CONTAINERD.format(root=root, run=run, agent=work, registries=work, pause=PAUSE, disabled=', "io.containerd.grpc.v1.cri"')
     (work / "containerd.toml").write_text(text)
     log = work / "containerd.log"
     with log.open("wb") as output:

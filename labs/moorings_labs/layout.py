@@ -83,6 +83,10 @@ class Layout:
         """Return a node's own directory, which outlives its power."""
         return self.root / "nodes" / node
 
+    def registries(self, node: str) -> Path:
+        """Return the directory that says where the images of which registry come from, as containerd's hosts.toml do."""
+        return self.node_root(node) / "registries"
+
     def node_run(self, node: str) -> Path:
         """Return the directory of a node's sockets."""
         return self.run / hashlib.sha256(node.encode()).hexdigest()[:4]

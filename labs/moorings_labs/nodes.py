@@ -55,6 +55,11 @@ class NodePlan:
         return self.run / "containerd.sock"
 
     @property
+    def registries(self) -> Path:
+        """The directory that says where the images of which registry come from."""
+        return self.layout.registries(self.node.name)
+
+    @property
     def is_server(self) -> bool:
         """Whether the control plane runs here."""
         return "server" in self.node.roles
@@ -70,7 +75,7 @@ def write_files(plan: NodePlan) -> None:
     for directory in (plan.root / "logs", plan.root / "agent", plan.run):
         directory.mkdir(parents=True, exist_ok=True)
     if plan.is_node:
-        text = golden.configuration(plan.root / "containerd", plan.run, plan.root / "agent")
+        text = golden.configuration(plan.root / "containerd", plan.run, plan.root / "agent", plan.registries)
         durable.write(plan.root / "containerd.toml", text.encode())
         durable.write(plan.root / "resolv.conf", b"")
     config = {

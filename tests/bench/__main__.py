@@ -30,6 +30,7 @@ def main() -> None:
     results.parent.mkdir(exist_ok=True)
     results.unlink(missing_ok=True)
     environment = {**os.environ, FILE: str(results)} | ({PEERS: "yes"} if "--peers" in sys.argv else {})
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # programs that compile their modules anew at each start are not what users run
     print(machine(), flush=True)
     for name in names:
         print(f"\n{name}", flush=True)

@@ -29,6 +29,7 @@ def main() -> None:
         if not built():
             sys.exit("upstream's programs are not built: `make bench-peers` builds them")
         servers.append(upstream)
+    subprocess.run([sys.executable, "-m", "moorings_core.cli", "server", "--help"], check=True, stdout=subprocess.DEVNULL)  # compiles it
     for run in servers:
         with tempfile.TemporaryDirectory() as folder, run(Path(folder)) as server:
             if server.peer:

@@ -191,7 +191,7 @@ def main() -> None:
         try:
             subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
             run = [sys.executable, "-m", "tests.bench.bench_kube_proxy", "inside", *map(str, size)]
-            subprocess.run(["ip", "netns", "exec", name, *run], check=True)
+            subprocess.run(["nsenter", f"--net=/run/netns/{name}", *run], check=True)  # `ip netns exec` would hide cgroups
         finally:
             subprocess.run(["ip", "netns", "del", name], check=True)
 

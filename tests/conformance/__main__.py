@@ -105,9 +105,9 @@ def _run(wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcom
 
 
 def _on(lab: Cluster, wanted: Sequence[str], options: argparse.Namespace) -> dict[str, Outcome]:
-    suite.load_images(lab)
     more = [f"-repo-root={FOLDER}", f"-storage.testdriver={DRIVER}"] if options.storage else []
-    return suite.outcomes(lab, wanted, procs=options.procs, minutes=options.minutes, more=more)
+    with suite.with_images(lab):
+        return suite.outcomes(lab, wanted, procs=options.procs, minutes=options.minutes, more=more)
 
 
 if __name__ == "__main__":

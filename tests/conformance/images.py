@@ -1,6 +1,6 @@
 """The images that upstream's specs ask for, made here: upstream's own programs over busybox, under the names that the suite uses.
 
-No registry is asked: containerd has them under these names, and the specs pull only what is missing.
+containerd has them under these names, and most specs pull only what is missing; what some pull Always is in a registry beside the lab.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ PROGRAMS = ("e2e.test", "agnhost", "ginkgo", "etcd", "sample-apiserver")
 """What labs/upstream.sh builds for a run"""
 REGISTRY = "registry.k8s.io"
 TESTS = f"{REGISTRY}/e2e-test-images"
+AGNHOST = f"{TESTS}/agnhost:2.66.1"
+PULLED = (AGNHOST,)
+"""What specs pull Always"""
 HTML = "usr/share/nginx/html"
 NGINX = f"#!/bin/sh\nexec /bin/busybox httpd -f -p 80 -h /{HTML}\n"
 
@@ -48,7 +51,7 @@ def wanted(directory: Path) -> list[Image]:
         f"{HTML}/index.html": _file(directory, "index.html", "<h1>It works</h1>\n"),
     }
     return [
-        Image((f"{TESTS}/agnhost:2.66.1", f"{TESTS}/agnhost:2.55"), ("pause",), ("/agnhost",), agnhost),
+        Image((AGNHOST, f"{TESTS}/agnhost:2.55"), ("pause",), ("/agnhost",), agnhost),
         Image((f"{TESTS}/glibc-dns-testing:2.1.1",), files=tools()),
         Image((f"{TESTS}/busybox:1.37.0-2", f"{TESTS}/busybox:1.36.1-1", f"{REGISTRY}/pause:3.10.2")),
         Image((f"{TESTS}/nginx:1.28.0-2", f"{TESTS}/nginx:1.27.0-2"), ("/usr/sbin/nginx",), (), nginx),

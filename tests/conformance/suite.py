@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from moorings_labs.cluster import Cluster, run
+from tests import registry
 
 from . import images
 from .images import UPSTREAM
@@ -57,11 +59,15 @@ def _conformance_names() -> list[str]:
     return [re.sub(r"\s*\n\s*", " ", text).strip("'").replace("''", "'") for text in found]
 
 
-def load_images(lab: Cluster) -> None:
-    """Give every node the images that the specs ask for."""
+@contextmanager
+def with_images(lab: Cluster) -> Iterator[None]:
+    """Give every node the images that the specs ask for, and stand in for their registry: some specs pull theirs Always."""
     with tempfile.TemporaryDirectory() as directory:
         for archive in images.write(Path(directory)):
             lab.moorings("load", str(archive))
+        with registry.serving(lab, images.REGISTRY, Path(directory)) as there:
+            there.push(*images.PULLED)
+            yield
 
 
 def outcomes(lab: Cluster, wanted: Sequence[str], *, procs: int, minutes: int, more: Sequence[str] = ()) -> dict[str, Outcome]:

@@ -42,6 +42,7 @@ class WriteOptions:
     version: str = ""
 
 
+NO_OPTIONS = WriteOptions()
 Guard = Callable[[str, Resource, str, "Object | None", "Object | None"], None]
 """Refuses a write of this caller by what it does: CREATE, UPDATE or DELETE, resource, subresource, new and old object"""
 
@@ -54,7 +55,7 @@ class Context:
     """
 
     user: User = SYSTEM
-    options: WriteOptions = field(default_factory=WriteOptions)
+    options: WriteOptions = NO_OPTIONS
     warnings: list[str] = field(default_factory=list)
     guard: Guard | None = None
     made: str = ""

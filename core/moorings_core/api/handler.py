@@ -46,7 +46,7 @@ from .core import ApiCore
 from .extension.aggregation import Aggregator
 from .extension.definitions import Definitions
 from .extension.dialer import unchecked
-from .flowcontrol.control import FlowControl, Seat
+from .flowcontrol.control import NO_SEAT, FlowControl
 from .http.message import Request, Response
 from .listing import LIST_OPTIONS, list_errors, watch_errors
 from .metrics import Metrics
@@ -93,7 +93,7 @@ class Handler:
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        context, seat = Context(), Seat()
+        context, seat = Context(), NO_SEAT
         start = time.perf_counter()
         target = parse(request.path)
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()

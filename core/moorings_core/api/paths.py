@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from moorings_core.registry.kinds import Kind, Registry
 
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
+MOST_KEPT = 8192
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -23,6 +25,7 @@ class Target:
     rest: str = ""
 
 
+@functools.lru_cache(MOST_KEPT)
 def parse(path: str) -> Target | None:
     """Return what a path names, or None where it is no path of a resource."""
     parts = [p for p in path.split("/") if p]

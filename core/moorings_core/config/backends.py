@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from moorings_core.ports.errors import MooringsError
+
+PREFIX = "moorings."
 
 
 class UnknownBackend(MooringsError):
@@ -20,7 +23,7 @@ class UnknownBackend(MooringsError):
 
 def installed(port: str) -> dict[str, EntryPoint]:
     """Return the backends of a port ("network", "proxy", "storage", "cloud", "store", "runtime", "dns") by name."""
-    return {entry.name: entry for entry in entry_points(group=f"moorings.{port}")}
+    return {entry.name: entry for entry in _all() if entry.group == f"{PREFIX}{port}"}
 
 
 def load(port: str, name: str) -> Any:
@@ -29,3 +32,10 @@ def load(port: str, name: str) -> Any:
     if name not in found:
         raise UnknownBackend(port, name, sorted(found))
     return found[name].load()
+
+
+@functools.cache
+def _all() -> tuple[EntryPoint, ...]:
+    """Return the backends of all ports: the library reads the files of every package each time that it is asked."""
+    known = entry_points()
+    return tuple(entry for group in known.groups if group.startswith(PREFIX) for entry in known.select(group=group))

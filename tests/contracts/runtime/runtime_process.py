@@ -33,7 +33,7 @@ class RuntimeProcess:
         for directory in (self.root / "containerd", self.root / "agent", self.logs, self.run):
             directory.mkdir(parents=True)
         configuration = self.root / "containerd.toml"
-        configuration.write_text(golden.configuration(self.root / "containerd", self.run, self.root / "agent"))
+        configuration.write_text(golden.configuration(self.root / "containerd", self.run, self.root / "agent", self.root / "registries"))
         command = ["containerd", "--config", str(configuration), "--log-level", "warn"]
         child = {"name": "containerd", "command": command, "log": str(self.root / "containerd.log")}
         config = {"hostname": "node", "tmpfs": PRIVATE, "binds": [[str(self.root), str(self.root)]], "sysctls": {}, "children": [child]}

@@ -100,7 +100,7 @@ def start_node(hosts: Hosts, credentials: Path) -> None:
     golden.copy(golden.directory(), root / "containerd")
     sockets.mkdir(parents=True)
     toml = hosts.directory / "containerd.toml"
-    toml.write_text(golden.configuration(root / "containerd", sockets, root / "agent"))
+    toml.write_text(golden.configuration(root / "containerd", sockets, root / "agent", root / "registries"))
     options = ["--credentials", credentials, "--node-name", "node-1", "--node-ip", NODE, "--root", root / "agent", "--run", sockets]
     options += ["--cgroup", f"/{hosts.group}/node"]
     agent = " ".join(map(str, [*MOORINGS, "agent", *options, "--containerd-socket", sockets / "containerd.sock"]))

@@ -60,7 +60,7 @@ def of_request(user: User, verb: str, target: Target | None, request: Request) -
     """Return what a request asks."""
     if target is None:
         return Attributes(user, verb, path=request.path)
-    name, fields = target.name, FieldSelector()
+    name, fields = target.name, NO_FIELDS
     if verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
         fields = _fields(request.query["fieldSelector"])
         if not name and verb != "deletecollection":
@@ -110,4 +110,4 @@ def _fields(text: str) -> FieldSelector:
     try:
         return parse_fields(text)
     except ValueError:
-        return FieldSelector()  # the request will be refused for it where it is read
+        return NO_FIELDS  # the request will be refused for it where it is read

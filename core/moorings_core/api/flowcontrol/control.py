@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from moorings_core.api.cache import Cache, Change
 from moorings_core.api.context import User
@@ -40,13 +42,20 @@ NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
+class Tally:
+    """Requests that one schema has let in."""
+
+    count: int = 0
+
+
+@dataclass(slots=True)
 class Flow:
     """Where requests of one kind go: the schema, the level, and what their answers say of it."""
 
     level: Level
     hash: int
     headers: Mapping[str, str]
-    dispatched: Counter
+    dispatched: Tally
     names: Names
     most: int = 1
     """Seats that one request may take"""
@@ -70,12 +79,36 @@ class Seat:
             self.flow = None
 
 
+NO_SEAT = Seat()
+"""For whom no level is: leaving it does nothing"""
+
+
+class Dispatched(Collector):
+    """Counts requests by level and schema in plain numbers, as `metrics.Requests` does, for each request is counted."""
+
+    def __init__(self, name: str, labels: Sequence[str]) -> None:
+        self._name, self._labels = name, labels
+        self._tallies: dict[Names, Tally] = {}
+
+    def of(self, names: Names) -> Tally:
+        """Return where to count what a schema lets in; names: the level's and the schema's."""
+        return self._tallies.setdefault(names, Tally())
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the family."""
+        family = CounterMetricFamily(self._name, "Requests let in", labels=self._labels)
+        for names, tally in self._tallies.items():
+            family.add_metric(names, tally.count)
+        yield family
+
+
 class FlowMetrics:
     """Counts under upstream's names."""
 
     def __init__(self, registry: CollectorRegistry, levels: Mapping[str, Level], nominal: Mapping[str, Bounds]) -> None:
         labels, prefix = ("priority_level", "flow_schema"), "apiserver_flowcontrol_"
-        self.dispatched = Counter(f"{prefix}dispatched_requests", "Requests let in", labels, registry=registry)
+        self.dispatched = Dispatched(f"{prefix}dispatched_requests", labels)
+        registry.register(self.dispatched)
         self.rejected = Counter(f"{prefix}rejected_requests", "Requests refused", (*labels, "reason"), registry=registry)
         self.waited = Histogram(f"{prefix}request_wait_duration_seconds", "Time in queues", (*labels, "execute"), registry=registry)
         self._levels, self._bounds = levels, nominal
@@ -132,15 +165,15 @@ class FlowControl:
     async def enter(self, user: User, verb: str, target: Target | None, path: str, query: Mapping[str, str] = NO_QUERY) -> Seat:
         """Return a request's seats, waiting for them if need be. Raises TooManyRequests."""
         if target is not None and target.subresource in LONG_RUNNING:
-            return Seat()
+            return NO_SEAT
         flow = self._flow(user, verb, target, path)
         if flow is None:
-            return Seat()
+            return NO_SEAT
         width = 1
         if verb in ("list", "watch") and target is not None and flow.most > 1:
             width = estimates.seats(verb, target, query, self._cache.collection(target.group, target.plural), flow.most)
         if flow.level.enter_now(width):
-            flow.dispatched.inc()
+            flow.dispatched.count += 1
             return Seat(flow, width=width, headers=flow.headers)
         before = time.monotonic()
         try:
@@ -151,7 +184,7 @@ class FlowControl:
             raise error from full
         now = time.monotonic()
         self.metrics.waited.labels(*flow.names, "true").observe(now - before)
-        flow.dispatched.inc()
+        flow.dispatched.count += 1
         return Seat(flow, queue, now, width, flow.headers)
 
     def _flow(self, user: User, verb: str, target: Target | None, path: str) -> Flow | None:
@@ -175,7 +208,7 @@ class FlowControl:
                 names = (name, schema["metadata"]["name"])
                 limits, nominal = level.limits, self._bounds[name].nominal
                 most = estimates.most_seats(nominal, limits.hand) if limits.queues else estimates.SEATS_MOST
-                return Flow(level, flow_of(schema, asked), headers, self.metrics.dispatched.labels(*names), names, most)
+                return Flow(level, flow_of(schema, asked), headers, self.metrics.dispatched.of(names), names, most)
         return None
 
     def _observe(self, change: Change) -> None:

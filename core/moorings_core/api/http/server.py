@@ -41,7 +41,8 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
-        self._time = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()  # asking for it costs a system call (getpid) before Python 3.12
+        self._time = self._loop.time
         self._deadline = math.inf
         self._waiting: list[bytes] = []
         self._gone = False
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
             method, self._target.decode("latin-1"), self._headers, bytes(self._body), self._peer, self._repeated, self._remote
         )
         keep = self._parser.should_keep_alive()
-        self._task = asyncio.get_running_loop().create_task(self._answer(request, keep))
+        self._task = self._loop.create_task(self._answer(request, keep))
 
     async def _answer(self, request: Request, keep: bool) -> None:
         assert self._transport is not None
