@@ -25,6 +25,8 @@ _COMPARISONS = {"equals", "not_equals"} | {
 }
 _OF_ELEMENTS = ("sum", "min", "max")
 """Functions that give what the list before the dot holds"""
+_AS_TARGET = ("reverse", "slice", "distinct", "sort", "@sortByAssociatedKeys")
+"""Functions that give such a list as stands before the dot"""
 
 
 def cost(tree: Tree, bounds: dict[str, Bound]) -> Range:
@@ -258,11 +260,14 @@ class _Estimator:
     def _narrowed(self, node: Call, overloads: tuple[str, ...]) -> Sequence[str]:
         """Return the overloads that a call can mean by the schema, where the compiler knows no types (lists in lists)."""
         operands = [node.target] if node.target is not None else list(node.args[1:] if node.function == "@in" else node.args)
-        kinds = [kind for operand in operands if operand is not None and (kind := self._type(operand).kind) != "dyn"]
+        types = [self._type(operand) for operand in operands if operand is not None]
+        if node.function == "sort":
+            types = [parameter for kind in types for parameter in kind.parameters]
+        kinds = [kind.kind for kind in types if kind.kind != "dyn"]
         if len(overloads) < 2 or not kinds:
             return overloads
-        word = _WORDS.get(kinds[0], kinds[0])
-        return [overload for overload in overloads if word in overload.split("_")] or overloads
+        words = {kinds[0], _WORDS.get(kinds[0], kinds[0])}
+        return [overload for overload in overloads if words & set(overload.split("_"))] or overloads
 
     def _given(self, node: Node) -> Given:
         return Given(node, self._type(node), self._size_or_unknown(node), self._elements(node))
@@ -303,15 +308,26 @@ class _Estimator:
         return found
 
     def _type(self, node: Node) -> Type:
-        """Return the type of a node: the schema tells where the compiler does not."""
+        """Return the type of a node: the schema and what is done with it tell where the compiler does not (lists in lists)."""
         known = self._tree.type_of(node)
-        if known.kind == "dyn" and isinstance(node, Call) and node.function in _OF_ELEMENTS and node.target is not None:
-            parameters = self._type(node.target).parameters
-            return parameters[0] if parameters else known
-        if known.kind == "dyn" or DYNAMIC in known.parameters:
-            found = self._bound(self._path(node))
-            return _type_of(found) if found is not None else known
-        return known
+        if known.kind != "dyn" and DYNAMIC not in known.parameters:
+            return known
+        found = self._bound(self._path(node))
+        return _type_of(found) if found is not None else self._made(node) or known
+
+    def _made(self, node: Node) -> Type | None:
+        """Return the type of what an expression makes of others, None where that is not told here."""
+        match node:
+            case Loop():
+                gathered = _gathered(node)
+                return Type("list", parameters=(self._type(gathered),)) if gathered is not None else None
+            case Call(target=Node() as target, function=function) if function in _OF_ELEMENTS:
+                return next(iter(self._type(target).parameters), None)
+            case Call(target=Node() as target, function=function) if function in _AS_TARGET:
+                return self._type(target)
+            case Call(function="_?_:_" | "_+_", args=args):
+                return next((kind for one in args[-2:] if (kind := self._type(one)).kind != "dyn" and DYNAMIC not in kind.parameters), None)
+        return None
 
     def _size_or_unknown(self, node: Node) -> Range:
         size = self._size(node)
@@ -399,6 +415,15 @@ def _written_size(node: Node) -> int | None:
         case Mapped(entries=entries):
             return len(entries)
     return None
+
+
+def _gathered(node: Loop) -> Node | None:
+    """Return what a loop puts into its list in each round, None where it makes none."""
+    step = node.step.args[1] if isinstance(node.step, Call) and node.step.function == "_?_:_" else node.step
+    if not isinstance(step, Call) or step.function != "_+_":
+        return None
+    added = step.args[1]
+    return added.elements[0] if isinstance(added, Listed) and len(added.elements) == 1 else None
 
 
 def _is_bind(node: Loop) -> bool:
