@@ -6,7 +6,7 @@ follow upstream's to the unit, where that is odd too. Source: cel-go checker/cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import calls
@@ -29,9 +29,12 @@ _AS_TARGET = ("reverse", "slice", "distinct", "sort", "@sortByAssociatedKeys")
 """Functions that give such a list as stands before the dot"""
 
 
-def cost(tree: Tree, bounds: dict[str, Bound]) -> Range:
-    """Return what an expression costs whose variables have these bounds; the first is of the object that the expression is about."""
-    return _Estimator(tree, bounds).cost(tree.root)
+def cost(tree: Tree, bounds: Mapping[str, Bound], *, rooted: bool = False) -> Range:
+    """Return what an expression costs whose variables have these bounds; the first is of the object that the expression is about.
+
+    rooted: only paths that begin with a variable lead to a size. Of rules of custom kinds upstream lets others begin at the object.
+    """
+    return _Estimator(tree, bounds, rooted=rooted).cost(tree.root)
 
 
 class _Path:
@@ -83,7 +86,8 @@ class _Local:
 class _Estimator:
     """Walks over one tree."""
 
-    def __init__(self, tree: Tree, bounds: dict[str, Bound]) -> None:
+    def __init__(self, tree: Tree, bounds: Mapping[str, Bound], *, rooted: bool) -> None:
+        self._rooted = rooted
         self._tree, self._bounds, self._first = tree, bounds, next(iter(bounds.values()), None)
         self._paths: dict[int, _Path] = {}
         self._sizes: dict[int, Range] = {}
@@ -294,13 +298,15 @@ class _Estimator:
         for step in steps[1:]:
             if found is None:
                 return None
-            found = found.below(step)
+            found = found.below(step) or (found.values if found.kind == "map" else None)
         return found
 
     def _sized(self, path: _Path) -> Bound | None:
-        """Return what tells the size of a path's value: upstream takes the first step of any path for the object itself."""
+        """Return what tells the size of a path's value."""
         steps = path.steps
-        found = self._first if steps else None
+        if not steps:
+            return None
+        found = self._bounds.get(steps[0]) if self._rooted else self._first
         for step in steps[1:]:
             if found is None:
                 return None
@@ -399,6 +405,8 @@ def _language(overload: str, target: Given | None, given: Sequence[Given]) -> ca
 
 
 def _type_of(found: Bound) -> Type:
+    if "." in found.kind:
+        return Type("struct", found.kind)
     parts = (found.keys, found.values) if found.kind == "map" else (found.values,)
     return Type(found.kind, parameters=tuple(_type_of(part) for part in parts if part is not None))
 
