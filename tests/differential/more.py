@@ -199,7 +199,7 @@ CONFIG = path("v1", "configmaps", "applied")
 
 
 def _apply(where: str, manager: str, body: Any, query: str = "") -> Request:
-    return Request("PATCH", f"{where}?fieldManager={manager}{query}", body, APPLY, managed=True)
+    return Request("PATCH", f"{where}?fieldManager={manager}{query}", body, APPLY)
 
 
 def _workload(**spec: Any) -> dict[str, Any]:
@@ -229,10 +229,10 @@ def applies() -> Iterator[Case]:
             )
         ],
     )
-    yield "apply: updated by a patch", [Request("PATCH", f"{APPLIED}?fieldManager=three", {"spec": {"replicas": 5}}, MERGE, managed=True)]
+    yield "apply: updated by a patch", [Request("PATCH", f"{APPLIED}?fieldManager=three", {"spec": {"replicas": 5}}, MERGE)]
     yield "apply: its scale", [Request("PATCH", f"{APPLIED}/scale?fieldManager=four", {"spec": {"replicas": 6}}, MERGE)]
     yield "apply: its status", [_apply(f"{APPLIED}/status", "five", {**obj("apps/v1", "Deployment", "applied"), "status": {"replicas": 6}})]
-    yield "apply: after all", [Request("GET", APPLIED, managed=True)]
+    yield "apply: after all", [Request("GET", APPLIED)]
     yield "apply: without a manager", [Request("PATCH", APPLIED, _workload(), APPLY)]
     yield "apply: an unknown field", [_apply(APPLIED, "one", _workload(replica=2))]
     yield "apply: an unknown field, strictly", [_apply(APPLIED, "one", _workload(replica=2), "&fieldValidation=Strict")]

@@ -30,7 +30,7 @@ from moorings_core.registry.kinds import Kind
 from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
-from . import codec, problems, proxying
+from . import codec, managing, problems, proxying
 from .access import attributes
 from .access.attributes import Attributes
 from .access.authorizer import Access
@@ -166,6 +166,7 @@ class Handler:
         if target.group in NOT_STORED:
             codec.accepted(request, whole=True)
             body = codec.decode(request, context, kind.resource.kind)
+            managing.begin_answer(kind, body, context)
             return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)
 
