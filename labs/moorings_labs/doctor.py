@@ -141,6 +141,12 @@ def _virtual_server() -> str:
     return "" if Path("/proc/net/ip_vs").exists() else _module("ip_vs")
 
 
+def _socket_programs() -> str:
+    from moorings_proxy.ebpf import source  # here: nobody else in a lab needs it
+
+    return source.missing()
+
+
 def _inotify() -> str:
     limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
     return "" if limit >= INOTIFY_EACH * NODES else f"fs.inotify.max_user_instances is {limit}"
@@ -192,6 +198,7 @@ OPTIONAL = (
     Check("conntrack", partial(program, "conntrack", "conntrack"), "the flow tables in `moorings exec NODE -- conntrack -L`"),
     Check("CAP_SYS_RESOURCE", partial(capability, "CAP_SYS_RESOURCE"), "OOM scores below the node's own (containerd restricts them)"),
     Check("ip_vs", _virtual_server, "proxy backend ipvs"),
+    Check("ebpf", _socket_programs, "proxy backend ebpf"),
     Check("sctp", _sctp, "pods that speak SCTP themselves (Services and policies for SCTP work: they need no sockets)"),
     Check("wireguard", partial(link, "wireguard"), "encrypted underlays"),
     Check("dummy", partial(link, "dummy"), "dummy links inside pods and nodes"),

@@ -39,6 +39,10 @@ def prepare(config: dict[str, Any]) -> None:
     for path in config["tmpfs"]:
         os.makedirs(path, exist_ok=True)
         mount("tmpfs", path, "tmpfs", 0, "mode=0755")
+    try:
+        mount("bpf", "/sys/fs/bpf", "bpf", 0)  # what the node keeps there ends with it
+    except OSError:
+        pass  # a kernel without it has nobody who asks for it
     for source, target in config["binds"]:
         os.makedirs(target, exist_ok=True)
         mount(source, target, "", MS_BIND)

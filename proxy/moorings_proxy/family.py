@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 
@@ -15,15 +15,14 @@ from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import ProxyError, ProxySettings, ServiceEntry
 
 from .layout import RAW_CHAINS, Layout
-from .render import Items, Rendered, render
+from .packed import PackedTable
+from .render import Items, Rendered, Server, render
 from .shadow import Shadow
 
 log = get_logger(__name__)
 CHUNK = 16_000
 """Elements in one transaction at most, unless they belong together: the kernel's commit lock is held for about 2 us each."""
 TRIES = 5
-PLAIN = Rendered()
-"""What is kept of a service that is elements alone, as nearly all are."""
 
 
 @contextmanager
@@ -43,10 +42,11 @@ class Family:
 
     def __init__(self, layout: Layout, settings: ProxySettings, connection: Connection) -> None:
         self.layout, self._settings, self._connection = layout, settings, connection
-        self._shadow = Shadow()
+        self._entries = PackedTable()
+        """The services that have anything in this family."""
+        self._shadow = Shadow(layout.length + 8, lambda name: self._render(name, self._entries[name]).items)
         self._chains: set[str] = set()
         self._affinity: dict[str, tuple[int, frozenset[bytes]]] = {}
-        self._by_service: dict[Key, Rendered] = {}
         self._made: set[str] = set()
         self._made_affinity: dict[str, int] = {}
         self._forgetful: set[str] = set()
@@ -57,22 +57,18 @@ class Family:
         """Take in other settings; before the first sync there is nothing to be done for it."""
         self._settings = settings
         if self._rules:
-            self._lay()
+            self._repair()
 
     def sync(self, table: Mapping[Key, ServiceEntry]) -> None:
         """Serve exactly this table, whatever the kernel holds."""
         with _without_collector():
-            for name in list(self._by_service):
-                if name not in table:
-                    self._replace(name, None, self._shadow.load)
-            for name, entry in table.items():
-                self._replace(name, entry, self._shadow.load)
+            self._entries = PackedTable(table).having("." if self.layout.length == 4 else ":")
             self._repair()
 
     def change(self, delta: Mapping[Key, ServiceEntry | None]) -> None:
         """Take in changes; small ones are one transaction."""
         for name, entry in delta.items():
-            self._forgetful |= self._replace(name, entry, self._shadow.replace)
+            self._forgetful |= self._replace(name, entry)
         changes = self._shadow.take()
         try:
             self._commit(changes)
@@ -92,27 +88,47 @@ class Family:
         if self.layout.table in self._connection.tables(self.layout.family):
             self._connection.commit(batch)
 
-    def _replace(self, name: Key, entry: ServiceEntry | None, store: Callable[[Key, Items], None]) -> set[str]:
+    def _replace(self, name: Key, entry: ServiceEntry | None) -> set[str]:
         """Note what a service is now; return the affinity identities that lost an endpoint."""
-        old = self._by_service.pop(name, None) or Rendered()
+        old = self._render(name, self._entries[name]) if name in self._entries else Rendered()
         new = self._render(name, entry) if entry else Rendered()
-        store(name, new.items)
-        self._changed(old, new)
+        self._shadow.replace(name, old.items, new.items)
+        self._changed(old.servers, new.servers)
         self._chains |= new.chains
         dropped = set()
         for identity, (_, endpoints) in old.affinity.items():
             if identity not in new.affinity:
-                del self._affinity[identity]
+                self._affinity.pop(identity, None)
             if endpoints - new.affinity.get(identity, (0, frozenset()))[1]:
                 dropped.add(identity)
         self._affinity |= new.affinity
-        if new.items:
-            plain = not new.affinity and not new.servers
-            self._by_service[name] = PLAIN if plain else Rendered({}, set(), new.affinity, new.servers)
+        if entry and new.items:
+            self._entries[name] = entry
+        else:
+            self._entries.pop(name, None)
         return dropped
 
-    def _changed(self, old: Rendered, new: Rendered) -> None:
-        """A service has become another: for what is not in tables."""
+    def _desired(self) -> dict[str, dict[bytes, bytes]]:
+        """Make everything anew; return every element by map."""
+        self._affinity = {}
+        servers: dict[int, Server] = {}
+        desired = self._shadow.load(self._render_all(servers))
+        self._changed(None, servers)
+        return desired
+
+    def _render_all(self, servers: dict[int, Server]) -> Iterator[tuple[Key, Items]]:
+        for name in sorted(self._entries):
+            rendered = self._render(name, self._entries[name])
+            if not rendered.items:
+                del self._entries[name]
+                continue
+            self._affinity |= rendered.affinity
+            self._chains |= rendered.chains
+            servers |= rendered.servers
+            yield name, rendered.items
+
+    def _changed(self, old: Mapping[int, Server] | None, new: Mapping[int, Server]) -> None:
+        """Servers of a service (old None: all there are) have become others: for what is not in tables."""
 
     def _render(self, name: Key, entry: ServiceEntry) -> Rendered:
         return render(self.layout, name, entry)
@@ -204,6 +220,9 @@ class Family:
 
     def _repair(self, *, only_if_different: bool = False) -> int:
         """Compare everything, repair it, return the number of differences. Raises ProxyError."""
+        return self._compare(self._desired(), only_if_different=only_if_different)
+
+    def _compare(self, desired: Mapping[str, Mapping[bytes, bytes]], *, only_if_different: bool) -> int:
         count = 0
         last: Exception | None = None
         refused: set[tuple[str, bytes]] = set()
@@ -212,7 +231,7 @@ class Family:
                 if not (only_if_different and self._rules == self._connection.rules(self.layout.family, self.layout.table)):
                     count += 1
                     self._lay()
-                changes = difference(self._shadow.desired(), self._dump())
+                changes = difference(desired, self._dump())
                 changes.skip(refused)
                 count += changes.count
                 self._commit(changes)

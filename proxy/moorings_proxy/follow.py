@@ -14,10 +14,11 @@ from moorings_core.kernel import memory
 from moorings_core.log import get_logger
 from moorings_core.ports.node import NodeContext
 from moorings_core.ports.objects import Key, Object
-from moorings_core.ports.proxy import Delta, Proxy, ProxyError, ProxySettings, ServiceEntry, Table
+from moorings_core.ports.proxy import Delta, Proxy, ProxyError, ProxySettings, ServiceEntry
 
 from .health import HealthServers
 from .model import ZONE, Place, kept_of_service, kept_of_slice, service_entry
+from .packed import PackedTable
 
 log = get_logger(__name__)
 COALESCE = 0.005
@@ -38,8 +39,8 @@ class Observer(Protocol):
     def queued(self, *, services: int, slices: int) -> None:
         """Objects have changed that are not served yet."""
 
-    def synced(self, took: float, *, full: bool, table: Table, changes: Collection[Object]) -> None:
-        """The kernel serves the table; changes: the EndpointSlices that brought this about."""
+    def synced(self, took: float, *, full: bool, delta: Delta, changes: Collection[Object]) -> None:
+        """The kernel serves what has changed, delta (full: all there is); changes: the EndpointSlices that brought this about."""
 
     def failed(self) -> None:
         """The kernel refused; it is going to be tried again."""
@@ -51,7 +52,7 @@ class Nobody:
     def queued(self, *, services: int, slices: int) -> None:
         """Ignore it."""
 
-    def synced(self, took: float, *, full: bool, table: Table, changes: Collection[Object]) -> None:
+    def synced(self, took: float, *, full: bool, delta: Delta, changes: Collection[Object]) -> None:
         """Ignore it."""
 
     def failed(self) -> None:
@@ -67,17 +68,18 @@ class Follower:
         self.serving = asyncio.Event()
         """Set once the kernel serves everything that the API knew of at the start."""
         self._leaving = asyncio.Event()
-        self._services = Informer(context.client, SERVICES, transform=kept_of_service, page=PAGE)
-        self._slices = Informer(context.client, ENDPOINT_SLICES, transform=lambda piece: kept_of_slice(piece, context.name), page=PAGE)
+        self._services = Informer(context.client, SERVICES, transform=kept_of_service, page=PAGE, packed=True)
+        self._slices = Informer(
+            context.client, ENDPOINT_SLICES, transform=lambda piece: kept_of_slice(piece, context.name), page=PAGE, packed=True
+        )
         self._nodes = Informer(context.client, NODES, fields=f"metadata.name={context.name}")
         self._cidrs = Informer(context.client, SERVICE_CIDRS)
         self._slices.add_index("service", _service_of)
         config = context.config
-        self._settings = ProxySettings(config.network.pod_cidrs, config.services.cidrs, context.addresses)
+        self._settings = ProxySettings(config.network.pod_cidrs, config.services.cidrs, context.addresses, cgroup=context.cgroup)
         self._place = Place(context.name, "", context.addresses)
-        self._served: dict[Key, ServiceEntry] = {}
+        self._served = PackedTable()
         self._dirty: set[Key] = set()
-        self._deaf = True
         self._changes: list[Object] = []
         self._woken = asyncio.Event()
         self._health = HealthServers(context.addresses)
@@ -130,25 +132,26 @@ class Follower:
         await self._take_ranges(proxy)
         self._look_around(None, self._nodes.get(self._context.name))
         self._listen()  # from here on nothing is missed, and up to the next `await` nothing changes
-        table = {name: entry for name in self._services.items if (entry := self._entry(name)) is not None}
+        table = PackedTable()
+        for name in self._services.items:
+            if (entry := self._entry(name)) is not None:
+                table[name] = entry
         self._observer.queued(services=len(self._services.items), slices=len(self._slices.items))
         started = time.monotonic()
         await proxy.sync(table)
         self._served = table
         flushed = await proxy.flush_conntrack(table)
         await self._health.serve(table)
-        self._observer.synced(time.monotonic() - started, full=True, table=table, changes=())
+        self._observer.synced(time.monotonic() - started, full=True, delta=table, changes=())
         self.serving.set()
         memory.release()
         log.info("serving", services=len(table), flows_deleted=flushed)
 
     def _listen(self) -> None:
-        """Hear of changes; what is there already is told once more on that occasion, and is no change."""
-        self._cidrs.on_change(lambda old, new: self._woken.set())
-        self._services.on_change(lambda old, new: self._touch(_key(new or old)))
-        self._slices.on_change(self._slice_changed)
-        self._nodes.on_change(self._look_around)
-        self._deaf = False
+        self._cidrs.on_change(lambda old, new: self._woken.set(), known=False)
+        self._services.on_change(lambda old, new: self._touch(_key(new or old)), known=False)
+        self._slices.on_change(self._slice_changed, known=False)
+        self._nodes.on_change(self._look_around, known=False)
 
     async def _follow(self, proxy: Proxy) -> None:
         while True:
@@ -162,13 +165,13 @@ class Follower:
                 await self._take_ranges(proxy)
                 delta = self._delta(dirty)
                 if not delta:
-                    self._observer.synced(0, full=False, table=self._served, changes=())
+                    self._observer.synced(0, full=False, delta={}, changes=())
                     continue
                 await proxy.change(delta)
                 self._took(delta)
                 await proxy.flush_conntrack(delta)
-                await self._health.serve(self._served)
-                self._observer.synced(time.monotonic() - started, full=False, table=self._served, changes=changes)
+                await self._health.serve(delta)
+                self._observer.synced(time.monotonic() - started, full=False, delta=delta, changes=changes)
             except (ProxyError, OSError) as error:
                 log.error("change failed", services=len(dirty), error=str(error), retry=RETRY)
                 self._observer.failed()
@@ -216,15 +219,11 @@ class Follower:
         return service_entry(service, self._slices.by_index("service", str(name)), self._place) if service else None
 
     def _touch(self, name: Key, *, slices: int = 0) -> None:
-        if self._deaf:
-            return
         self._observer.queued(services=1 - slices, slices=slices)
         self._dirty.add(name)
         self._woken.set()
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
-        if self._deaf:
-            return
         if new is not None:
             self._changes.append(new)
         names = {text for obj in (old, new) if obj for text in _service_of(obj)}

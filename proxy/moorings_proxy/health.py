@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from moorings_core.log import get_logger
 from moorings_core.ports.objects import Key
-from moorings_core.ports.proxy import ServiceEntry
+from moorings_core.ports.proxy import Delta
 
 log = get_logger(__name__)
 READ_TIMEOUT = 5.0
 
 
 class HealthServers:
-    """The servers by Service; `serve` makes them follow the table. Ports may be shared: while one backend takes over from another."""
+    """The servers by Service; `serve` makes them follow changes. Ports may be shared: while one backend takes over from another."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = list(addresses)
         self._servers: dict[tuple[Key, int], asyncio.Server] = {}
-        self._table: Mapping[Key, ServiceEntry] = {}
+        self._told: dict[Key, tuple[int, int]] = {}
+        """Service -> its health port and what is to be told there."""
 
-    async def serve(self, table: Mapping[Key, ServiceEntry]) -> None:
-        """Listen for exactly the services that have a health port. One that can't be bound is logged and tried next time."""
-        self._table = table
-        wanted = {(name, entry.health_port) for name, entry in table.items() if entry.health_port}
+    async def serve(self, delta: Delta) -> None:
+        """Listen for the services that have a health port. One that can't be bound is logged and tried with the next change."""
+        for name, entry in delta.items():
+            if entry and entry.health_port:
+                self._told[name] = entry.health_port, entry.local_ready
+            else:
+                self._told.pop(name, None)
+        wanted = {(name, port) for name, (port, _) in self._told.items()}
         for gone in self._servers.keys() - wanted:
             self._servers.pop(gone).close()
         for name, port in wanted - self._servers.keys():
@@ -57,8 +62,7 @@ class HealthServers:
             writer.close()
 
     def _reply(self, name: Key) -> bytes:
-        entry = self._table.get(name)
-        count = entry.local_ready if entry else 0
+        _, count = self._told.get(name, (0, 0))
         body = json.dumps({"service": {"namespace": name.namespace, "name": name.name}, "localEndpoints": count}).encode()
         status = "200 OK" if count else "503 Service Unavailable"
         head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"

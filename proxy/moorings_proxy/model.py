@@ -6,7 +6,6 @@ Source: Service and EndpointSlice API (traffic policies, KEP-1669 terminating en
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ ZONE = "topology.kubernetes.io/zone"
 TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 AFFINITY_DEFAULT = 10800
 PACKED = "packed"
-"""Of a slice as it is kept: (state, addresses separated by blanks)."""
+"""Of a slice as it is kept: lists of a state's parts and, at the end, the addresses that have it, separated by blanks."""
 PORT = ("name", "protocol", "port", "nodePort")
 SPEC = (
     "type", "clusterIP", "clusterIPs", "externalIPs", "ports", "sessionAffinity", "sessionAffinityConfig", "loadBalancerSourceRanges",
@@ -40,14 +39,14 @@ class Place(NamedTuple):
 
 
 class State(NamedTuple):
-    """What an EndpointSlice says of an endpoint beside its address, seen from a node. Equal ones are one object."""
+    """What an EndpointSlice says of an endpoint beside its address, seen from a node."""
 
     local: bool
     ready: bool
     serving: bool
     terminating: bool
-    zones: frozenset[str]
-    nodes: frozenset[str]
+    zones: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
 
 
 class _Candidate(NamedTuple):
@@ -59,7 +58,7 @@ def kept_of_service(service: Object) -> Object:
     """Return what a proxy keeps of a Service: what `service_entry` reads."""
     metadata, spec = service["metadata"], {k: v for k, v in service["spec"].items() if k in SPEC and v and DEFAULTS.get(k) != v}
     if spec.get("ports"):
-        spec["ports"] = _shared(spec["ports"])
+        spec["ports"] = _lean(spec["ports"])
     if spec.get("clusterIPs"):
         spec.pop("clusterIP", None)
     kept: Object = {"metadata": _identity(metadata), "spec": spec}
@@ -70,7 +69,7 @@ def kept_of_service(service: Object) -> Object:
 
 
 def kept_of_slice(piece: Object, node: str) -> Object:
-    """Return what a proxy on a node keeps of an EndpointSlice: addresses as one text for all endpoints of one state in a row."""
+    """Return what a proxy on a node keeps of an EndpointSlice, fit for JSON: one text of addresses for all of one state in a row."""
     metadata = piece["metadata"]
     runs = groupby(_endpoints_of(piece, node), key=lambda each: each[1])
     name = (metadata.get("labels") or {}).get(SERVICE_NAME)
@@ -78,8 +77,8 @@ def kept_of_slice(piece: Object, node: str) -> Object:
         "metadata": _identity(metadata) | {TRIGGERED: (metadata.get("annotations") or {}).get(TRIGGERED)},
         "service": f"{metadata['namespace']}/{name}" if name else "",
         "addressType": piece.get("addressType"),
-        "ports": _shared(piece.get("ports") or []),
-        PACKED: tuple((state, " ".join(address for address, _ in run)) for state, run in runs),
+        "ports": _lean(piece.get("ports") or []),
+        PACKED: [[*_plain(state), " ".join(address for address, _ in run)] for state, run in runs],
     }
 
 
@@ -87,15 +86,13 @@ def _identity(metadata: Object) -> Object:
     return {"name": metadata["name"], "namespace": metadata.get("namespace", ""), "resourceVersion": metadata.get("resourceVersion", "")}
 
 
-def _shared(ports: Sequence[Object]) -> Sequence[Object]:
-    """Return ports as one object for all that have the same; the fields that say nothing are left out."""
-    lean = [{k: v for k, v in port.items() if k in PORT and v} for port in ports]
-    return _ports(tuple(tuple(sorted(port.items())) for port in lean))
+def _lean(ports: Sequence[Object]) -> Sequence[Object]:
+    """Return ports without the fields that say nothing."""
+    return [{k: v for k, v in port.items() if k in PORT and v} for port in ports]
 
 
-@lru_cache(maxsize=4096)
-def _ports(ports: tuple[tuple[tuple[str, Any], ...], ...]) -> Sequence[Object]:
-    return [dict(port) for port in ports]
+def _plain(state: State) -> Iterator[bool | list[str]]:
+    return (sorted(part) if isinstance(part, frozenset) else part for part in state)
 
 
 def service_entry(service: Object, slices: Iterable[Object], place: Place) -> ServiceEntry | None:
@@ -180,7 +177,9 @@ def _candidates(port: Object, slices: Sequence[Object], place: Place) -> Iterabl
 def _endpoints_of(piece: Object, node: str) -> Iterator[tuple[str, State]]:
     """Yield the endpoints of a slice, as the API has it or as it is kept."""
     if PACKED in piece:
-        yield from ((address, state) for state, addresses in piece[PACKED] for address in addresses.split())
+        for local, ready, serving, terminating, zones, nodes, addresses in piece[PACKED]:
+            state = State(local, ready, serving, terminating, frozenset(zones), frozenset(nodes))
+            yield from ((address, state) for address in addresses.split())
         return
     for endpoint in piece.get("endpoints") or ():
         for address in (endpoint.get("addresses") or ())[:1]:
@@ -202,15 +201,10 @@ def _state(endpoint: Object, node: str) -> State:
     local, terminating = endpoint.get("nodeName") == node, bool(conditions.get("terminating"))
     hints = endpoint.get("hints")
     if not hints:
-        return _one_state(local, ready, serving, terminating, (), ())
-    zones = tuple(sorted(zone["name"] for zone in hints.get("forZones") or ()))
-    nodes = tuple(sorted(each["name"] for each in hints.get("forNodes") or ()))
-    return _one_state(local, ready, serving, terminating, zones, nodes)
-
-
-@lru_cache(maxsize=4096)
-def _one_state(local: bool, ready: bool, serving: bool, terminating: bool, zones: tuple[str, ...], nodes: tuple[str, ...]) -> State:
-    return State(local, ready, serving, terminating, frozenset(zones), frozenset(nodes))
+        return State(local, ready, serving, terminating)
+    zones = frozenset(zone["name"] for zone in hints.get("forZones") or ())
+    nodes = frozenset(each["name"] for each in hints.get("forNodes") or ())
+    return State(local, ready, serving, terminating, zones, nodes)
 
 
 def _by_family(some: Sequence[_Candidate], choose: Callable[[list[_Candidate]], list[_Candidate]]) -> list[_Candidate]:

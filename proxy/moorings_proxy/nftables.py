@@ -21,6 +21,7 @@ from .cleanup import PROTOCOLS, Wanted, stale, suspects
 from .family import Family
 from .follow import Follower
 from .layout import TABLE, Layout
+from .packed import PackedTable
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -42,7 +43,7 @@ class NftablesProxy:
             self._conntrack = opened.enter_context(closing(Conntrack(settings.netns)))
             self._sockets = opened.pop_all()
         self._families: Sequence[Family] = self._make_families()
-        self._entries: dict[Key, ServiceEntry] = {}
+        self._entries = PackedTable()
         self._before: dict[Key, ServiceEntry | None] = {}
         self._turn = asyncio.Lock()
 
@@ -61,9 +62,9 @@ class NftablesProxy:
     async def sync(self, table: Table) -> None:
         """Serve exactly this table: what the kernel holds already stays untouched."""
         async with self._turn:
-            self._entries = dict(table)
+            self._entries = PackedTable(table)
             for family in self._families:
-                await asyncio.to_thread(family.sync, table)
+                await asyncio.to_thread(family.sync, self._entries)
 
     async def change(self, delta: Delta) -> None:
         """Take in changes as one transaction for each family."""

@@ -1,131 +1,105 @@
-"""What the kernel should hold, by service, and what a change makes of it. Pure.
+"""Which service has what in the kernel, and what a change makes of it. Pure.
 
-Two services may claim one element (an external IP used twice, an endpoint of both): then the one whose key sorts first has it,
+Two services may claim one place (an external IP and port used twice): then the one whose key sorts first has all that is there,
 and when that one goes the other gets it. So the state depends on the services alone, not on the order in which they came.
+Elements are not kept: there are many, and a service's are made anew from what it is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from moorings_core.kernel.nftables.changes import Changes, Element
 from moorings_core.ports.objects import Key
 
 from .render import Items
 
-Kept = tuple[str | bytes, ...]
-"""A service's elements as they are kept: map, key, data, one after another. There are many: a dict of them takes three times as much."""
+SHARED = frozenset({"hairpin", "vips", "cluster_ips", "routed"})
+"""Sets in which an element is a place by itself; in all others a place is an address, protocol and port (a NodePort: without address)."""
+
+
+class Place(NamedTuple):
+    """What one service has as a whole or not at all; kind: "", "np", or one of SHARED."""
+
+    kind: str
+    key: bytes
+
+
+Grouped = dict[Place, dict[Element, bytes]]
 
 
 class Shadow:
-    """The elements of one family."""
+    """Who has which place in one family."""
 
-    def __init__(self) -> None:
-        self._services: dict[Key, Kept] = {}
-        self._holders: dict[str, dict[bytes, Key]] = defaultdict(dict)
-        self._claims: dict[Element, dict[Key, bytes]] = {}
-        self._touched: dict[Element, bytes | None] = {}
+    def __init__(self, length: int, items_of: Callable[[Key], Items]) -> None:
+        """length: bytes of a place that is no NodePort; items_of says what a service has, or would have if it had its places."""
+        self._length, self._items_of = length, items_of
+        self._owners: dict[str, dict[bytes, Key]] = defaultdict(dict)
+        self._claims: dict[Place, set[Key]] = {}
+        """Who wants a place that more than one wants."""
+        self._touched: dict[Element, tuple[bytes | None, bytes | None]] = {}
 
-    def replace(self, name: Key, items: Items) -> None:
-        """Let a service have exactly these elements."""
-        old = self._items(name)
-        for element in old:
-            if element not in items:
-                self._withdraw(name, element, old)
-        for element, data in items.items():
-            if old.get(element) != data:
-                self._claim(name, element, data, old)
-        self._keep(name, items)
+    def load(self, services: Iterable[tuple[Key, Items]]) -> dict[str, dict[bytes, bytes]]:
+        """Take in all services, sorted by key, in place of what is known; return every element by map."""
+        self._owners, self._claims, self._touched = defaultdict(dict), {}, {}
+        found: dict[str, dict[bytes, bytes]] = defaultdict(dict)
+        for name, items in services:
+            for (which, key), data in items.items():
+                kind, place = self._place(which, key)
+                owner = self._owners[kind].setdefault(place, name)
+                if owner is name:
+                    found[which][key] = data
+                else:
+                    self._claims.setdefault(Place(kind, place), {owner}).add(name)
+        return dict(found)
 
-    def load(self, name: Key, items: Items) -> None:
-        """As replace, for when the kernel will be compared as a whole: changes are not noted."""
-        holders = self._holders
-        if name not in self._services:
-            for which, key in items:
-                if holders[which].setdefault(key, name) is not name:
-                    break  # somebody else claims it, too
-            else:
-                self._keep(name, items)
-                return
-            for which, key in items:
-                if holders[which].get(key) is name:
-                    del holders[which][key]
-        self.replace(name, items)
-        self._touched = {}
+    def replace(self, name: Key, old: Items, new: Items) -> None:
+        """Let a service that had the old elements have the new ones."""
+        before, after = self._grouped(old), self._grouped(new)
+        for place in before.keys() | after.keys():
+            gone = self._at(place, name, before)
+            self._claim(place, name, wanted=place in after)
+            come = self._at(place, name, after)
+            for element in gone.keys() | come.keys():
+                first, _ = self._touched.get(element, (gone.get(element), None))
+                self._touched[element] = first, come.get(element)
 
     def take(self) -> Changes:
         """Return what changed since the last take."""
         changes = Changes()
-        of: dict[Key, Items] = {}
-        for element, before in self._touched.items():
-            holder = self._holder(element)
-            if holder is not None and holder not in of:
-                of[holder] = self._items(holder)
-            changes.replace(element, before, of[holder][element] if holder is not None else None)
+        for element, (before, after) in self._touched.items():
+            changes.replace(element, before, after)
         self._touched = {}
         return changes
 
-    def desired(self) -> dict[str, dict[bytes, bytes]]:
-        """Return every element by map."""
-        found: dict[str, dict[bytes, bytes]] = defaultdict(dict)
-        for kept in self._services.values():
-            parts: Any = iter(kept)
-            for which, key, data in zip(parts, parts, parts, strict=True):
-                found[which][key] = data
-        for (which, key), claims in self._claims.items():
-            found[which][key] = claims[self._holders[which][key]]
-        return dict(found)
+    def _place(self, which: str, key: bytes) -> tuple[str, bytes]:
+        if which in SHARED:
+            return which, key
+        return ("np", key[:8]) if which.startswith("np") else ("", key[: self._length])
 
-    def _keep(self, name: Key, items: Items) -> None:
-        if items:
-            self._services[name] = tuple(part for (which, key), data in items.items() for part in (which, key, data))
+    def _grouped(self, items: Items) -> Grouped:
+        found: Grouped = defaultdict(dict)
+        for element, data in items.items():
+            found[Place(*self._place(*element))][element] = data
+        return found
+
+    def _at(self, place: Place, name: Key, groups: Grouped) -> dict[Element, bytes]:
+        """Return what is at a place now; groups: what the service called name would have there."""
+        owner = self._owners[place.kind].get(place.key)
+        if owner is None:
+            return {}
+        return groups.get(place, {}) if owner == name else self._grouped(self._items_of(owner))[place]
+
+    def _claim(self, place: Place, name: Key, *, wanted: bool) -> None:
+        owners = self._owners[place.kind]
+        owner = owners.get(place.key, name)
+        claims = self._claims.pop(place, {owner} if place.key in owners else set())
+        (claims.add if wanted else claims.discard)(name)
+        if claims:
+            owners[place.key] = min(claims)
         else:
-            self._services.pop(name, None)
-
-    def _items(self, name: Key) -> Items:
-        kept: Any = self._services.get(name, ())
-        return dict(zip(zip(kept[::3], kept[1::3], strict=True), kept[2::3], strict=True))
-
-    def _holder(self, element: Element) -> Key | None:
-        return self._holders[element[0]].get(element[1])
-
-    def _now(self, element: Element) -> bytes | None:
-        holder = self._holder(element)
-        if holder is None:
-            return None
-        claims = self._claims.get(element)
-        return claims[holder] if claims else self._items(holder)[element]
-
-    def _touch(self, element: Element, now: bytes | None) -> None:
-        self._touched.setdefault(element, now)
-
-    def _claim(self, name: Key, element: Element, data: bytes, old: Items) -> None:
-        holder = self._holder(element)
-        claims = self._claims.get(element)
-        if claims is None and holder in (None, name):
-            self._touch(element, old.get(element))
-            self._holders[element[0]][element[1]] = name
-            return
-        self._touch(element, self._now(element))
-        if claims is None:
-            assert holder is not None
-            claims = self._claims[element] = {holder: self._items(holder)[element]}
-        claims[name] = data
-        self._award(element, claims)
-
-    def _withdraw(self, name: Key, element: Element, old: Items) -> None:
-        claims = self._claims.get(element)
-        if claims is None:
-            self._touch(element, old[element])
-            del self._holders[element[0]][element[1]]
-            return
-        self._touch(element, self._now(element))
-        claims.pop(name, None)
-        self._award(element, claims)
-        if len(claims) == 1:
-            del self._claims[element]
-
-    def _award(self, element: Element, claims: Mapping[Key, bytes]) -> None:
-        self._holders[element[0]][element[1]] = min(claims)
+            owners.pop(place.key, None)
+        if len(claims) > 1:
+            self._claims[place] = claims

@@ -24,23 +24,29 @@ from pathlib import Path
 
 from moorings_core.client.http import HttpClient
 from moorings_core.client.resources import ENDPOINT_SLICES, NODES, SERVICES
+from moorings_proxy.ebpf.hooks import Hooks, directory_of
+from moorings_proxy.ebpf.source import missing
 from tests.bench import report
+from tests.bench.bench_paths import in_cgroup
 from tests.bench.bench_proxy import objects
 from tests.differential import peers
 from tests.token_kubeconfig import KUBECONFIG
 
 KUBE_PROXY = peers.UPSTREAM / "kube-proxy"
+PROXIES = ("moorings nftables", "moorings ebpf", "kube-proxy")
 SIZES = ((1000, 5), (10000, 5))
 CHANGES, AT_ONCE, SECONDS = 5, 32, 120.0
 PARTIAL = "kubeproxy_sync_partial_proxy_rules_duration_seconds"
 METRICS = "http://127.0.0.1:10249/metrics"
 
 
-def command(name: str, kubeconfig: Path) -> list[str]:
-    """Return how a proxy is started."""
+def command(name: str, kubeconfig: Path, cgroup: str) -> list[str]:
+    """Return how a proxy is started; "moorings BACKEND" is ours."""
     common = ["--kubeconfig", str(kubeconfig), "--hostname-override", "n1", "--cluster-cidr", "10.64.0.0/14"]
-    if name == "moorings":
-        return [sys.executable, "-m", "moorings_core.cli", "proxy", *common, "--log-level", "ERROR"]
+    ours, _, backend = name.partition(" ")
+    if ours == "moorings":
+        more = ["--backend", backend, "--cgroup", cgroup, "--log-level", "ERROR"]
+        return [sys.executable, "-m", "moorings_core.cli", "proxy", *common, *more]
     unneeded = ["--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s"]
     return [str(KUBE_PROXY), "--proxy-mode=nftables", *common, *unneeded]
 
@@ -56,10 +62,10 @@ def metric(name: str) -> float:
 
 
 @contextlib.contextmanager
-def running(name: str, kubeconfig: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(name: str, kubeconfig: Path, log: Path, cgroup: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a proxy; it is killed, so that its table stays."""
     with log.open("ab") as out:
-        process = subprocess.Popen(command(name, kubeconfig), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command(name, kubeconfig, cgroup), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         yield process
     finally:
@@ -102,7 +108,7 @@ async def populate(client: HttpClient, services: int, endpoints: int) -> None:
 async def change(client: HttpClient, name: str, number: int) -> float:
     """Give a service another endpoint; return the milliseconds until the proxy says that it has synced once more."""
     before = await asyncio.to_thread(metric, PARTIAL + "_count")
-    patch = [{"op": "replace", "path": "/endpoints/0/addresses/0", "value": f"10.{66 + (name == 'moorings')}.0.{number}"}]
+    patch = [{"op": "replace", "path": "/endpoints/0/addresses/0", "value": f"10.{66 + PROXIES.index(name)}.0.{number}"}]
     start = time.perf_counter()
     await client.patch(ENDPOINT_SLICES, f"s{number + 20}", "default", patch, type="json")
     async with asyncio.timeout(SECONDS):
@@ -111,9 +117,9 @@ async def change(client: HttpClient, name: str, number: int) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-async def measure(name: str, client: HttpClient, kubeconfig: Path, size: str, log: Path) -> None:
+async def measure(name: str, client: HttpClient, kubeconfig: Path, size: str, log: Path, cgroup: str) -> None:
     """Print what one proxy takes: cold, for changes, after a restart, in memory."""
-    with running(name, kubeconfig, log) as process:
+    with running(name, kubeconfig, log, cgroup) as process:
         report.figure(f"{name}, {size}, cold", 1000 * await asyncio.to_thread(first_sync, process, log), "ms")
         took = [await change(client, name, n + 1) for n in range(CHANGES)]
         report.figure(f"{name}, {size}, one change, write to synced, p50", statistics.median(took), "ms")
@@ -123,7 +129,7 @@ async def measure(name: str, client: HttpClient, kubeconfig: Path, size: str, lo
         resident = re.search(r"VmRSS:\s+(\d+)", status)
         assert resident
         report.figure(f"{name}, {size}, memory", int(resident[1]) / 1024, "MiB RSS")
-    with running(name, kubeconfig, log) as process:
+    with running(name, kubeconfig, log, cgroup) as process:
         report.figure(f"{name}, {size}, restart with its table there", 1000 * await asyncio.to_thread(first_sync, process, log), "ms")
     subprocess.run(["nft", "flush", "ruleset"], check=True)
 
@@ -147,11 +153,27 @@ async def inside(services: int, endpoints: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         async with api(Path(name)) as (client, kubeconfig):
             await populate(client, services, endpoints)
-            for proxy in ("moorings", "kube-proxy"):
+            for proxy in PROXIES:
                 try:
-                    await measure(proxy, client, kubeconfig, f"{services} x {endpoints}", Path(name) / f"{proxy}.log")
+                    with pinned(proxy) as cgroup:
+                        await measure(proxy, client, kubeconfig, f"{services} x {endpoints}", Path(name) / f"{proxy}.log", cgroup)
                 except TimeoutError as error:
                     print(f"{proxy}: {error}", flush=True)
+
+
+@contextlib.contextmanager
+def pinned(name: str) -> Iterator[str]:
+    """Give the backend ebpf a cgroup, and take away what it has pinned for it; yield the cgroup's name."""
+    if not name.endswith("ebpf"):
+        yield ""
+        return
+    if lacking := missing():
+        raise TimeoutError(lacking)
+    with in_cgroup() as cgroup:
+        try:
+            yield cgroup
+        finally:
+            Hooks(directory_of(cgroup)).remove()
 
 
 def main() -> None:
@@ -169,7 +191,7 @@ def main() -> None:
         try:
             subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
             run = [sys.executable, "-m", "tests.bench.bench_kube_proxy", "inside", *map(str, size)]
-            subprocess.run(["ip", "netns", "exec", name, *run], check=True)
+            subprocess.run(["nsenter", f"--net=/run/netns/{name}", *run], check=True)  # `ip netns exec` would hide cgroups
         finally:
             subprocess.run(["ip", "netns", "del", name], check=True)
 

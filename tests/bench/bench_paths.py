@@ -17,15 +17,19 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "netns/cni"))
 
 from cni_support import Fabric, sh
 
+from moorings_core.kernel.bpf import cgroups
 from moorings_core.kernel.namespaces import call_in
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Endpoint, ProxySettings, ServiceEntry, ServicePort
+from moorings_proxy.ebpf import EbpfProxy
+from moorings_proxy.ebpf.source import missing
 from moorings_proxy.nftables import NftablesProxy
 from tests.bench import report
 from tests.netns.proxy import netlab
@@ -75,10 +79,10 @@ def trips(netns: str, address: str, count: int, *, fresh: bool) -> float:
         kept.connect((address, PORT))
         for _ in range(count):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM) if fresh else kept
-            if fresh:
-                sock.connect((address, PORT))
             sock.settimeout(2)
             start = time.perf_counter()
+            if fresh:
+                sock.connect((address, PORT))  # where some choose the endpoint
             sock.send(b"?" * 64)
             sock.recv(200)
             took.append(1e6 * (time.perf_counter() - start))
@@ -150,8 +154,14 @@ def service(plain: Figures) -> None:
                 ServicePort(protocol, port, 0, (Endpoint(address, port, True),)) for port in (PORT, IPERF) for protocol in ("TCP", "UDP")
             )
             table = {Key("d", f"s{n}"): _other(n) for n in range(OTHERS)} | {Key("d", "measured"): ServiceEntry(ports, (VIRTUAL,))}
-            serve(NftablesProxy(ProxySettings(("10.64.0.0/16",), ("10.96.0.0/16",), netns=lab.node)), table)
-            tell("pod to pod of its node, by a Service (nftables)", measure(lab.path(here), VIRTUAL), plain)
+            settings = ProxySettings(("10.64.0.0/16",), ("10.96.0.0/16",), netns=lab.node)
+            with serving_table(NftablesProxy(settings), table):
+                tell("pod to pod of its node, by a Service (nftables)", measure(lab.path(here), VIRTUAL), plain)
+            if lacking := missing():
+                print(f"by a Service (ebpf): {lacking}", flush=True)
+            else:
+                with in_cgroup() as name, serving_table(EbpfProxy(replace(settings, cgroup=name)), table):
+                    tell("pod to pod of its node, by a Service (ebpf)", measure(lab.path(here), VIRTUAL), plain)
     if not Path("/proc/net/ip_vs").exists():
         print("by a Service (ipvs): this kernel has no ip_vs", flush=True)
 
@@ -161,14 +171,37 @@ def _other(number: int) -> ServiceEntry:
     return ServiceEntry((ServicePort("TCP", 80, 0, endpoints),), (f"10.96.{number >> 8}.{number & 255}",))
 
 
-def serve(proxy: NftablesProxy, table: Mapping[Key, ServiceEntry]) -> None:
-    """Serve a table; what is in the kernel goes on serving afterwards."""
+@contextmanager
+def serving_table(proxy: NftablesProxy, table: Mapping[Key, ServiceEntry]) -> Iterator[None]:
+    """Serve a table; nothing of it stays."""
 
-    async def body() -> None:
-        await proxy.sync(table)
+    async def leave() -> None:
+        await proxy.handover()
         await proxy.close()
 
-    asyncio.run(body())
+    asyncio.run(proxy.sync(table))
+    try:
+        yield
+    finally:
+        asyncio.run(leave())
+
+
+@contextmanager
+def in_cgroup() -> Iterator[str]:
+    """Move this process, and what it starts, into a cgroup of v2 of its own; yield its name."""
+    root = cgroups()
+    assert root
+    group = root / f"bench{os.getpid()}"
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    before = root / next(line for line in lines if line.startswith("0:")).split(":", 2)[2].lstrip("/")
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+        yield group.name
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            (before / "cgroup.procs").write_text(pid)
+        group.rmdir()
 
 
 def main() -> None:

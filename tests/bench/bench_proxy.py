@@ -1,4 +1,4 @@
-"""How long the nftables proxy takes: cold, and for one change. Run: python -m tests.bench.bench_proxy [SERVICES] [ENDPOINTS]
+"""How long the nftables proxy takes: cold, and for one change; and what memory. Run: python -m tests.bench.bench_proxy [SERVICES ENDPOINTS]
 
 Needs root; makes a network namespace of its own.
 """
@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 from moorings_core.client.resources import ENDPOINT_SLICES, SERVICES
 from moorings_core.kernel.nftables import Monitor
+from moorings_core.ports.client import ObjectList, WatchEvent
 from moorings_core.ports.cluster import ClusterConfig, NetworkConfig, ServicesConfig
 from moorings_core.ports.node import NodeContext
-from moorings_core.ports.objects import Key
+from moorings_core.ports.objects import Key, Resource
 from moorings_core.ports.proxy import Endpoint, ProxySettings, ServiceEntry, ServicePort
 from moorings_proxy.follow import Follower
 from moorings_proxy.model import SERVICE_NAME, Place, service_entry
@@ -62,7 +65,7 @@ async def measure(settings: ProxySettings, services: int, endpoints: int) -> Non
     await again.close()
     report.spread("one endpoint changed, in process", await one_change(proxy, table, endpoints), "ms", "<= 1")
     await proxy.close()
-    report.figure("service table, peak RSS", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
+    report.figure("service table, peak RSS with the test's own objects", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
 
 
 async def one_change(proxy: NftablesProxy, table: dict[Key, ServiceEntry], endpoints: int) -> list[float]:
@@ -117,8 +120,60 @@ async def one_event(client: MemoryClient, monitor: Monitor, name: str, address: 
     return 1000 * (time.perf_counter() - start)
 
 
+class Paged:
+    """An API that makes its objects when a page of them is asked for: so what a process holds is what its follower keeps."""
+
+    def __init__(self, services: int, endpoints: int) -> None:
+        self.services, self.endpoints = services, endpoints
+
+    async def list(self, resource: Resource, namespace: str = "", limit: int = 0, continue_: str = "0", **more: str) -> ObjectList:
+        which = {"services": 0, "endpointslices": 1}.get(resource.plural)
+        if which is None:
+            return ObjectList([], "1")
+        numbers = range(int(continue_), min(self.services, int(continue_) + limit))
+        made = [full(n, self.endpoints)[which] for n in numbers]
+        return ObjectList(made, "1", str(numbers.stop) if numbers.stop < self.services else "")
+
+    async def watch(self, *_: object, **__: object) -> AsyncIterator[WatchEvent]:
+        await asyncio.Event().wait()
+        yield
+
+
+def full(number: int, endpoints: int) -> tuple[dict, dict]:
+    """Return a Service and its EndpointSlice with the fields that an API server gives them."""
+    service, piece = objects(number, endpoints)
+    name, spec = service["metadata"]["name"], service["spec"]
+    service["metadata"] |= {"uid": f"uid-{number}", "resourceVersion": str(1_000_000 + number), "creationTimestamp": "2026-01-01T00:00:00Z"}
+    spec |= {"type": "ClusterIP", "clusterIP": spec["clusterIPs"][0], "sessionAffinity": "None", "internalTrafficPolicy": "Cluster"}
+    spec |= {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 8080}], "selector": {"app": name}, "ipFamilies": ["IPv4"]}
+    labels, version = {SERVICE_NAME: name, "app": name}, str(2_000_000 + number)
+    piece["metadata"] = {"name": f"{name}-x7k2p", "namespace": "d", "labels": labels, "uid": f"slice-{number}", "resourceVersion": version}
+    piece["ports"] = [{"name": "", "port": 8080, "protocol": "TCP"}]
+    for n, each in enumerate(piece["endpoints"]):
+        each |= {"conditions": {"ready": True, "serving": True, "terminating": False}, "nodeName": f"node-{n % 50}"}
+    return service, piece
+
+
+async def resident(netns: str, services: int, endpoints: int) -> None:
+    """Serve from an API, and print what the process takes then: all of it (RSS), and its share of what others use too (PSS)."""
+    context = NodeContext("n1", (), Paged(services, endpoints), CONFIG, Path("/nowhere"), Path("/nowhere"))
+    follower = Follower(context, lambda settings: NftablesProxy(replace(settings, netns=netns)))
+    task = asyncio.create_task(follower.run())
+    await follower.serving.wait()
+    text = Path("/proc/self/smaps_rollup").read_text()
+    for name in ("Rss", "Pss"):
+        found = re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)
+        assert found
+        report.figure(f"a proxy's process, {services} services x {endpoints} endpoints", int(found[1]) / 1024, f"MiB {name.upper()}")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def main() -> None:
     """Make a namespace, measure, remove it."""
+    if sys.argv[1:2] == ["resident"]:
+        asyncio.run(resident(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+        return
     services, endpoints = (int(word) for word in (*sys.argv[1:], 10000, 5)[:2])
     name = f"bench{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
@@ -127,6 +182,9 @@ def main() -> None:
         asyncio.run(measure(settings, services, endpoints))
         took = asyncio.run(event_to_rule(f"/run/netns/{name}", services, endpoints))
         report.spread("one endpoint changed, event to rule", took, "ms", "<= 15")
+        for number in (0, services):
+            run = [sys.executable, "-m", "tests.bench.bench_proxy", "resident", f"/run/netns/{name}", str(number), str(endpoints)]
+            subprocess.run(run, check=True)
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
 

@@ -74,7 +74,7 @@ async def run_agent(options: AgentOptions) -> None:
     config = await read_config(client)
     runtime: Runtime = load("runtime", config.runtime.backend)(options.runtime_socket, config.runtime.parameters)
     await _wait_for_runtime(runtime)
-    context = NodeContext(options.node_name, options.addresses, client, config, options.root, options.run)
+    context = NodeContext(options.node_name, options.addresses, client, config, options.root, options.run, options.cgroup)
     agent = Agent(options, config, client, runtime, context)
     await agent.run()
 

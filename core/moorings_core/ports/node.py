@@ -16,6 +16,7 @@ class NodeContext:
     """The node a component runs on.
 
     root outlives a reboot, run does not; both are the node's own. addresses are the node's InternalIPs, IPv4 first.
+    cgroup is the node's own, below each hierarchy: "" is the root, as on a host of its own.
     """
 
     name: str
@@ -24,6 +25,7 @@ class NodeContext:
     config: ClusterConfig
     root: Path
     run: Path
+    cgroup: str = ""
 
 
 class NodeComponent(Protocol):

@@ -79,12 +79,14 @@ class ProxySettings:
 
     pod_cidrs: sources in them are pods, whose address is kept on the way to a ClusterIP.
     service_cidrs: addresses in them that no Service has are dropped. netns: path of the namespace to work in, None: the own one.
+    cgroup: the node's own, below each hierarchy, with all its pods; "": the root, as on a host of its own.
     """
 
     pod_cidrs: tuple[str, ...] = ()
     service_cidrs: tuple[str, ...] = ()
     node_addresses: tuple[str, ...] = ()
     netns: str | None = None
+    cgroup: str = ""
 
 
 class ProxyComponent(Protocol):

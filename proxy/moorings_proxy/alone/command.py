@@ -18,6 +18,7 @@ PATH = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--metrics-bind-address", default="127.0.0.1:10249", show_default=True, help="ADDRESS:PORT of /metrics")
 @click.option("--healthz-bind-address", default="0.0.0.0:10256", show_default=True, help="ADDRESS:PORT of /healthz and /livez")
 @click.option("--bind-address", default="", help="the node's address where its Node object is not there; default: the Node's")
+@click.option("--cgroup", default="", help="the node's cgroup with all its pods, below each hierarchy (backend ebpf)  [default: the root]")
 @click.option("--cleanup", is_flag=True, help="remove what the backend has put into the kernel, and end")
 @click.option("--log-level", default="INFO", show_default=True)
 def proxy(
@@ -28,6 +29,7 @@ def proxy(
     metrics_bind_address: str,
     healthz_bind_address: str,
     bind_address: str,
+    cgroup: str,
     cleanup: bool,
     log_level: str,
 ) -> None:
@@ -43,5 +45,5 @@ def proxy(
 
     setup_logging(log_level)
     cidrs = tuple(filter(None, cluster_cidr.split(",")))
-    options = Options(kubeconfig, backend, node.lower(), cidrs, metrics_bind_address, healthz_bind_address, bind_address)
+    options = Options(kubeconfig, backend, node.lower(), cidrs, metrics_bind_address, healthz_bind_address, bind_address, cgroup)
     asyncio.run((remove if cleanup else serve)(options))

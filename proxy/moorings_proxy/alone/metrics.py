@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter as Counts
 from collections.abc import Collection
 from datetime import UTC, datetime
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from moorings_core.ports.objects import Object
-from moorings_core.ports.proxy import Table
+from moorings_core.ports.objects import Key, Object
+from moorings_core.ports.proxy import Delta, ServiceEntry
 from moorings_proxy.model import TRIGGERED
 
 FAMILIES = ("IPv4", "IPv6")
@@ -47,6 +49,7 @@ class Metrics:
         self._oldest: float | None = None
         self._updated: float | None = None
         self._counts = dict.fromkeys(KINDS, 0)
+        self._lonely: dict[Key, Counts[tuple[str, str]]] = {}
 
     def _histogram(self, name: str, buckets: Collection[float], text: str) -> Histogram:
         return Histogram(name, text, ["ip_family"], buckets=[float(b) for b in buckets], registry=self.registry)
@@ -68,22 +71,32 @@ class Metrics:
         for family in FAMILIES:
             self._queued.labels(family).set(now)
 
-    def synced(self, took: float, *, full: bool, table: Table, changes: Collection[Object]) -> None:
+    def synced(self, took: float, *, full: bool, delta: Delta, changes: Collection[Object]) -> None:
         """Note a sync."""
         now, self._oldest = time.time(), None
         self._updated = now
         self._counts = dict.fromkeys(KINDS, 0)
         for kind in KINDS:
             self._pending[kind].set(0)
+        self._count(delta, full=full)
         waited = [now - when for piece in changes if (when := _triggered(piece)) is not None]
         for family in FAMILIES:
             for name in ("", "full_" if full else "partial_"):
                 self._durations[name].labels(family).observe(took)
             self._last.labels(family).set(now)
-            for policy, count in _without_local(table, family).items():
-                self._local.labels(policy, family).set(count)
+            for policy in POLICIES:
+                self._local.labels(policy, family).set(sum(counts[policy, family] for counts in self._lonely.values()))
             for seconds in waited:
                 self._programming.labels(family).observe(max(seconds, 0))
+
+    def _count(self, delta: Delta, *, full: bool) -> None:
+        """Note which services have ports with the policy Local that have no endpoint here: few have."""
+        if full:
+            self._lonely = {}
+        for name, entry in delta.items():
+            self._lonely.pop(name, None)
+            if entry and (entry.internal_local or entry.external_local) and (counts := _without_local(entry)):
+                self._lonely[name] = counts
 
     def failed(self) -> None:
         """Count a sync that the kernel refused."""
@@ -109,20 +122,23 @@ class Metrics:
 
 
 KINDS = ("service", "endpoint")
+POLICIES = ("internal", "external")
 
 
-def _without_local(table: Table, family: str) -> dict[str, int]:
-    counts = {"internal": 0, "external": 0}
-    for entry in table.values():
-        mine = any((":" in ip) == (family == "IPv6") for ip in entry.cluster_ips)
-        for port in entry.ports if mine else ():
-            here = any((":" in e.address) == (family == "IPv6") for e in port.local_endpoints)
-            anywhere = any((":" in e.address) == (family == "IPv6") for e in port.endpoints)
+def _without_local(entry: ServiceEntry) -> Counts[tuple[str, str]]:
+    """Count, by policy and family, the ports that have endpoints and none of them here."""
+    counts: Counts[tuple[str, str]] = Counts()
+    for family, port in product(FAMILIES, entry.ports):
+        here, anywhere = (_has(family, [e.address for e in some]) for some in (port.local_endpoints, port.endpoints))
+        if anywhere and not here and _has(family, entry.cluster_ips):
             outside = bool(port.node_port or entry.external_ips or entry.load_balancer_ips)
-            if anywhere and not here:
-                counts["internal"] += entry.internal_local
-                counts["external"] += entry.external_local and outside
-    return counts
+            counts["internal", family] += entry.internal_local
+            counts["external", family] += entry.external_local and outside
+    return +counts
+
+
+def _has(family: str, addresses: Collection[str]) -> bool:
+    return any((":" in address) == (family == "IPv6") for address in addresses)
 
 
 def _triggered(piece: Object) -> float | None:

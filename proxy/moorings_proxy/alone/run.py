@@ -35,7 +35,10 @@ class NotAlone(MooringsError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. pod_cidrs empty: the Node's; addresses of servers are "ADDRESS:PORT", "" for none."""
+    """What the command line says. pod_cidrs empty: the Node's; addresses of servers are "ADDRESS:PORT", "" for none.
+
+    cgroup: see ProxySettings.
+    """
 
     kubeconfig: Path
     backend: str
@@ -44,6 +47,7 @@ class Options:
     metrics: str = ""
     healthz: str = ""
     address: str = ""
+    cgroup: str = ""
 
 
 async def serve(options: Options) -> None:
@@ -69,7 +73,7 @@ async def serve(options: Options) -> None:
 
 async def remove(options: Options) -> None:
     """Remove what the backend has in the kernel."""
-    proxy: Proxy = _make(options.backend)(ProxySettings())
+    proxy: Proxy = _make(options.backend)(ProxySettings(cgroup=options.cgroup))
     while not await proxy.handover():
         await asyncio.sleep(RETRY)
     await proxy.close()
@@ -95,7 +99,7 @@ async def _context(client: HttpClient, options: Options) -> NodeContext:
     pods = options.pod_cidrs or tuple(spec.get("podCIDRs") or filter(None, [spec.get("podCIDR")]))
     config = ClusterConfig(network=NetworkConfig(pod_cidrs=pods), services=ServicesConfig(cidrs=await _service_cidrs(client)))
     log.info("starting", node=options.node, backend=options.backend, addresses=",".join(addresses), pods=",".join(pods))
-    return NodeContext(options.node, addresses, client, config, NOWHERE, NOWHERE)
+    return NodeContext(options.node, addresses, client, config, NOWHERE, NOWHERE, options.cgroup)
 
 
 async def _node(client: HttpClient, name: str) -> Object | None:

@@ -15,7 +15,7 @@ from moorings_core.ports.proxy import Delta, ProxyError, ProxySettings, ServiceE
 from moorings_proxy.family import Family
 from moorings_proxy.layout import MARKED, MASK
 from moorings_proxy.nftables import NftablesProxy
-from moorings_proxy.render import Rendered
+from moorings_proxy.render import Rendered, Server
 
 from . import routes
 from .layout import TABLE, IpvsLayout, IpvsRenderer, Marks, routed
@@ -36,8 +36,8 @@ class IpvsFamily(Family):
     def _render(self, name: Key, entry: ServiceEntry) -> Rendered:
         return IpvsRenderer(self.layout, name, entry, self._marks, self._settings).run()
 
-    def _changed(self, old: Rendered, new: Rendered) -> None:
-        self.servers.want(old.servers, new.servers)
+    def _changed(self, old: Mapping[int, Server] | None, new: Mapping[int, Server]) -> None:
+        self.servers.want(old, new)
 
     def _commit(self, changes: Changes) -> None:
         self.servers.come()
@@ -45,8 +45,8 @@ class IpvsFamily(Family):
         self.servers.go()
         self._marks.keep(self.servers.marks)
 
-    def _repair(self, *, only_if_different: bool = False) -> int:
-        return self.servers.repair() + super()._repair(only_if_different=only_if_different)
+    def _compare(self, desired: Mapping[str, Mapping[bytes, bytes]], *, only_if_different: bool) -> int:
+        return self.servers.repair() + super()._compare(desired, only_if_different=only_if_different)
 
 
 class IpvsProxy(NftablesProxy):

@@ -75,15 +75,16 @@ class Servers:
         """Marks that stand for something, be it only on its way out."""
         return {virtual.mark for virtual in (*self._desired, *self.draining)}
 
-    def want(self, old: Mapping[int, Server], new: Mapping[int, Server]) -> None:
-        """Note how the servers of one Service change."""
-        for mark in old.keys() - new.keys():
+    def want(self, old: Mapping[int, Server] | None, new: Mapping[int, Server]) -> None:
+        """Note how the servers of one Service change; old None: the new ones are all there are to be."""
+        gone = {virtual.mark for virtual in self._desired} if old is None else old.keys()
+        for mark in gone - new.keys():
             self._desired.pop(Virtual(self._family, mark), None)
             self._touched.add(Virtual(self._family, mark))
         for mark, server in new.items():
-            if old.get(mark) != server:
-                virtual = Virtual(self._family, mark)
-                self._desired[virtual] = frozenset(map(self._real, server.endpoints))
+            virtual, reals = Virtual(self._family, mark), frozenset(map(self._real, server.endpoints))
+            if self._desired.get(virtual) != reals:
+                self._desired[virtual] = reals
                 self._touched.add(virtual)
 
     def come(self) -> None:

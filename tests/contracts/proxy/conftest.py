@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from moorings_core.kernel import bpf
 from moorings_core.kernel.conntrack import Conntrack
 from moorings_core.kernel.ipvs import MISSING, Ipvs, is_there
 from moorings_core.ports.proxy import Proxy, ProxySettings
+from moorings_proxy.ebpf import EbpfProxy
+from moorings_proxy.ebpf.hooks import Hooks
+from moorings_proxy.ebpf.source import missing
 from moorings_proxy.ipvs import IpvsProxy
 from moorings_proxy.nftables import NftablesProxy
 
@@ -20,7 +24,7 @@ netlab = sys.modules.setdefault("netlab", importlib.util.module_from_spec(spec))
 if not hasattr(netlab, "Lab"):
     spec.loader.exec_module(netlab)
 
-BACKENDS = {"nftables": NftablesProxy, "ipvs": IpvsProxy}
+BACKENDS = {"nftables": NftablesProxy, "ipvs": IpvsProxy, "ebpf": EbpfProxy}
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +60,29 @@ def backend(request: pytest.FixtureRequest) -> str:
     """The name of the backend under test."""
     if request.param == "ipvs" and not is_there():
         pytest.skip(f"{MISSING}; `make test-vm` runs this in a machine that has them")
+    if request.param == "ebpf" and (lacking := missing()):
+        pytest.skip(lacking)
     return str(request.param)
 
 
 @pytest.fixture
-def make(backend: str, lab: object) -> Callable[[], Proxy]:
+def cgroup(backend: str, lab: object) -> Iterator[str]:
+    """The node's cgroup, for the backend that works by it."""
+    if backend != "ebpf":
+        yield ""
+        return
+    with netlab.cgroup(lab) as name:
+        yield name
+        root = bpf.cgroups()
+        assert root
+        Hooks(root / name).remove()
+
+
+@pytest.fixture
+def make(backend: str, lab: object, cgroup: str) -> Callable[[], Proxy]:
     """A function that makes a new proxy for the node of the lab: calling it twice is a restart."""
-    settings = ProxySettings(("10.64.0.0/16", "fd64::/64"), ("10.96.0.0/16", "fd96::/112"), ("172.30.0.2", "fd30::2"), lab.node)
+    pods, services = ("10.64.0.0/16", "fd64::/64"), ("10.96.0.0/16", "fd96::/112")
+    settings = ProxySettings(pods, services, ("172.30.0.2", "fd30::2"), lab.node, cgroup)
     return lambda: BACKENDS[backend](settings)
 
 

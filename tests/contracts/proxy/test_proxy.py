@@ -124,7 +124,6 @@ async def test_a_removed_endpoint_gets_no_new_connection_and_keeps_its_old_ones(
 
 
 async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, proxy: Proxy, backend: str) -> None:
-    fewest = 0 if backend == "ipvs" else 1  # there the kernel forgets flows with the server
     (_, a, _), (_, b, _), _ = pods
     await proxy.sync({WEB: entry(a)})
 
@@ -133,6 +132,8 @@ async def test_a_udp_client_with_a_fixed_port_follows_its_service(lab, pods, pro
         return await proxy.flush_conntrack({WEB: new})
 
     for where, address, port in (("p3", VIP, 80), ("world", NODE, 30080)):
+        # ipvs: the kernel forgets flows with the server; ebpf: a pod's flow is its socket, which is closed by then.
+        fewest = 0 if backend == "ipvs" or (backend, where) == ("ebpf", "p3") else 1
         await becomes(entry(a))
         assert (await off(lab.udp, where, address, port, source=5555)).startswith("p1 ")
         assert await becomes(entry(b)) >= fewest

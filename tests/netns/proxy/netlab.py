@@ -14,9 +14,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
+from moorings_core.kernel import bpf
 from moorings_core.kernel.nftables.netns import call_in
 
+T = TypeVar("T")
 counter = itertools.count()
 WORLD, NODE, WORLD6, NODE6 = "172.30.0.1", "172.30.0.2", "fd30::1", "fd30::2"
 
@@ -63,6 +67,8 @@ class Lab(Net):
         self.pods = 0
         self.servers: list[Server] = []
         self.node = self.path("node")
+        self.cgroup: Path | None = None
+        """Where sockets of the node and its pods are made, if that matters."""
 
     def build(self) -> None:
         self.add("node")
@@ -133,10 +139,20 @@ class Lab(Net):
 
     def socket(self, where: str, address: str, kind: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return call_in(self.path(where), lambda: socket.socket(family, kind))
+        return self.call(where, lambda: socket.socket(family, kind))
+
+    def call(self, where: str, function: Callable[[], T]) -> T:
+        """Return function(), run in a namespace and, but for the world's, in the node's cgroup."""
+
+        def body() -> T:
+            if self.cgroup and where != "world":
+                (self.cgroup / "cgroup.threads").write_text(str(threading.get_native_id()))
+            return function()
+
+        return call_in(self.path(where), body)
 
     def socket_of(self, where: str, family: int, kind: int, protocol: int) -> socket.socket:
-        return call_in(self.path(where), lambda: socket.socket(family, kind, protocol))
+        return self.call(where, lambda: socket.socket(family, kind, protocol))
 
     def udp(self, where: str, address: str, port: int, timeout: float = 3, source: int = 0) -> str:
         """As tcp, by one datagram and its answer."""
@@ -221,3 +237,23 @@ def lab() -> Iterator[Lab]:
         yield made
     finally:
         made.close()
+
+
+@contextlib.contextmanager
+def cgroup(lab: Lab) -> Iterator[str]:
+    """Give a lab a cgroup of v2 that threads can enter one by one; yield its name below the hierarchy. This process moves beside it."""
+    root = bpf.cgroups()
+    assert root is not None
+    whole = root / lab.prefix
+    lab.cgroup = whole / "node"
+    lab.cgroup.mkdir(parents=True)
+    before = next(line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0:"))
+    try:
+        (lab.cgroup / "cgroup.type").write_text("threaded")
+        (whole / "cgroup.procs").write_text(str(os.getpid()))
+        yield f"{whole.name}/node"
+    finally:
+        (root / before.lstrip("/") / "cgroup.procs").write_text(str(os.getpid()))
+        lab.cgroup.rmdir()
+        whole.rmdir()
+        lab.cgroup = None

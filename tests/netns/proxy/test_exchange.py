@@ -6,16 +6,20 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import netlab
 import pytest
 
 from moorings_core.agent.proxy import ProxyExchange
 from moorings_core.client.resources import CONFIG_MAPS, ENDPOINT_SLICES, NODES, SERVICES
+from moorings_core.kernel import bpf
 from moorings_core.kernel.ipvs import MISSING, is_there
 from moorings_core.kernel.nftables import wire
 from moorings_core.ports.cluster import ClusterConfig, NetworkConfig, ServicesConfig
 from moorings_core.ports.node import NodeContext
 from moorings_core.ports.proxy import BACKEND, ERROR, ProxyError
 from moorings_proxy import follow
+from moorings_proxy.ebpf import EbpfProxy
+from moorings_proxy.ebpf.source import missing
 from moorings_proxy.family import Family
 from moorings_proxy.follow import Follower
 from moorings_proxy.ipvs import IpvsProxy
@@ -43,7 +47,7 @@ class RefusingProxy:
         raise ProxyError("this kernel lacks everything")
 
 
-MADE = {"nftables": NftablesProxy, "second": SecondProxy, "ipvs": IpvsProxy, "refusing": RefusingProxy}
+MADE = {"nftables": NftablesProxy, "second": SecondProxy, "ipvs": IpvsProxy, "ebpf": EbpfProxy, "refusing": RefusingProxy}
 
 
 def config_map(backend: str) -> dict:
@@ -63,8 +67,8 @@ async def populate(client, *addresses: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def exchanging(client, lab):
-    context = NodeContext("n1", ("172.30.0.2",), client, CONFIG, Path("/nowhere"), Path("/nowhere"))
+async def exchanging(client, lab, cgroup: str = ""):
+    context = NodeContext("n1", ("172.30.0.2",), client, CONFIG, Path("/nowhere"), Path("/nowhere"), cgroup)
 
     def make(name: str) -> Follower:
         return Follower(context, lambda settings: MADE[name](replace(settings, netns=lab.node)))
@@ -111,16 +115,34 @@ class Traffic:
             thread.join(20)
 
 
-@pytest.mark.parametrize("other", ["second", "ipvs"])
-async def test_a_proxy_is_exchanged_and_back_under_traffic_without_a_lost_connection(lab, client, other: str, monkeypatch) -> None:
-    if other == "ipvs" and not is_there():
+@pytest.fixture(params=["second", "ipvs", "ebpf"])
+def other(request) -> str:
+    """The backend that nftables is exchanged with."""
+    if request.param == "ipvs" and not is_there():
         pytest.skip(f"{MISSING}; `make test-vm` runs this in a machine that has them")
+    if request.param == "ebpf" and (lacking := missing()):
+        pytest.skip(lacking)
+    return request.param
+
+
+@pytest.fixture
+def cgroup(lab, other: str):
+    with netlab.cgroup(lab) if other == "ebpf" else contextlib.nullcontext("") as name:
+        yield name
+        if name:
+            left = bpf.FILE_SYSTEM / "moorings" / str(lab.cgroup.stat().st_ino)
+            assert not left.exists()
+
+
+async def test_a_proxy_is_exchanged_and_back_under_traffic_without_a_lost_connection(
+    lab, client, other: str, cgroup: str, monkeypatch
+) -> None:
     monkeypatch.setattr(follow, "LEAVE_EVERY", 0.5)
     pods = [lab.pod() for _ in range(3)]
     lab.serve("p1")
     lab.serve("p2")
     await populate(client, pods[0][1], pods[1][1])
-    async with exchanging(client, lab):
+    async with exchanging(client, lab, cgroup):
         await says(client, BACKEND, "nftables")
         streams = [await asyncio.to_thread(lab.connect, "p3", VIP, 80)]
         streams[0].recv(100)

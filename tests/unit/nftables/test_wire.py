@@ -31,6 +31,21 @@ def test_map_elements_survive_the_round_trip(items: dict[bytes, bytes], timeout:
     assert batch.elements == len(items)
 
 
+def test_elements_of_one_shape_and_of_others_are_told_apart() -> None:
+    """Those that follow one of their shape are cut out by it: also when the next has a timeout, no data, or a longer key."""
+    batch, plain = Batch(), SetSpec(MAP.family, MAP.table, "s", 16)
+    one, two, three, longer = b"k" * 16, b"l" * 16, b"m" * 16, b"n" * 20
+    batch.add_elements(MAP, [(one, b"1" * 8), (two, b"2" * 8)])
+    batch.add_elements(MAP, [(three, b"3" * 8)], 5000)
+    batch.add_elements(plain, [(one, b""), (two, b"")])
+    batch.add_elements(SetSpec(MAP.family, MAP.table, "l", 20, "map", 8), [(longer, b"4" * 8)])
+    lists = b"".join(message.body for message in decoded(batch)[1:-1])
+    every = b"".join(lists[start:end] for kind, start, end in wire.attributes(lists) if kind == 3)
+    assert every
+    found = list(wire.elements(wire.attribute(3, every)))
+    assert found == [(one, b"1" * 8), (two, b"2" * 8), (three, b"3" * 8), (one, b""), (two, b""), (longer, b"4" * 8)]
+
+
 @given(st.text("abcdefgh-0123456789", min_size=1, max_size=20))
 def test_verdict_elements_are_compared_as_they_were_sent(chain: str) -> None:
     batch = Batch()

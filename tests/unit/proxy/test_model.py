@@ -11,6 +11,7 @@ from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Endpoint, ProxySettings, ServiceEntry, ServicePort
 from moorings_proxy.cleanup import Frontend, stale, suspects
 from moorings_proxy.model import Place, service_entry
+from moorings_proxy.packed import PackedTable
 from moorings_proxy.shadow import Shadow
 
 HERE = Place("n1", "z1")
@@ -167,50 +168,84 @@ def test_a_flow_is_stale_when_no_endpoint_answers_for_it() -> None:
     assert stale([good], {VIP: frozenset()}) == [good]
 
 
-def test_a_shared_element_goes_to_the_first_by_name_whoever_came_first() -> None:
-    shadow, element = Shadow(), ("svc", b"k")
+class Shadowed:
+    """A shadow over services whose items are given, and what the kernel makes of its changes."""
+
+    def __init__(self) -> None:
+        self.services: dict[Key, dict] = {}
+        self.shadow = Shadow(2, lambda name: self.services[name])
+        self.kernel: dict = {}
+
+    def load(self, services: dict[Key, dict]) -> None:
+        self.services = {name: items for name, items in services.items() if items}
+        found = self.shadow.load(sorted(self.services.items()))
+        self.kernel = {(which, key): data for which, elements in found.items() for key, data in elements.items()}
+
+    def change(self, delta: dict[Key, dict]) -> None:
+        for name, items in delta.items():
+            self.shadow.replace(name, self.services.get(name, {}), items)
+            self.services[name] = items
+        changes = self.shadow.take()
+        for which, keys in changes.delete.items():
+            for key in keys:
+                del self.kernel[which, key]
+        for which, elements in changes.add.items():
+            for key, data in elements.items():
+                assert (which, key) not in self.kernel
+                self.kernel[which, key] = data
+
+
+def test_a_shared_place_goes_as_a_whole_to_the_first_by_name_whoever_came_first() -> None:
+    shadowed, verdict = Shadowed(), ("svc", b"vp")
     a, b, c = (Key("d", n) for n in "abc")
-    for name in (b, c, a):
-        shadow.replace(name, {element: name.name.encode()})
-    assert shadow.desired() == {"svc": {b"k": b"a"}}
-    shadow.take()
-    shadow.replace(a, {})
-    changes = shadow.take()
-    assert (changes.add, changes.delete) == ({"svc": {b"k": b"b"}}, {"svc": [b"k"]})
-    shadow.replace(c, {})
-    assert not shadow.take()
-    shadow.replace(b, {})
-    assert shadow.take().delete == {"svc": [b"k"]} and shadow.desired() == {}
+    items = {
+        name: {verdict: name.name.encode(), **{("ep", b"vp" + bytes([n])): b"%d" % n for n in range(count)}}
+        for name, count in ((b, 3), (c, 1), (a, 2))
+    }
+    for name, of in items.items():
+        shadowed.change({name: of})
+    assert shadowed.kernel == items[a]
+    shadowed.change({a: {}})
+    assert shadowed.kernel == items[b]
+    shadowed.change({c: {}})
+    assert shadowed.kernel == items[b]
+    shadowed.change({b: {}})
+    assert shadowed.kernel == {}
 
 
 some_items = st.dictionaries(
-    st.tuples(st.sampled_from(["svc", "ep"]), st.sampled_from([b"1", b"2", b"3"])), st.sampled_from([b"x", b"y", b"z"]), max_size=4
+    st.tuples(st.sampled_from(["svc", "ep", "np", "vips"]), st.sampled_from([b"11", b"112", b"21", b"3"])),
+    st.sampled_from([b"x", b"y", b"z"]),
+    max_size=5,
 )
 deltas = st.lists(st.dictionaries(st.sampled_from([Key("d", n) for n in "abc"]), some_items, max_size=3), max_size=8)
 
 
-@given(deltas, deltas)
+@given(st.dictionaries(st.sampled_from([Key("d", n) for n in "abc"]), some_items), deltas)
 def test_what_the_kernel_should_hold_depends_on_the_services_alone_and_changes_lead_there(loaded, changed):
-    shadow, services, kernel = Shadow(), {}, {}
-    for delta in loaded:
-        for name, items in delta.items():
-            shadow.load(name, items)
-            services[name] = items
-    for which, elements in shadow.desired().items():
-        kernel |= {(which, key): data for key, data in elements.items()}
+    shadowed = Shadowed()
+    shadowed.load(loaded)
     for delta in changed:
-        for name, items in delta.items():
-            shadow.replace(name, items)
-            services[name] = items
-        changes = shadow.take()
-        for which, keys in changes.delete.items():
-            for key in keys:
-                del kernel[which, key]
-        for which, elements in changes.add.items():
-            for key, data in elements.items():
-                assert (which, key) not in kernel
-                kernel[which, key] = data
-        first = {}
-        for name in sorted(services, reverse=True):
-            first |= services[name]
-        assert kernel == first == {(which, key): data for which, found in shadow.desired().items() for key, data in found.items()}
+        shadowed.change(delta)
+        fresh = Shadowed()
+        fresh.load(shadowed.services)
+        assert shadowed.kernel == fresh.kernel
+
+
+addresses = st.lists(st.sampled_from(["10.64.0.1", "fd64::1", "10.64.0.2"]), max_size=3).map(tuple)
+endpoints = st.lists(st.builds(Endpoint, st.sampled_from(["10.64.0.1", "fd64::1"]), st.integers(1, 65535), st.booleans())).map(tuple)
+ports = st.builds(ServicePort, st.sampled_from(["TCP", "UDP"]), st.integers(1, 65535), st.integers(0, 32767), endpoints, endpoints)
+flags, numbers = st.booleans(), st.integers(0, 90000)
+entries = st.builds(ServiceEntry, st.lists(ports, max_size=2).map(tuple), *[addresses] * 4, flags, flags, numbers, numbers, numbers)
+
+
+@given(entries)
+def test_a_packed_entry_is_read_as_it_was(entry) -> None:
+    table = PackedTable({NAME: entry})
+    assert dict(table) == dict(PackedTable(table)) == {NAME: entry} and type(table[NAME].ports) is tuple
+    for character in ".:":
+        some = any(character in a for a in (*entry.cluster_ips, *entry.external_ips, *entry.load_balancer_ips))
+        assert not some or dict(table.having(character)) == {NAME: entry}
+    assert not PackedTable({NAME: ServiceEntry((), ("10.96.0.1",))}).having(":")
+    table[NAME] = other = dataclasses.replace(entry, affinity=entry.affinity + 1)
+    assert table.pop(NAME) == other and not table

@@ -97,12 +97,15 @@ class Connection:
         for _ in range(DUMP_TRIES):
             generation = self.generation()
             found: dict[bytes, bytes] = {}
+            told: list[bytes] = []
             for _ in range(DUMP_TRIES):
-                before = len(found)
-                answers = self._ask(wire.GETSETELEM, wire.F_DUMP, spec.family, body)
-                for answer in answers:
-                    found.update(wire.elements(answer.body, bounds=spec.bounds))
-                if len(answers) <= 1 or len(found) == before:
+                before, last = len(found), told
+                told = [answer.body for answer in self._ask(wire.GETSETELEM, wire.F_DUMP, spec.family, body)]
+                if told == last:
+                    break
+                for part in told:
+                    found.update(wire.elements(part, bounds=spec.bounds))
+                if len(told) <= 1 or len(found) == before:
                     break
             if self.generation() == generation:
                 return found

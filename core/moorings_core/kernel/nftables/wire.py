@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from moorings_core.ports.errors import MooringsError
@@ -156,8 +157,27 @@ def elements(body: bytes, *, bounds: bool = False) -> Iterator[tuple[bytes, byte
     """
     for kind, start, end in attributes(body):
         if kind == 3:
-            for _, first, last in attributes(body, start, end):
-                yield _element(body, first, last, bounds)
+            yield from _listed(body, start, end, bounds)
+
+
+def _listed(body: bytes, at: int, end: int, bounds: bool) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the elements of a list. Nearly all have the shape of the one before them: those are cut out without a look inside."""
+    while at + 4 <= end:
+        length = _ATTRIBUTE.unpack_from(body, at)[0]
+        if length < 4:
+            return
+        key, data = _element(body, at + 4, at + length, bounds)
+        yield key, data
+        start, size = at + 12, len(key)
+        at += length + (-length % 4)
+        plain = not bounds and size % 4 == 0 and length == (12 + size if not data else 20 + size + len(data))
+        if not plain or body[start : start + size] != key or (data and body[at - len(data) : at] != data):
+            continue
+        head, middle = body[start - 12 : start], body[start + size : start + size + 8] if data else b""
+        to, value, whole = 12 + size, 12 + size + len(middle), length
+        while at + whole <= end and body.startswith(head, at) and body.startswith(middle, at + to):
+            yield body[at + 12 : at + to], body[at + value : at + whole]
+            at += whole
 
 
 def counters(body: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
@@ -188,6 +208,7 @@ def _element(body: bytes, start: int, end: int, bounds: bool) -> tuple[bytes, by
     return key + (bytes([flags & 1]) if bounds else upper), data
 
 
+@lru_cache(maxsize=4096)
 def _verdict(payload: bytes) -> bytes:
     """Make a dumped verdict equal to the one that was sent."""
     parts = attribute_map(payload)
