@@ -235,6 +235,23 @@ async def test_handover_leaves_nothing_and_connected_sockets_go_on(world, proxy)
         await asyncio.to_thread(world.tcp, "p3", VIP, 80, 0.4)
 
 
+async def test_what_is_left_of_a_node_whose_cgroup_has_gone_is_removed(world, proxy) -> None:
+    gone = bpf.cgroups() / f"{world.prefix}-gone"
+    gone.mkdir()
+    try:
+        other = EbpfProxy(ProxySettings(netns=world.path("world"), cgroup=gone.name))
+        await other.sync({})
+        await other.close()
+        left = world.pins.with_name(str(gone.stat().st_ino))
+        await proxy.sync({})
+        assert left.exists()
+    finally:
+        gone.rmdir()
+    while left.exists():  # the kernel takes its time to let a cgroup's programs go
+        await proxy.sync({})
+    assert world.pins.exists()
+
+
 async def test_a_machine_that_cannot_refuses_and_names_what_is_missing(world, make, monkeypatch) -> None:
     with pytest.raises(ProxyError, match=r"there is no cgroup .*/nowhere: the node's pods have to be below one of v2"):
         EbpfProxy(ProxySettings(cgroup="/nowhere"))
