@@ -20,9 +20,11 @@ from .access import access
 from .admission import admission
 from .cases import Case, cases
 from .compare import differences
+from .costs import costs
 from .custom import custom
+from .ended import ended
 from .mixed import mixed
-from .more import more
+from .more import claims, more
 from .mutated import mutated
 from .policies import policies
 from .populated import PREFIX as POPULATED
@@ -41,10 +43,13 @@ ALONE = {
     UPDATES: updates,
     "custom:": custom,
     "definitions:": custom,
+    "costs:": costs,
     "wrong:": wrong,
     "mixed:": mixed,
     "resize:": resize,
     "ephemeral:": resize,
+    "ended:": ended,
+    "claims:": claims,
 }
 """Cases that need nothing of others, by how their names begin"""
 KNOWN, COUNTS = (Path(__file__).with_name(name) for name in ("known.txt", "mutated.txt"))
@@ -120,7 +125,7 @@ def drift(found: set[str], start: str) -> list[str]:
 
 
 def _everything() -> Iterator[Case]:
-    for part in (access, cases, more, rich, custom, admission, webhooks, policies, resize, wrong):
+    for part in (access, cases, more, rich, custom, costs, admission, webhooks, policies, resize, ended, wrong):
         yield from part()
 
 

@@ -20,7 +20,7 @@ VOLATILE = {
     "token",
 }
 VOLATILE |= {"goVersion", "compiler", "buildDate", "gitCommit"}
-"""What differs between any two servers, managedFields (compared where a case asks for it), and prose, which ours leaves out."""
+"""What differs between any two servers, managedFields (which have a form of their own here), and prose, which ours leaves out."""
 NODE_PORTS = range(30086, 32768)
 """Those that a server draws by lot; those before are for who asks for one."""
 AGE = re.compile(r"\d{1,2}s")
@@ -41,7 +41,10 @@ MASKS = (
 SHOWN = re.compile(r"Invalid value: \{.*\}: ")
 
 
-UNORDERED = re.compile(r"\.(limits|requests)\[|\.userAnnotations|^spec\.metrics\[")
+OFF: set[str | tuple[str, str]] = {"f:schedulingGroup", "f:scheduling", "f:evictionResponders", "f:stopSignal", "f:bindMountOptions"}
+OFF |= {("f:grpc", "f:mode"), ("f:httpGet", "f:protocol")}
+"""Fields of features that are off: upstream notes who sent them before it drops them, ours drops them first."""
+UNORDERED = re.compile(r"\.(limits|requests)\[|\.userAnnotations|^spec\.metrics\[|^spec\.nodeSelector")
 """Fields that upstream looks at in the order of a Go map, which is another one each time"""
 
 
@@ -52,7 +55,7 @@ def differences(request: Request, theirs: Answer, ours: Answer) -> list[str]:
     if request.pick:
         return list(_members(*(set(a.body.get(request.pick, ())) for a in (theirs, ours))))
     told = list(_compare("warnings", list(theirs.warnings), list(ours.warnings))) if request.warned else []
-    bodies = [normal(a.body, managed=request.managed) for a in (theirs, ours)]
+    bodies = [normal(a.body) for a in (theirs, ours)]
     return told + list(_compare("", *(map(_said, bodies) if request.sparse else bodies)))
 
 
@@ -70,24 +73,31 @@ def _members(theirs: set[str], ours: set[str]) -> Iterator[str]:
         yield f"{name}: upstream {'has it' if name in theirs else 'has it not'}"
 
 
-def normal(body: Any, *, managed: bool = False) -> Any:
-    """Return a body without its volatile parts; managed: with who manages what."""
+def normal(body: Any) -> Any:
+    """Return a body without its volatile parts; who manages what is told by whom, not when."""
     if isinstance(body, list):
-        return [normal(item, managed=managed) for item in body]
+        return [normal(item) for item in body]
     if isinstance(body, str):
         return "AGE" if AGE.fullmatch(body) else _masked(body)
     if isinstance(body, int) and body in NODE_PORTS:
         return "NODE PORT"
     if not isinstance(body, dict):
         return body
-    kept = {key: normal(value, managed=managed) for key, value in body.items() if key not in VOLATILE}
-    if managed and "managedFields" in body:
-        entries = ({k: v for k, v in entry.items() if k != "time"} for entry in body["managedFields"])
+    kept = {key: normal(value) for key, value in body.items() if key not in VOLATILE}
+    if isinstance(body.get("managedFields"), list):
+        entries = ({**entry, "time": "", "fieldsV1": _managed(entry["fieldsV1"])} for entry in body["managedFields"])
         kept["managedFields"] = {f"{e['manager']}/{e['operation']}/{e.get('subresource', '')}": e for e in entries}
     if "details" in kept and "reason" in kept:
         kept["details"] = _details(kept["details"])
         kept["message"] = _in_order(kept.get("message", ""), kept["details"])
     return kept
+
+
+def _managed(fields: dict[str, Any], parent: str = "") -> dict[str, Any]:
+    """Return FieldsV1 without fields that are off, and without what has nothing but such below it."""
+    known = {name: below for name, below in fields.items() if name not in OFF and (parent, name) not in OFF}
+    left = {name: _managed(below, name) for name, below in known.items()}
+    return {name: kept for name, kept in left.items() if kept == fields[name] or kept.keys() - {"."}}
 
 
 def _masked(text: str) -> str:

@@ -189,9 +189,9 @@ def _subresources(group: str, where: str) -> Iterator[Case]:
     yield (
         "custom: applied by several",
         [
-            *(Request("PATCH", f"{where}/x?fieldManager={m}", body, APPLY, managed=True) for m, body in (("one", first), ("two", second))),
+            *(Request("PATCH", f"{where}/x?fieldManager={m}", body, APPLY) for m, body in (("one", first), ("two", second))),
             Request("PATCH", f"{where}/x?fieldManager=three", clash, APPLY),
-            Request("PATCH", f"{where}/x?fieldManager=three&force=true", clash, APPLY, managed=True),
+            Request("PATCH", f"{where}/x?fieldManager=three&force=true", clash, APPLY),
             Request("PATCH", f"{where}/x?fieldManager=one", _thing(group, count=1), APPLY),
             gone,
         ],

@@ -199,7 +199,7 @@ CONFIG = path("v1", "configmaps", "applied")
 
 
 def _apply(where: str, manager: str, body: Any, query: str = "") -> Request:
-    return Request("PATCH", f"{where}?fieldManager={manager}{query}", body, APPLY, managed=True)
+    return Request("PATCH", f"{where}?fieldManager={manager}{query}", body, APPLY)
 
 
 def _workload(**spec: Any) -> dict[str, Any]:
@@ -229,10 +229,10 @@ def applies() -> Iterator[Case]:
             )
         ],
     )
-    yield "apply: updated by a patch", [Request("PATCH", f"{APPLIED}?fieldManager=three", {"spec": {"replicas": 5}}, MERGE, managed=True)]
+    yield "apply: updated by a patch", [Request("PATCH", f"{APPLIED}?fieldManager=three", {"spec": {"replicas": 5}}, MERGE)]
     yield "apply: its scale", [Request("PATCH", f"{APPLIED}/scale?fieldManager=four", {"spec": {"replicas": 6}}, MERGE)]
     yield "apply: its status", [_apply(f"{APPLIED}/status", "five", {**obj("apps/v1", "Deployment", "applied"), "status": {"replicas": 6}})]
-    yield "apply: after all", [Request("GET", APPLIED, managed=True)]
+    yield "apply: after all", [Request("GET", APPLIED)]
     yield "apply: without a manager", [Request("PATCH", APPLIED, _workload(), APPLY)]
     yield "apply: an unknown field", [_apply(APPLIED, "one", _workload(replica=2))]
     yield "apply: an unknown field, strictly", [_apply(APPLIED, "one", _workload(replica=2), "&fieldValidation=Strict")]
@@ -451,6 +451,28 @@ def documents() -> Iterator[Case]:
     )
 
 
+def claims() -> Iterator[Case]:
+    """Claims of a StatefulSet, which may not change: the answer shows them whole."""
+    where, labelled = path("apps/v1", "statefulsets"), {"metadata": {"name": "data", "labels": {"a": "b"}}, "spec": CLAIM}
+    spec = {"selector": SELECTOR, "template": TEMPLATE, "serviceName": "x", "volumeClaimTemplates": [labelled]}
+    rich = {
+        **CLAIM,
+        "storageClassName": "fast",
+        "selector": SELECTOR,
+        "dataSourceRef": {"apiGroup": "a.example.com", "kind": "A", "name": "a"},
+    }
+    changes: dict[str, list[dict[str, Any]]] = {
+        "another size": [{**labelled, "spec": {**CLAIM, "resources": {"requests": {"storage": "2048Mi"}}}}],
+        "more of them": [labelled, {"metadata": {"name": "more"}, "spec": rich}],
+        "none": [],
+    }
+    yield "claims: a set", [Request("POST", where, obj("apps/v1", "StatefulSet", "claims", spec=spec))]
+    for what, given in changes.items():
+        yield f"claims: {what}", [Request("PATCH", f"{where}/claims", {"spec": {"volumeClaimTemplates": given}}, MERGE)]
+    yield "claims: null", [Request("PATCH", f"{where}/claims", {"spec": {"volumeClaimTemplates": None}}, MERGE)]
+    yield "claims: removed", [Request("DELETE", f"{where}/claims")]
+
+
 def more() -> list[Case]:
     """Return every case of this file."""
-    return [*updates(), *applies(), *lists(), *subresources(), *reviews(), *documents()]
+    return [*updates(), *applies(), *lists(), *subresources(), *reviews(), *documents(), *claims()]

@@ -33,16 +33,15 @@ OPEN = "{enforce: privileged, audit: privileged, warn: privileged, exemptNamespa
 class Request:
     """One request. body: bytes as they are, anything else as JSON.
 
-    {continue} and {resourceVersion} in the path, and that version in the body's metadata, are those of the answer before. managed: compare
-    who manages what. stream: the answer is a line an event. pick: compare only the keys of this part of the answer. until: ask again until
-    the answer holds this text. sparse: what is null is as good as not there.
+    {continue} and {resourceVersion} in the path, and that version in the body's metadata, are those of the answer before. stream: the
+    answer is a line an event. pick: compare only the keys of this part of the answer. until: ask again until the answer holds this text.
+    sparse: what is null is as good as not there.
     """
 
     method: str
     path: str
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
-    managed: bool = False
     stream: bool = False
     pick: str = ""
     until: str = ""

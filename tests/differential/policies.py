@@ -191,6 +191,7 @@ def _apply(expression: str) -> Spec:
 
 
 COMPOSED = [{"name": "b", "expression": "object.data.a"}, {"name": "c", "expression": "variables.b + 'x'"}]
+ASKING = [{"name": name, "expression": "authorizer.path('/x').check('get').allowed()"} for name in "bc"]
 BROKEN = [{"name": "b", "expression": "object.data.nothing"}]
 REQUEST = " && ".join([
     "request.userInfo.username == 'admin'", "request.namespace == 'adm-policies'", "request.resource.resource == 'configmaps'",
@@ -203,6 +204,8 @@ FUNCTIONS = " && ".join([
     "quantity('1Gi').isGreaterThan(quantity('1M'))", "url('https://a/b').getHost() == 'a'", "'abc'.matches('^a')",
     "[1, 2].sum() == 3", "ip('::1').family() == 6", "'a,b'.split(',').size() == 2", "[3, 1].isSorted() == false",
 ])  # fmt: skip
+ONCE = "authorizer.path('/x').check('get').allowed()"
+TWICE, THRICE = (" && ".join([ONCE] * count) for count in (2, 3))
 NAMED = [{**POLICY_RULE, "resourceNames": ["another"]}]
 ENFORCED: dict[str, tuple[list[Spec], Spec]] = {
     "an expression": ([YES, {"expression": "object.data.a == 'c'"}], {}),
@@ -219,6 +222,18 @@ ENFORCED: dict[str, tuple[list[Spec], Spec]] = {
     "the request": ([{"expression": REQUEST}], {}),
     "the authorizer": ([{"expression": AUTHORIZER}], {}),
     "the authorizer about others": ([{"expression": f"{NOBODY} && {MINE}"}], {}),
+    "two questions": ([{"expression": TWICE}], {}),
+    "three questions": ([{"expression": THRICE}], {}),
+    "three questions, open": ([{"expression": THRICE}], {"failurePolicy": "Ignore"}),
+    "three questions of which none decides": ([{"expression": f"true || ({THRICE})"}], {}),
+    "three questions that can be left out": ([{"expression": f"({THRICE}) || true"}], {}),
+    "many rules with questions": ([{"expression": TWICE}] * 14, {}),
+    "too many rules with questions": ([{"expression": TWICE}] * 15, {}),
+    "too many questions after a refusal": ([NO, *[{"expression": TWICE}] * 15], {}),
+    "too many questions, open": ([{"expression": TWICE}] * 15, {"failurePolicy": "Ignore"}),
+    "conditions with questions": ([NO], {"matchConditions": [_condition(f"c{i}", TWICE) for i in range(3)]}),
+    "conditions with too many questions": ([NO], {"matchConditions": [_condition(f"c{i}", TWICE) for i in range(4)]}),
+    "variables with questions": ([{"expression": "variables.b && variables.c"}], {"variables": ASKING}),
     "functions": ([{"expression": FUNCTIONS}], {}),
     "a name": ([NO], {"matchConstraints": {"resourceRules": NAMED}}),
     "an annotation": ([], {"auditAnnotations": [{"key": "k", "valueExpression": "'a' + string(object.data.a)"}]}),

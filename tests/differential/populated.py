@@ -175,12 +175,12 @@ def _applied(theirs: Peer, name: str, where: str, full: dict[str, Any], settled:
     del less["metadata"]["labels"]
     yield f"{name} applied without labels", [_apply(one, "one", less), _apply(one, "three", named)]
     label = {"metadata": {"annotations": {"four": "a"}}}
-    yield f"{name} applied, and merged by another", [Request("PATCH", f"{one}?fieldManager=four", label, MERGE, managed=True)]
-    yield f"{name} applied and read", [Request("GET", one, managed=True), Request("DELETE", f"{one}?gracePeriodSeconds=0")]
+    yield f"{name} applied, and merged by another", [Request("PATCH", f"{one}?fieldManager=four", label, MERGE)]
+    yield f"{name} applied and read", [Request("GET", one), Request("DELETE", f"{one}?gracePeriodSeconds=0")]
 
 
 def _apply(one: str, manager: str, body: dict[str, Any], query: str = "") -> Request:
-    return Request("PATCH", f"{one}?fieldManager={manager}{query}", body, APPLY, managed=True)
+    return Request("PATCH", f"{one}?fieldManager={manager}{query}", body, APPLY)
 
 
 def _otherwise(theirs: Peer, one: str, named: dict[str, Any], full: dict[str, Any]) -> Iterator[dict[str, Any]]:

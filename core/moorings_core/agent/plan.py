@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorings_core.ports.objects import Object
+from moorings_core.registry.restarts import should_restart
 
 from .observed import Observed, ObservedContainer
 
@@ -93,17 +94,16 @@ def finished_phase(pod: Object, observed: Observed) -> str:
     policy = spec.get("restartPolicy", "Always")
     for container in spec.get("initContainers") or ():
         run = observed.latest(container["name"])
-        if policy == "Never" and not is_sidecar(container) and run is not None and run.exited and run.detail.exit_code != 0:
+        code = run.detail.exit_code if run is not None and run.exited else 0
+        if code and not is_sidecar(container) and not should_restart(container, policy, code):
             return "Failed"
-    if policy == "Always":
-        return ""
     runs = [observed.newest(c["name"]) for c in spec["containers"]]
     if any(run is None or not run.exited for run in runs):
         return ""
     codes = [run.detail.exit_code for run in runs if run is not None]
-    if not any(codes):
-        return "Succeeded"
-    return "Failed" if policy == "Never" else ""
+    if any(should_restart(container, policy, code) for container, code in zip(spec["containers"], codes, strict=True)):
+        return ""
+    return "Failed" if any(codes) else "Succeeded"
 
 
 def deadline_left(pod: Object, now: float) -> float | None:
@@ -151,7 +151,7 @@ class _Planner:
             if is_sidecar(container):
                 done = self._sidecar(container)
             elif not initialized:
-                done = self._initial(container["name"], policy)
+                done = self._initial(container, policy)
             if not initialized and not done:
                 return
         for container in spec["containers"]:
@@ -166,12 +166,12 @@ class _Planner:
         view = self._probes.get(run.state.id, ProbeView())
         return bool(view.started) if container.get("startupProbe") else True
 
-    def _initial(self, name: str, policy: str) -> bool:
+    def _initial(self, container: Object, policy: str) -> bool:
         """Plan a container that runs to its end; return whether it got there."""
-        run = self._observed.latest(name)
+        run = self._observed.latest(container["name"])
         if run is not None and run.exited and run.detail.exit_code == 0:
             return True
-        self._restart(name, run, "Never" if policy == "Never" else "OnFailure")
+        self._restart(container, run, policy)
         return False
 
     def _regular(self, container: Object, policy: str) -> None:
@@ -180,7 +180,8 @@ class _Planner:
             self._check(container, run)
         else:
             ended = run or self._observed.newest(container["name"])
-            self._restart(container["name"], None if policy == "Always" and run is None else ended, policy)
+            always = (container.get("restartPolicy") or policy) == "Always"
+            self._restart(container, None if always and run is None else ended, policy)
 
     def _check(self, container: Object, run: ObservedContainer) -> None:
         """Kill a run that its probes have given up."""
@@ -192,15 +193,16 @@ class _Planner:
         reason = f"Container {container['name']} failed {word} probe, will be restarted"
         self.operations.append(KillContainer(run.state.id, container["name"], reason, probe.get("terminationGracePeriodSeconds")))
 
-    def _restart(self, name: str, run: ObservedContainer | None, policy: str) -> None:
-        """Start a container that does not run, if its policy says so and its delay is over."""
+    def _restart(self, container: Object, run: ObservedContainer | None, policy: str) -> None:
+        """Start a container that does not run, if its policy or the pod's says so and its delay is over."""
+        name: str = container["name"]
         if run is not None and run.running:
             return
         if run is not None and run.exited and run.state.id in self._memory.resized:
             self.operations.append(StartContainer(name, self._observed.attempts(name)))
             return
         if run is not None and run.exited:
-            if policy == "Never" or (policy == "OnFailure" and run.detail.exit_code == 0):
+            if not should_restart(container, policy, run.detail.exit_code):
                 return
             self._count(name, run)
         wait = self._memory.not_before.get(name, 0.0) - self._now

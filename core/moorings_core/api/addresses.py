@@ -14,13 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from moorings_core.ports.objects import Key, Object
 from moorings_core.ports.store import DeleteRecord, Operation, PutRecord
+from moorings_core.registry.schema import named
 from moorings_core.registry.validation.service_addresses import family_of
 
+from . import managing
+from .apply.managers import UPDATE, Manager
 from .cache import Cache, encode, store_key
 
 GROUP = "networking.k8s.io"
 MANAGED_BY, FAMILY, MANAGER = "ipaddress.kubernetes.io/managed-by", "ipaddress.kubernetes.io/ip-family", "ipallocator.k8s.io"
 STATIC_LEAST, STATIC_MOST, STATIC_PART = 16, 256, 16
+OWNER = Manager(managing.SERVER, UPDATE, f"{GROUP}/v1")
 SEARCH = 1 << 20
 """Addresses that are looked at before a range counts as full."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -120,8 +124,10 @@ def ip_address(service: Object, address: str) -> Object:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     uid = str(uuid.UUID(int=random.getrandbits(128), version=4))
     labels = {FAMILY: family_of(address), MANAGED_BY: MANAGER}
-    metadata = {"name": address, "uid": uid, "creationTimestamp": now, "labels": labels}
-    return {"apiVersion": f"{GROUP}/v1", "kind": "IPAddress", "metadata": metadata, "spec": {"parentRef": parent_of(service)}}
+    metadata: Object = {"name": address, "uid": uid, "creationTimestamp": now, "labels": labels}
+    made = {"apiVersion": f"{GROUP}/v1", "kind": "IPAddress", "metadata": metadata, "spec": {"parentRef": parent_of(service)}}
+    metadata["managedFields"] = managing.of_new(made, named("io.k8s.api.networking.v1.IPAddress"), OWNER)
+    return made
 
 
 def parent_of(service: Object) -> Object:

@@ -15,7 +15,7 @@ from .access import bootstrap_tokens
 from .access.accounts import Accounts, Rejected
 from .access.oidc import Issuer
 from .cache import Cache
-from .context import ANONYMOUS, User
+from .context import ANONYMOUS, Context, User
 from .http.message import Request
 
 AUTHENTICATED = "system:authenticated"
@@ -37,8 +37,11 @@ class Authenticator:
         self._cache, self._accounts, self._static, self._issuers = cache, accounts, static, issuers
         self._by_certificate: dict[tuple[str, tuple[str, ...]], User] = {}
 
-    async def user(self, request: Request) -> User:
-        """Return the caller, ANONYMOUS without credentials. Raises Unauthorized for bad ones."""
+    async def user(self, request: Request, context: Context | None = None) -> User:
+        """Return the caller, ANONYMOUS without credentials. Raises Unauthorized for bad ones.
+
+        context: is told what its caller and the audit log are to know of the credentials.
+        """
         names = request.peer.get("commonName", ())
         if names:
             return self._certified(names[0], request.peer.get("organizationName", ()))
@@ -46,7 +49,7 @@ class Authenticator:
         if not token:
             return ANONYMOUS
         try:
-            return (await self.by_token(token)).user
+            return (await self.by_token(token, context=context)).user
         except Rejected:
             raise Unauthorized("Unauthorized") from None
 
@@ -58,12 +61,12 @@ class Authenticator:
             known = self._by_certificate[name, groups] = User(name, (*groups, AUTHENTICATED))
         return known
 
-    async def by_token(self, token: str, audiences: Sequence[str] = ()) -> Known:
+    async def by_token(self, token: str, audiences: Sequence[str] = (), *, context: Context | None = None) -> Known:
         """Return whose token it is, for the API's own audiences where none are given. Raises Rejected with the reason."""
         wanted = tuple(audiences) or self._accounts.audiences
         if token in self._static:
             return Known(self._static[token], wanted)
-        found = self._accounts.check(token, wanted)
+        found = self._accounts.check(token, wanted, context)
         if found is not None:
             return Known(*found)
         joining = bootstrap_tokens.check(self._cache, token)

@@ -26,6 +26,8 @@ log = get_logger(__name__)
 Json = TypeVar("Json")
 HISTORY = 10_000
 """How many changes of a collection a watch can go back to."""
+FIELDS_MOST = 20_000
+_fields: dict[bytes, Object] = {}
 _HEAD = b'{"metadata":{'
 
 
@@ -271,5 +273,17 @@ def copied(obj: Json) -> Json:
 def stored(value: bytes, revision: int) -> Stored:
     """Return an object from what the store holds of it."""
     obj = orjson.loads(value)
-    obj["metadata"]["resourceVersion"] = str(revision)
+    metadata = obj["metadata"]
+    metadata["resourceVersion"] = str(revision)
+    for entry in metadata.get("managedFields", ()):
+        if "fieldsV1" in entry:
+            entry["fieldsV1"] = _shared(entry["fieldsV1"])
     return Stored(obj, revision, value)
+
+
+def _shared(fields: Object) -> Object:
+    """Return FieldsV1 that say the same as these: objects of one maker are many and say the same, and in memory these are large."""
+    text = orjson.dumps(fields)
+    if len(_fields) >= FIELDS_MOST:
+        _fields.clear()
+    return _fields.setdefault(text, fields)

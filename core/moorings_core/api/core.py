@@ -140,9 +140,6 @@ def _bound(resource: Resource, key: Key, pod: Object, binding: Object) -> Object
     for field in ("labels", "annotations"):
         if given.get(field):
             metadata[field] = {**(metadata.get(field) or {}), **given[field]}
-    return {
-        **pod,
-        "metadata": metadata,
-        "spec": {**pod["spec"], "nodeName": node},
-        "status": with_condition(pod, {"type": "PodScheduled", "status": "True"}),
-    }
+    status = with_condition(pod, {"type": "PodScheduled", "status": "True"})
+    status.pop("nominatedNodeName", None)  # it was a hint for others, which ends here
+    return {**pod, "metadata": metadata, "spec": {**pod["spec"], "nodeName": node}, "status": status}

@@ -84,7 +84,7 @@ class Evictions:
             status = _decremented(stored, pod)
             return {**copied(stored), "status": status}
 
-        own = Context(SYSTEM, WriteOptions(dry_run=context.options.dry_run, field_manager="eviction"))
+        own = Context(SYSTEM, WriteOptions(dry_run=context.options.dry_run))
         try:
             await self._writer.mutate(budgets, Key(metadata["namespace"], metadata["name"]), change, own, "status")
         except Conflict as error:

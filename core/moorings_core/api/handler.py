@@ -8,7 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 
 import orjson
@@ -30,7 +30,7 @@ from moorings_core.registry.kinds import Kind
 from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
-from . import codec, problems, proxying
+from . import codec, managing, problems, proxying
 from .access import attributes
 from .access.attributes import Attributes
 from .access.authorizer import Access
@@ -55,7 +55,7 @@ from .paths import Target, find, parse, verb
 from .reads import ListOptions
 from .reviews import Reviews
 from .statics import Statics, no_page
-from .watches import Watcher, WatchOptions
+from .watches import Event, Watcher, WatchOptions
 from .writes import apply_patch
 
 WATCH_SECONDS = 1800
@@ -99,7 +99,7 @@ class Handler:
         action = verb(request.method, target, _flag(request, "watch")) if target else request.method.lower()
         trail: Trail | None = None
         try:
-            context.user = await self._authenticator.user(request)
+            context.user = await self._authenticator.user(request, context)
             asked = attributes.of_request(context.user, action, target, request)
             trail = self._audit.begin(request, asked, target) if self._audit is not None else None
             acting = self._impersonation.acting(asked, request)
@@ -166,6 +166,7 @@ class Handler:
         if target.group in NOT_STORED:
             codec.accepted(request, whole=True)
             body = codec.decode(request, context, kind.resource.kind)
+            managing.begin_answer(kind, body, context)
             return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)
 
@@ -247,33 +248,28 @@ class Handler:
         watcher = Watcher(self._core.cache, resource, options._replace(fields="") if late else options)
         asked = _number(query.get("timeoutSeconds", "0"))
         seconds = asked or random.uniform(WATCH_SECONDS, 2 * WATCH_SECONDS)
-        events = self._events(watcher, resource, how, seconds, options.fields if late else "")
+        counted = self._flows.watched.watching(target, query)
+        events = self._events(watcher, resource, how, seconds, counted, options.fields if late else "")
         return Response(200, headers=dict(JSON_HEADERS), stream=events)
 
-    async def _events(self, watcher: Watcher, resource: Resource, how: Accepted, seconds: float, fields: str = "") -> AsyncIterator[bytes]:
+    async def _events(
+        self, watcher: Watcher, resource: Resource, how: Accepted, seconds: float, counted: AbstractContextManager[None], fields: str = ""
+    ) -> AsyncIterator[bytes]:
         converts = self._core.converter.converts(resource)
         source = watcher.events(self._core.reader)
         if converts:
             source = self._core.converter.events(source, resource, fields)
         form = f"{how.form}/{how.include}" + (f"/{resource.api_version}" if converts else "")
         yield b""
-        try:
-            async with asyncio.timeout(seconds), aclosing(source) as events:
-                async for event in events:
-                    change = event.change
-                    if change is None:
-                        yield codec.event(resource, event.type, event.object, None, how)
-                        continue
-                    name = f"{event.type}/{form}"
-                    line = change.encoded.get(name)
-                    if line is None:
-                        body = change.new.body if change.new is not None and event.type != "DELETED" and not converts else None
-                        line = change.encoded[name] = codec.event(resource, event.type, event.object, body, how)
-                    yield line
-        except TimeoutError:
-            return
-        except ApiError as error:
-            yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
+        with counted:
+            try:
+                async with asyncio.timeout(seconds), aclosing(source) as events:
+                    async for event in events:
+                        yield _line(event, resource, how, form, kept=not converts)
+            except TimeoutError:
+                return
+            except ApiError as error:
+                yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
 
     async def _delete(self, request: Request, kind: Kind, key: Key, context: Context) -> Response:
         context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
@@ -469,6 +465,19 @@ def _number(text: str) -> int:
 
 def _encoded(request: Request, resource: Resource, obj: Object, status: int = 200) -> Response:
     return Response(status, codec.one(resource, obj, codec.accepted(request)), dict(JSON_HEADERS))
+
+
+def _line(event: Event, resource: Resource, how: Accepted, form: str, *, kept: bool) -> bytes:
+    """Return an event as it is told; what watchers of one form are told is encoded once. kept: the object as it is stored will do."""
+    change = event.change
+    if change is None:
+        return codec.event(resource, event.type, event.object, None, how)
+    name = f"{event.type}/{form}"
+    line = change.encoded.get(name)
+    if line is None:
+        body = change.new.body if change.new is not None and event.type != "DELETED" and kept else None
+        line = change.encoded[name] = codec.event(resource, event.type, event.object, body, how)
+    return line
 
 
 def _json(obj: Object, status: int = 200) -> Response:

@@ -7,16 +7,18 @@ import time
 
 from moorings_core.ports.errors import BadRequest
 from moorings_core.ports.objects import Key, Object, Resource
+from moorings_core.registry.schema import named as schema_named
 from moorings_core.registry.selectors import FieldSelector, parse_fields
 from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import FieldError, invalid
 
-from . import problems
+from . import managing, problems
 from .access.accounts import Accounts, Rejected
 from .access.attributes import Attributes
 from .access.authorizer import Access
 from .access.node import node_of
 from .access.rbac import Rbac
+from .apply.managers import UPDATE, Manager
 from .authentication import Authenticator
 from .cache import Cache
 from .context import Context, User
@@ -78,7 +80,11 @@ class Reviews:
         if context.guard is not None:
             named = {**body, "metadata": {**metadata, "name": key.name, "namespace": key.namespace}}
             context.guard("CREATE", ACCOUNTS, "token", named, None)
-        return self._issued(account.object, key, spec, seconds)
+        writer = Manager(managing.name_of(context), UPDATE, TOKENS.api_version, "token")
+        said: Object = {"metadata": {}, "spec": {**spec, "expirationSeconds": seconds}}
+        made = self._issued(account.object, key, spec, seconds)
+        made["metadata"]["managedFields"] = managing.of_new(said, schema_named("io.k8s.api.authentication.v1.TokenRequest"), writer)
+        return made
 
     def _issued(self, account: Object, key: Key, spec: Object, seconds: int) -> Object:
         audiences = spec.get("audiences") or list(self._accounts.audiences)

@@ -38,12 +38,12 @@ from moorings_core.registry.shape import fill
 from moorings_core.registry.validation import FieldError, to_invalid, validate_create, validate_status, validate_update
 from moorings_core.registry.validation.errors import invalid, required
 
-from . import bodies, deletions, problems
+from . import bodies, deletions, managing, problems
 from .admission import Admission, Attributes
 from .admission.service_account import NAME_LETTERS
-from .apply.managers import APPLY, UPDATE, Manager, applied, updated
+from .apply.managers import APPLY, Manager, applied
 from .cache import Cache, Collection, Stored, copied, encode, store_key
-from .context import SYSTEM, Context
+from .context import Context
 from .devices import admin_access, admin_access_given
 from .extension.conversion import Converter, NeedsConversion
 from .extension.dialer import EndpointDialer
@@ -55,8 +55,6 @@ PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions", Fa
 NO_KIND = Resource("", "", "", "", False)
 """What upstream names in its answer to a patch that does not fit"""
 NAME_TRIES, TRIES = 5, 1000
-SERVER = "kube-apiserver"
-"""What the server calls itself where it writes"""
 Change = Callable[[Object], Object]
 T = TypeVar("T")
 
@@ -86,13 +84,13 @@ class Writer:
         self._quotas = admission.quotas
         self._converter = converter or Converter(EndpointDialer(cache))
 
-    async def create(self, kind: Kind, namespace: str, body: Object, context: Context) -> Object:
-        """Create an object and return it as stored; body becomes part of it."""
+    async def create(self, kind: Kind, namespace: str, body: Object, context: Context, *, applying: bool = False) -> Object:
+        """Create an object and return it as stored; body becomes part of it. applying: it says itself who manages its fields."""
         generated = not body.get("metadata", {}).get("name") and body.get("metadata", {}).get("generateName")
         again = generated or _is_service(kind.resource)
         await self.admission.settle(kind.resource, namespace, body)
         for attempt in range(NAME_TRIES):
-            pending = await self.plan_create(kind, namespace, copied(body) if again else body, context)
+            pending = await self.plan_create(kind, namespace, copied(body) if again else body, context, applying=applying)
             try:
                 return await self.commit(pending, context)
             except AddressLost:  # another server gave the address or the port to its Service first
@@ -103,8 +101,8 @@ class Writer:
                     raise
         raise AssertionError("unreachable")
 
-    async def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context) -> Pending:
-        """Decide on a creation; obj becomes part of the result."""
+    async def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context, *, applying: bool = False) -> Pending:
+        """Decide on a creation; obj becomes part of the result. applying: it says itself who manages its fields."""
         resource = kind.resource
         self._prepare_body(kind, obj, context)
         metadata = obj["metadata"]
@@ -117,6 +115,8 @@ class Writer:
         for field in (*strategy.OWNED, "resourceVersion"):
             metadata.pop(field, None)
         defaults.apply(resource, obj)
+        if not applying:
+            managing.begin(kind, obj, context)
         key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
         attributes = Attributes("CREATE", resource, key, obj, None, context)
         await self.admission.mutate(attributes)
@@ -199,7 +199,7 @@ class Writer:
         if not subresource and self._collection(kind.resource).get(key) is None:
             empty: Object = {"metadata": {}}
             new = applied(empty, config, kind.schema, manager, force=True, now=_now())
-            return await self.create(kind, key.namespace, new, context), True
+            return await self.create(kind, key.namespace, new, context, applying=True), True
 
         def change(old: Object) -> Object:
             version = config["metadata"].get("resourceVersion")
@@ -326,6 +326,8 @@ class Writer:
             if resource.namespaced:
                 _match_namespace(new["metadata"], key.namespace)
             defaults.apply(resource, new)
+            if not applying:
+                managing.go_on(kind, new, old, context, subresource)
         attributes = self._update_of(kind, key, new, old, context, subresource)
         if attributes is not None:
             await self.admission.mutate(attributes)
@@ -354,8 +356,6 @@ class Writer:
             attributes.object = scale_of(resource, new) if subresource == "scale" else new
             charge = await self._validate(attributes)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if "managedFields" in old["metadata"] and not applying:
-            self._manage(kind, new, old, context, subresource)
         place = store_key(resource.group, resource.plural, key)
         if deletions.finished(resource, new, subresource):
             return Pending(resource, new, DeleteRecord(place, stored.revision), removed=True, beside=self._beside(resource, None, old))
@@ -394,15 +394,6 @@ class Writer:
         except BaseException:
             self._give_back(attributes.resource, attributes.new)
             raise
-
-    def _manage(self, kind: Kind, new: Object, old: Object, context: Context, subresource: str) -> None:
-        """Note who has written what, on objects that somebody applies."""
-        name = context.options.field_manager or (SERVER if context.user == SYSTEM else context.user.name)
-        managed = updated(old, new, kind.schema, Manager(name, UPDATE, kind.resource.api_version, subresource), _now())
-        if managed is None:
-            new["metadata"].pop("managedFields", None)
-        else:
-            new["metadata"]["managedFields"] = managed
 
     async def _change(
         self, kind: Kind, key: Key, change: Change, context: Context, subresource: str, *, conditional: bool, applying: bool = False

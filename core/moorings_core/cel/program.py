@@ -9,9 +9,10 @@ from typing import Any
 from cel_expr_python import cel
 
 from .environment import environment
-from .errors import compile_error, evaluation_error
+from .errors import EXCEEDED, EXHAUSTED, EvaluationError, OutOfBudget, compile_error, evaluation_error
 from .library.authorization import Ask, asking
 from .library.declare import AUTHORIZER, RESOURCE_CHECK
+from .meter import Budget, Meter, running
 
 DYN, BOOL, INT, STRING = "dyn", "bool", "int", "string"
 MOST_CHARACTERS = 50_000
@@ -25,12 +26,30 @@ class Program:
         self._compiled = compiled
         self.type: str = _type_name(compiled.return_type())
 
-    def evaluate(self, values: Mapping[str, Any], ask: Ask | None = None) -> Any:
+    def evaluate(self, values: Mapping[str, Any], ask: Ask | None = None, budget: Budget | None = None) -> Any:
         """Return the value for these variables as plain data; an empty optional is None.
 
         Values are JSON-like, with protobuf's Timestamp and Duration for moments and durations (`as_values` makes them of what a schema
-        calls so). ask answers checks of the authorizer. Loops are bounded: 10,000 steps in one evaluation. Raises EvaluationError.
+        calls so). ask answers checks of the authorizer. Loops are bounded: 10,000 steps in one evaluation; so is what Kubernetes' functions
+        cost (see meter), which is taken from the budget. Raises EvaluationError, OutOfBudget.
         """
+        meter = Meter()
+        metering = running.set(meter)
+        try:
+            value, failed = self._evaluate(values, ask), None
+        except EvaluationError as error:
+            value, failed = None, error
+        finally:
+            running.reset(metering)
+        if budget is not None and not budget.take(meter.cost):
+            raise OutOfBudget(EXHAUSTED)
+        if meter.exceeded:  # whatever the value: `true || ...` hides what failed beside it
+            raise EvaluationError(EXCEEDED)
+        if failed is not None:
+            raise failed
+        return value
+
+    def _evaluate(self, values: Mapping[str, Any], ask: Ask | None) -> Any:
         token = asking.set(ask) if ask is not None else None
         try:
             result = self._compiled.eval(data=values)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from cel_expr_python import cel
 from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
-from .environment import build, new_pool
+from .environment import Described, checking, described, new_pool
 from .errors import compile_error
 
 _WORDS = """true false null in as break const continue else for function if import let loop package namespace return var void while"""
@@ -34,6 +33,7 @@ _WELL_KNOWN = {
     "date-time": ".google.protobuf.Timestamp",
     "duration": ".google.protobuf.Duration",
 }
+_FORMATS = {"date": "timestamp", "date-time": "timestamp", "duration": "duration", "byte": "bytes"}
 DYNAMIC = ".google.protobuf.Value"
 Schema = Mapping[str, Any]
 
@@ -52,6 +52,21 @@ def check(expression: str, schemas: Mapping[str, Schema], variables: Mapping[str
 
     variables: further ones, by CEL's name of their type.
     """
+    return type_name(compiled(expression, schemas, variables))
+
+
+def type_name(expression: Any) -> str:
+    """Return CEL's name of the type that a compiled expression gives."""
+    return str(expression.return_type().name()).lower()
+
+
+def compiled(
+    expression: str, schemas: Mapping[str, Schema], variables: Mapping[str, str] | None = None, *, optional: Sequence[str] = ()
+) -> Any:
+    """Return an expression as the compiler understands it, for its type and its tree; it can't be evaluated. Raises CompileError.
+
+    optional: the variables that are optional values.
+    """
     file = FileDescriptorProto(name="schema.proto", syntax="proto2", package="moorings.schema")
     file.dependency.extend(["google/protobuf/struct.proto", "google/protobuf/timestamp.proto", "google/protobuf/duration.proto"])
     maker = _Maker(file)
@@ -61,11 +76,12 @@ def check(expression: str, schemas: Mapping[str, Schema], variables: Mapping[str
     pool = new_pool()
     pool.Add(file)
     types = {name: _variable(schema, holders[name]) for name, schema in schemas.items()}
+    types |= {name: described("optional_type", types[name]) for name in optional}
+    types |= {name: described(kind) for name, kind in (variables or {}).items()}
     try:
-        found = build(pool, types | {n: cel.Type(t) for n, t in (variables or {}).items()}).compile(expression)
+        return checking(pool, types).compile(expression)
     except RuntimeError as error:
         raise compile_error(error) from error
-    return str(found.return_type().name()).lower()
 
 
 def as_values(value: Any, schema: Schema) -> Any:
@@ -113,28 +129,27 @@ def seconds(text: str) -> duration_pb2.Duration:
     return total
 
 
-def _variable(schema: Schema, message: str) -> Any:
+def _variable(schema: Schema, message: str) -> Described:
     """Return CEL's type of a schema; message is the name of its message type, where it needed one."""
     if schema.get("x-kubernetes-int-or-string"):
-        return cel.Type.DYN
+        return described("dyn")
     match schema.get("type"):
         case "string":
-            known = {"date": cel.Type.TIMESTAMP, "date-time": cel.Type.TIMESTAMP, "duration": cel.Type.DURATION, "byte": cel.Type.BYTES}
-            return known.get(schema.get("format", ""), cel.Type.STRING)
+            return described(_FORMATS.get(schema.get("format", ""), "string"))
         case "integer":
-            return cel.Type.INT
+            return described("int")
         case "number":
-            return cel.Type.DOUBLE
+            return described("double")
         case "boolean":
-            return cel.Type.BOOL
+            return described("bool")
         case "array":
-            return cel.Type.List(_variable(schema.get("items") or {}, message))
+            return described("list", _variable(schema.get("items") or {}, message))
         case "object" if schema.get("properties") or not schema.get("additionalProperties"):
-            return cel.Type(message) if _is_message(schema) else cel.Type.DYN
+            return described(message if _is_message(schema) else "dyn")
         case "object":
             values = schema["additionalProperties"]
-            return cel.Type.Map(cel.Type.STRING, _variable(values if isinstance(values, dict) else {}, message))
-    return cel.Type.DYN
+            return described("map", described("string"), _variable(values if isinstance(values, dict) else {}, message))
+    return described("dyn")
 
 
 def _is_message(schema: Schema) -> bool:

@@ -157,11 +157,13 @@ class HttpClient:
         uid: str = "",
         grace: int | None = None,
         propagation: Propagation = "",
+        version: str = "",
     ) -> None:
-        """Delete an object. Raises NotFound, and Conflict when uid is not the stored one's."""
+        """Delete an object. Raises NotFound, and Conflict when uid or version is not the stored one's."""
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        if uid or version:
+            given = {"uid": uid, "resourceVersion": version}
+            options["preconditions"] = {field: value for field, value in given.items() if value}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         if propagation:
@@ -261,8 +263,8 @@ class HttpClient:
                     return await self.update(write.resource, write.object, subresource=write.subresource)
                 case Patch(resource, namespace, name, patch):
                     return await self.patch(resource, name, namespace, patch, type=write.type, subresource=write.subresource)
-                case Delete(resource, namespace, name, uid, grace, propagation):
-                    await self.delete(resource, name, namespace, uid=uid, grace=grace, propagation=propagation)
+                case Delete(resource, namespace, name, uid, grace, propagation, version):
+                    await self.delete(resource, name, namespace, uid=uid, grace=grace, propagation=propagation, version=version)
                     return {}
         except ApiError as error:
             return error

@@ -92,9 +92,10 @@ class LocalClient:
         uid: str = "",
         grace: int | None = None,
         propagation: Propagation = "",
+        version: str = "",
     ) -> None:
         """Delete an object."""
-        context = self._context(WriteOptions(uid=uid, grace=grace, propagation=propagation))
+        context = self._context(WriteOptions(uid=uid, grace=grace, propagation=propagation, version=version))
         await self._core.writer.delete(self._core.kind(resource), Key(namespace, name), context)
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[Object | ApiError]:
@@ -183,7 +184,7 @@ class LocalClient:
                 change = core.writer.patching(kind, key, write.patch, write.type)
                 return await core.writer.plan_change(kind, key, change, context, write.subresource)
             case Delete():
-                options = WriteOptions(uid=write.uid, grace=write.grace, propagation=write.propagation)
+                options = WriteOptions(uid=write.uid, grace=write.grace, propagation=write.propagation, version=write.version)
                 return await core.writer.plan_delete(kind, Key(write.namespace, write.name), self._context(options))
 
     async def _one(self, write: Write) -> Object | ApiError:
@@ -197,7 +198,7 @@ class LocalClient:
                     place = (write.resource, write.name, write.namespace, write.patch)
                     return await self.patch(*place, type=write.type, subresource=write.subresource)
                 case Delete():
-                    options = {"uid": write.uid, "grace": write.grace, "propagation": write.propagation}
+                    options = {"uid": write.uid, "grace": write.grace, "propagation": write.propagation, "version": write.version}
                     await self.delete(write.resource, write.name, write.namespace, **options)  # type: ignore[arg-type]
                     return {}
         except ApiError as error:

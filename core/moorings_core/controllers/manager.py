@@ -28,6 +28,7 @@ from .endpointslicemirroring import EndpointSliceMirroringController
 from .framework import Cache, Controller, Loop
 from .garbagecollector import GarbageCollector
 from .job import JobController
+from .legacytokens import LegacyTokenCleaner
 from .namespace import NamespaceController
 from .nodeipam import NodeIpamController
 from .nodelifecycle import NodeLifecycleController
@@ -134,6 +135,7 @@ def built_in_controllers(config: ClusterConfig, resources: Sequence[Resource], c
         AggregationController(),
         *([RootCaPublisher(ca)] if ca else []),
         *([TokensController(sign, ca)] if sign is not None else []),
+        LegacyTokenCleaner(),
         ReplicaSetController(),
         replication_controllers(),
         DeploymentController(),

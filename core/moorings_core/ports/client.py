@@ -64,7 +64,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an object; with uid only that incarnation of it. grace is in seconds; None: as the object says."""
+    """Delete an object; with uid only that incarnation of it, with version only as it was. grace: seconds; None: as the object says."""
 
     resource: Resource
     namespace: str
@@ -72,6 +72,7 @@ class Delete:
     uid: str = ""
     grace: int | None = None
     propagation: Propagation = ""
+    version: str = ""
 
 
 Write = Create | Update | Patch | Delete
@@ -138,8 +139,9 @@ class Client(Protocol):
         uid: str = "",
         grace: int | None = None,
         propagation: Propagation = "",
+        version: str = "",
     ) -> None:
-        """Delete an object. Raises NotFound, and Conflict when uid is not the stored one's."""
+        """Delete an object. Raises NotFound, and Conflict when uid or version is not the stored one's."""
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[Object | ApiError]:
         """Do many independent writes at once; each has its own result or error, in order. In process it is one store commit."""

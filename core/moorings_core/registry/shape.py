@@ -44,11 +44,14 @@ class Shape:
         """The fields to look into: made late, as definitions may hold themselves."""
         return {name: (shape_of(held), single) for name, held, single in self._inner}
 
-    def filled(self, value: Object) -> Object:
-        """Return an object with what Go would write of its empty fields; the same one where nothing is missing."""
+    def filled(self, value: Object, *, lists: bool = True) -> Object:
+        """Return an object with what Go would write of its empty fields; the same one where nothing is missing.
+
+        lists: an empty list or map becomes null, as it does in upstream's store.
+        """
         made: Object = {}
         for name, many in self.nulls:
-            if name not in value or (many and not value[name] and value[name] is not None):
+            if name not in value or (lists and many and not value[name] and value[name] is not None):
                 made[name] = None
         for name, zero in self.zeros:
             if name not in value:
@@ -60,15 +63,20 @@ class Shape:
         for name, child in value.items():
             if name in inner and child is not None:
                 shape, single = inner[name]
-                new = shape.filled(child) if single else _each(child, shape)
+                new = shape.filled(child, lists=lists) if single else _each(child, shape, lists=lists)
                 if new is not child:
                     made[name] = new
         return {**value, **made} if made else value
 
 
+def filled(obj: Object, schema: Schema, *, lists: bool = True) -> Object:
+    """Return an object of a kind with what Go would write of its empty fields; obj is not changed."""
+    return _whole(schema.name).filled(obj, lists=lists)
+
+
 def fill(obj: Object, schema: Schema) -> None:
     """Fill an object of a kind in place; what lies below its first level is not changed but replaced."""
-    made = _whole(schema.name).filled(obj)
+    made = filled(obj, schema)
     if made is not obj:
         obj.update(made)
 
@@ -88,13 +96,13 @@ def _zero(node: Schema) -> Any:
     return None if node.format == "date-time" else ZEROS.get(node.type)
 
 
-def _each(children: Any, shape: Shape) -> Any:
+def _each(children: Any, shape: Shape, *, lists: bool) -> Any:
     if isinstance(children, dict):
-        made = {key: shape.filled(child) for key, child in children.items()}
+        made = {key: shape.filled(child, lists=lists) for key, child in children.items()}
         return children if all(made[key] is child for key, child in children.items()) else made
     items, same = [], True
     for child in children:
-        new = shape.filled(child)
+        new = shape.filled(child, lists=lists)
         same = same and new is child
         items.append(new)
     return children if same else items

@@ -270,6 +270,12 @@ def _content(obj: Object) -> Object:
     return {k: v for k, v in obj.items() if k not in ("metadata", "status", "apiVersion", "kind")}
 
 
+def kept_from_status(resource: Resource) -> tuple[str, ...]:
+    """Return which fields of the metadata stay as they are when somebody writes the status."""
+    place = (resource.group, resource.plural)
+    return _METADATA if place in _KEEPS_METADATA or not is_built_in(resource) else _KEEPS.get(place, ())
+
+
 def _only_status(resource: Resource, new: Object, old: Object) -> None:
     """Restore all but the status, and of the metadata what the kind keeps from who writes it."""
     for field in [f for f in new if f not in ("status", "metadata")]:
@@ -277,9 +283,7 @@ def _only_status(resource: Resource, new: Object, old: Object) -> None:
             del new[field]
     new.update({k: v for k, v in old.items() if k not in ("status", "metadata")})
     metadata, known = new["metadata"], old["metadata"]
-    place = (resource.group, resource.plural)
-    whole = place in _KEEPS_METADATA or not is_built_in(resource)
-    for field in _METADATA if whole else _KEEPS.get(place, ()):
+    for field in kept_from_status(resource):
         if field in known:
             metadata[field] = known[field]
         else:

@@ -13,6 +13,8 @@ from moorings_core.ports.objects import Key, Object
 
 PREFIX = "csi.storage.k8s.io/"
 PROVISIONER, SNAPSHOTTER, GROUP_SNAPSHOTTER = "provisioner", "snapshotter", "group-snapshotter"
+SNAPSHOTTER_LIST = "snapshotter-list"
+"""What a driver is told when it is asked for one snapshot; not kept anywhere, but found by the class each time"""
 IN_NAMESPACES = (
     "pv.name",
     "pvc.namespace",
@@ -83,6 +85,11 @@ def for_deletion(kind: str, obj: Object) -> Key | None:
     annotations, prefix = obj["metadata"].get("annotations") or {}, DELETION[kind]
     name = annotations.get(f"{prefix}name")
     return Key(annotations.get(f"{prefix}namespace", ""), name) if name else None
+
+
+def for_listing(content: Object, parameters: Mapping[str, str]) -> Key | None:
+    """Return the secret for asking about the snapshot of a content, by the parameters of its class. Raises ValueError."""
+    return reference(SNAPSHOTTER_LIST, parameters, {"volumesnapshotcontent.name": content["metadata"]["name"]})
 
 
 def of_volume(volume: Object, field: str) -> Key | None:

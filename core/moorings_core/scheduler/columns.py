@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from moorings_core.ports.objects import Key, Object
 
+from .by_priority import ByPriority
 from .footprint import CPU, MEMORY, PODS, STORAGE, Footprint, HostPort, amounts
 
 Integers = NDArray[np.int64]
@@ -37,6 +38,8 @@ class PlacedPod:
     priority: int = 0
     claims: Sequence[str] = ()
     """Names of the claims that it uses, in its own namespace"""
+    nominated: bool = False
+    """Whether it is not there yet: room is kept for it while others go"""
 
 
 class Columns:
@@ -49,6 +52,7 @@ class Columns:
         self.present: Booleans = np.zeros(FIRST_CAPACITY, bool)
         self.scored: Integers = np.zeros((2, FIRST_CAPACITY), np.int64)
         self._resources: dict[str, int] = {}
+        self._by_priority: ByPriority | None = None
         self.allocatable: Integers = np.zeros((0, FIRST_CAPACITY), np.int64)
         self.requested: Integers = np.zeros((0, FIRST_CAPACITY), np.int64)
         for name in (CPU, MEMORY, STORAGE, PODS):
@@ -72,6 +76,7 @@ class Columns:
             empty = np.zeros((1, self.capacity), np.int64)
             self.allocatable = np.vstack([self.allocatable, empty])
             self.requested = np.vstack([self.requested, empty])
+            self._reshaped()
         return self._resources[name]
 
     def set_node(self, node: Object) -> None:
@@ -101,6 +106,8 @@ class Columns:
         self.allocatable[:, position] = 0
         self.requested[:, position] = 0
         self.scored[:, position] = 0
+        if self._by_priority is not None:
+            self._by_priority.clear(position)
         for _, counts in self._counters.values():
             counts[position] = 0
 
@@ -108,7 +115,8 @@ class Columns:
         """Count a pod on its node, in place of what was known of it."""
         self.take_away(pod.key)
         self._placed[pod.key] = pod
-        self._priorities[pod.priority] += 1
+        if not pod.nominated:
+            self._priorities[pod.priority] += 1
         self._on_node.setdefault(pod.node, {})[pod.key] = pod
         for claim in pod.claims:
             self._users.setdefault(Key(pod.key.namespace, claim), set()).add(pod.key)
@@ -126,25 +134,43 @@ class Columns:
             self._users[Key(key.namespace, claim)].discard(key)
             if not self._users[Key(key.namespace, claim)]:
                 del self._users[Key(key.namespace, claim)]
-        self._priorities -= Counter({pod.priority: 1})
+        if not pod.nominated:
+            self._priorities -= Counter({pod.priority: 1})
         position = self.index.get(pod.node)
         if position is not None:
             self._count(pod, position, -1)
         return pod
 
+    def is_nominated(self, key: Key) -> bool:
+        """Whether a pod is known as one that is to come."""
+        return key in self._placed and self._placed[key].nominated
+
     def lowest_priority(self) -> float:
-        """Return the lowest priority of any placed pod; infinite where there is none."""
+        """Return the lowest priority of any pod that is there; infinite where there is none."""
         return min(self._priorities, default=math.inf)
 
-    def ports_in_use(self, position: int) -> Iterable[HostPort]:
-        """Return the host ports that pods of the node at `position` hold."""
-        node = self.nodes[position]
-        pods = self._on_node.get(node["metadata"]["name"], {}) if node else {}
-        return (port for pod in pods.values() for port in pod.footprint.ports)
+    def requested_below(self, priority: int) -> Integers:
+        """Return what pods of lower priority that are there take of each node, by resource."""
+        if self._by_priority is None:
+            self._by_priority = ByPriority((len(self._resources), self.capacity))
+            for pod in self._placed.values():
+                if pod.node in self.index:
+                    self._count_priority(pod, self.index[pod.node], 1)
+        return self._by_priority.below(priority)
 
-    def claims_on(self, node: str) -> set[Key]:
-        """Return the claims that pods of a node use."""
-        return {Key(pod.key.namespace, claim) for pod in self._on_node.get(node, {}).values() for claim in pod.claims}
+    def pods_at(self, position: int) -> Collection[PlacedPod]:
+        """Return the pods of the node at `position`, nominated ones included."""
+        node = self.nodes[position]
+        return self._on_node.get(node["metadata"]["name"], {}).values() if node else ()
+
+    def ports_in_use(self, position: int, leaving: Container[Key] = ()) -> Iterable[HostPort]:
+        """Return the host ports that pods of the node at `position` hold, but those that leave."""
+        return (port for pod in self.pods_at(position) if pod.key not in leaving for port in pod.footprint.ports)
+
+    def claims_on(self, node: str, leaving: Container[Key] = ()) -> set[Key]:
+        """Return the claims that pods of a node use, but those that leave."""
+        there = self._on_node.get(node, {}).values()
+        return {Key(pod.key.namespace, claim) for pod in there if pod.key not in leaving for claim in pod.claims}
 
     def users_of(self, claim: Key) -> Collection[Key]:
         """Return the pods on nodes, bound or assumed, that use a claim."""
@@ -182,11 +208,20 @@ class Columns:
             self.requested[self.resource(name), position] += sign * value
         self.scored[0, position] += sign * pod.footprint.scored[0]
         self.scored[1, position] += sign * pod.footprint.scored[1]
+        self._count_priority(pod, position, sign)
         if pod.terminating:
             return
         for (namespace, _), (matches, counts) in self._counters.items():
             if namespace == pod.key.namespace and matches(pod.labels):
                 counts[position] += sign
+
+    def _count_priority(self, pod: PlacedPod, position: int, sign: int) -> None:
+        if self._by_priority is not None and not pod.nominated:
+            self._by_priority.count(pod.priority, pod.footprint.requests, self.resource, position, sign)
+
+    def _reshaped(self) -> None:
+        if self._by_priority is not None:
+            self._by_priority.reshape((len(self._resources), self.capacity))
 
     def _free_position(self) -> int:
         free = np.flatnonzero(~self.present)
@@ -199,6 +234,7 @@ class Columns:
         self.allocatable = _grown(self.allocatable, size, 0)
         self.requested = _grown(self.requested, size, 0)
         self._counters = {key: (matches, _grown(counts, size, 0)) for key, (matches, counts) in self._counters.items()}
+        self._reshaped()
         return position
 
 

@@ -29,33 +29,39 @@ OF_PODS = frozenset({IN_USE, TOO_MANY})
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """The node chosen, or "" with the reasons counted over nodes.
 
-    resolvable counts the nodes that could take the pod if other pods left them; None: there are pods that might have to, so what
-    preemption would bring is not known. never is preemptionPolicy: Never.
+    resolvable are the nodes, by position, that could take the pod if other pods left them. lower: there are pods that might have to,
+    so what preemption would bring is not known. never is preemptionPolicy: Never.
     """
 
     node: str
     nodes: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    resolvable: int | None = 0
+    resolvable: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    lower: bool = False
     never: bool = False
     detail: str = ""
 
-    def message(self) -> str:
-        """Return the text of the FailedScheduling event, in upstream's form (FitError.Error, DefaultPreemption.PostFilter)."""
+    def message(self, preemption: str = "") -> str:
+        """Return the text of the FailedScheduling event, in upstream's form (FitError.Error, DefaultPreemption.PostFilter).
+
+        preemption is what came of the search for pods that have to leave, where there was one.
+        """
         if not self.nodes:
             return "no nodes available to schedule pods"
-        return " ".join(filter(None, (_available(self.nodes, self.reasons, self.detail), self._preemption())))
+        said = preemption or self._no_preemption()
+        return " ".join(filter(None, (available(self.nodes, self.reasons, self.detail), said and f"preemption: {said}")))
 
-    def _preemption(self) -> str:
+    def _no_preemption(self) -> str:
         if self.never:
-            return "preemption: not eligible due to preemptionPolicy=Never."
-        if self.resolvable is None:
+            return "not eligible due to preemptionPolicy=Never."
+        if self.lower:
             return ""
-        return "preemption: " + _available(self.nodes, +Counter({NO_VICTIMS: self.resolvable, NO_HELP: self.nodes - self.resolvable}))
+        hopeful = len(self.resolvable)
+        return available(self.nodes, +Counter({NO_VICTIMS: hopeful, NO_HELP: self.nodes - hopeful}))
 
 
 class Sieve:
@@ -89,8 +95,31 @@ class Sieve:
         return +found
 
 
-def decide(columns: Columns, row: Row, tie: Random, against: Mapping[int, str] = NOTHING) -> Decision:
-    """Choose a node for one pod of the row's class; `against` holds further reasons by node position (volumes)."""
+def decide(
+    columns: Columns, row: Row, tie: Random, against: Mapping[int, str] = NOTHING, *, nominated: str = "", also: Booleans | None = None
+) -> Decision:
+    """Choose a node for one pod of the row's class; `against` holds further reasons by node position (volumes).
+
+    nominated is the node that others have left for it: where it is feasible, it is the one. also: the nodes feasible without the pods
+    that are only nominated, where that can make a difference: a node must be so with them and without.
+    """
+    sieve, pods = sift(columns, row, against), row.pods
+    if also is not None:
+        sieve.drop(~also, NOT_SPREAD, resolvable=True)
+    if not sieve.feasible.any():
+        resolvable = np.flatnonzero(sieve.resolvable)
+        lower = columns.lowest_priority() < pods.priority
+        return Decision("", len(columns.index), sieve.reasons(), resolvable, lower, pods.never_preempts)
+    if nominated in columns.index and sieve.feasible[columns.index[nominated]]:
+        return Decision(nominated)
+    eligible = Eligibility(row.affine, row.tolerated)
+    best = _best(scores(columns, row, eligible, sieve.feasible), sieve.feasible, tie)
+    node = columns.nodes[best]
+    return Decision(node["metadata"]["name"] if node else "")
+
+
+def sift(columns: Columns, row: Row, against: Mapping[int, str] = NOTHING) -> Sieve:
+    """Return which nodes are feasible for one pod of the row's class, and why the others are not."""
     sieve, pods = Sieve(columns, row), row.pods
     _free_ports(columns, pods, sieve)
     _enough(columns, pods, sieve)
@@ -99,12 +128,7 @@ def decide(columns: Columns, row: Row, tie: Random, against: Mapping[int, str] =
     eligible = Eligibility(row.affine, row.tolerated)
     for reason, broken in violations(columns, pods.spread, eligible):
         sieve.drop(broken, reason, resolvable=reason == NOT_SPREAD)
-    if not sieve.feasible.any():
-        resolvable = None if columns.lowest_priority() < pods.priority else int(sieve.resolvable.sum())
-        return Decision("", len(columns.index), sieve.reasons(), resolvable, pods.never_preempts)
-    best = _best(scores(columns, row, eligible, sieve.feasible), sieve.feasible, tie)
-    node = columns.nodes[best]
-    return Decision(node["metadata"]["name"] if node else "")
+    return sieve
 
 
 def scores(columns: Columns, row: Row, eligible: Eligibility, feasible: Booleans) -> Integers:
@@ -125,7 +149,8 @@ def conflicts(wanted: HostPort, taken: HostPort) -> bool:
     return same_address and wanted[1:] == taken[1:]
 
 
-def _available(nodes: int, reasons: Counter[str], detail: str = "") -> str:
+def available(nodes: int, reasons: Counter[str], detail: str = "") -> str:
+    """Return upstream's sentence on why no node will do: the reasons with how many nodes each is of, or what is wrong for all."""
     listed = detail or ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
     return f"0/{nodes} nodes are available:" + (f" {listed}." if listed else "")
 
@@ -151,11 +176,12 @@ def _free_ports(columns: Columns, pods: PodClass, sieve: Sieve) -> None:
     if not pods.footprint.ports:
         return
     candidates = map(int, np.flatnonzero(sieve.feasible))
-    taken = [p for p in candidates if _collides(pods.footprint.ports, columns.ports_in_use(p))]
+    taken = [p for p in candidates if collides(pods.footprint.ports, columns.ports_in_use(p))]
     sieve.drop(_at(taken, columns.capacity), PORTS_TAKEN, resolvable=True)
 
 
-def _collides(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:
+def collides(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:
+    """Whether any two of the ports collide."""
     return any(conflicts(mine, other) for other in taken for mine in wanted)
 
 

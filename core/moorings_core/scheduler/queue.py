@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from moorings_core.ports.objects import Key, Object
 
 BACKOFF_FIRST, BACKOFF_MOST, FLUSH_AFTER = 1.0, 10.0, 300.0
+PARKED = ("held", "unschedulable", "backoff")
 
 
 @dataclass(slots=True)
@@ -87,11 +88,19 @@ class SchedulingQueue:
             waiting.place, waiting.parked = "held", now
 
     def release(self, key: Key) -> None:
-        """What a held pod waited for is there: it is next, without back-off, for nothing has failed."""
+        """What a parked pod waited for is there: it is next, without back-off, for nothing has failed."""
         waiting = self._pods.get(key)
-        if waiting is not None and waiting.place == "held":
+        if waiting is not None and waiting.place in PARKED:
             waiting.attempts = 0
             self._activate(waiting)
+
+    def let_go(self, key: Key, now: float) -> bool:
+        """Try a held pod again after its back-off, for its node is another's; return whether it was held."""
+        waiting = self._pods.get(key)
+        if waiting is None or waiting.place != "held":
+            return False
+        self._back_off(waiting, now)
+        return True
 
     def retry(self, waiting: Waiting, now: float) -> None:
         """Try a pod again after its back-off."""

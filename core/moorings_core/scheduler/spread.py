@@ -6,7 +6,7 @@ Source: kube-scheduler's PodTopologySpread plugin and KEP-895, -3022 (minDomains
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import LabelSelector, from_label_selector
 
 if TYPE_CHECKING:
-    from .columns import Booleans, Columns, Integers
+    from .columns import Booleans, Columns, Integers, PlacedPod
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 NOT_SPREAD = "node(s) didn't match pod topology spread constraints"
@@ -78,7 +78,7 @@ def violations(columns: Columns, constraints: Sequence[SpreadConstraint], eligib
         if not constraint.hard:
             continue
         domains = columns.domains(constraint.topology_key)
-        counts, known = _domain_counts(columns, constraint, domains, eligible)
+        counts, known, _ = _domain_counts(columns, constraint, domains, eligible)
         fewest = int(counts[known].min()) if known.any() else 0
         if constraint.min_domains > int(known.sum()):
             fewest = 0
@@ -100,7 +100,7 @@ def soft_score(columns: Columns, constraints: Sequence[SpreadConstraint], eligib
         used = True
         if constraint.require_labels:
             scored &= domains >= 0
-        counts, _ = _domain_counts(columns, constraint, domains, eligible)
+        counts, _, _ = _domain_counts(columns, constraint, domains, eligible)
         sizes = len(np.unique(domains[feasible & (domains >= 0)]))
         here = np.where(domains >= 0, counts[np.maximum(domains, 0)] if len(counts) else 0, 0)
         raw += here * math.log(sizes + 2) + (constraint.max_skew - 1)
@@ -112,8 +112,35 @@ def soft_score(columns: Columns, constraints: Sequence[SpreadConstraint], eligib
     return np.where(scored, result, 0).astype(np.int64)
 
 
-def _domain_counts(columns: Columns, constraint: SpreadConstraint, domains: Integers, eligible: Eligibility) -> tuple[Integers, Booleans]:
-    """Return matching pods per domain number, and which domains have an eligible node."""
+class WithoutPods:
+    """A hard constraint at one node after the other, as it would be if some of the node's pods had left."""
+
+    def __init__(self, columns: Columns, constraint: SpreadConstraint, eligible: Eligibility) -> None:
+        self._constraint, self._domains = constraint, columns.domains(constraint.topology_key)
+        self._counts, self._known, self._counted = _domain_counts(columns, constraint, self._domains, eligible)
+        self._least = sorted((int(self._counts[d]), int(d)) for d in np.flatnonzero(self._known))[:2]
+        """The two domains with the fewest pods: one of them is not the node's own"""
+
+    def reason(self, position: int, leaving: Collection[PlacedPod]) -> str:
+        """Return why the node at `position` breaks the constraint still, or ""; leaving are pods of that node."""
+        domain, constraint = int(self._domains[position]), self._constraint
+        if domain < 0:
+            return NO_LABEL
+        here = int(self._counts[domain]) - (self._matching(leaving) if self._counted[position] else 0)
+        counts = [count for count, other in self._least if other != domain] + ([here] if self._known[domain] else [])
+        fewest = min(counts, default=0) if constraint.min_domains <= int(self._known.sum()) else 0
+        return NOT_SPREAD if here + constraint.matches_itself - fewest > constraint.max_skew else ""
+
+    def _matching(self, pods: Collection[PlacedPod]) -> int:
+        wanted = self._constraint
+        living = (pod for pod in pods if not pod.terminating and pod.key.namespace == wanted.namespace)
+        return sum(bool(wanted.selector.matches(pod.labels)) for pod in living)
+
+
+def _domain_counts(
+    columns: Columns, constraint: SpreadConstraint, domains: Integers, eligible: Eligibility
+) -> tuple[Integers, Booleans, Booleans]:
+    """Return matching pods per domain number, which domains have an eligible node, and which nodes are eligible."""
     counted = columns.present & (domains >= 0)
     if constraint.honor_affinity:
         counted &= eligible.affine
@@ -123,7 +150,7 @@ def _domain_counts(columns: Columns, constraint: SpreadConstraint, domains: Inte
     size = int(domains.max(initial=-1)) + 1
     counts = np.bincount(domains[counted], weights=pods[counted], minlength=size).astype(np.int64)
     known = np.bincount(domains[counted], minlength=size) > 0
-    return counts, known
+    return counts, known, counted
 
 
 def _constraint(raw: Object, labels: Mapping[str, str], namespace: str, require_labels: bool = True) -> SpreadConstraint:

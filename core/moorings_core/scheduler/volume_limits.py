@@ -7,7 +7,7 @@ that has no volume yet counts under the provisioner of its class. Source: kube-s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from moorings_core.ports.objects import Key, Object
@@ -25,8 +25,8 @@ class NodeView:
     """Look-ups of what nodes have."""
 
     csi_node: Callable[[str], Object | None]
-    claims_on: Callable[[str], Collection[Key]]
-    """A node to the claims of its pods"""
+    claims_on: Callable[[str, Container[Key]], Collection[Key]]
+    """A node to the claims of its pods but those named"""
     attachments_on: Callable[[str], Sequence[Object]]
 
 
@@ -41,8 +41,8 @@ def wanted_by(pod: Object, view: VolumeView) -> Volumes:
     return volumes_of((Key(pod["metadata"]["namespace"], name) for name in claim_names(pod)), view)
 
 
-def reason_against(wanted: Volumes, node: str, view: VolumeView, nodes: NodeView) -> str:
-    """Return why a node cannot take the volumes, or ""."""
+def reason_against(wanted: Volumes, node: str, view: VolumeView, nodes: NodeView, leaving: Container[Key] = ()) -> str:
+    """Return why a node cannot take the volumes, or ""; pods that leave use none there."""
     if not wanted:
         return ""
     needed, limits, csi_node = set(wanted.values()), {}, nodes.csi_node(node)
@@ -57,7 +57,7 @@ def reason_against(wanted: Volumes, node: str, view: VolumeView, nodes: NodeView
         return f"{missing[0]} CSI driver is not installed on the node"
     if not limits:
         return ""
-    present = volumes_of(nodes.claims_on(node), view) | _attached(nodes.attachments_on(node), view)
+    present = volumes_of(nodes.claims_on(node, leaving), view) | _attached(nodes.attachments_on(node), view)
     counts = Counter((present | wanted).values())
     more = {driver for name, driver in wanted.items() if name not in present}
     return TOO_MANY if any(counts[driver] > limits[driver] for driver in more if driver in limits) else ""

@@ -7,7 +7,7 @@ volumes made by hand) answers by binding it, and only then is the pod bound. Sou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from moorings_core.ports.objects import Key, Object, key_of
@@ -54,14 +54,17 @@ class Claims:
     bound: Sequence[Object]
     waiting: Sequence[tuple[Object, Object]]
     """(claim, class)"""
-    taken: bool = False
-    """Whether one that only a single pod may use is used by another pod"""
+    rivals: Collection[Key] = ()
+    """Other pods that use one of those that only a single pod may use"""
+
+    def taken(self, leaving: Container[Key] = ()) -> bool:
+        """Whether a pod that does not leave uses one that only a single pod may use."""
+        return any(rival not in leaving for rival in self.rivals)
 
 
 def claims_of(pod: Object, view: VolumeView) -> Claims:
     """Sort the pod's claims. Raises Unschedulable where one is missing, lost or not yet bound and not waiting for a node."""
-    namespace, bound, waiting, taken = pod["metadata"]["namespace"], [], [], False
-    itself = {key_of(pod)}
+    namespace, bound, waiting, rivals = pod["metadata"]["namespace"], [], [], set[Key]()
     for name in claim_names(pod):
         claim = view.claim(name, namespace)
         if claim is None:
@@ -69,7 +72,7 @@ def claims_of(pod: Object, view: VolumeView) -> Claims:
         if claim["metadata"].get("deletionTimestamp"):
             raise Unschedulable(f'persistentvolumeclaim "{name}" is being deleted')
         if "ReadWriteOncePod" in (claim["spec"].get("accessModes") or ()):
-            taken = taken or not itself.issuperset(view.users(Key(namespace, name)))
+            rivals.update(view.users(Key(namespace, name)))
         if is_bound(claim):
             bound.append(_volume_of(claim, view))
             continue
@@ -77,7 +80,7 @@ def claims_of(pod: Object, view: VolumeView) -> Claims:
         if storage_class is None or storage_class.get("volumeBindingMode", "Immediate") == "Immediate":
             raise Unschedulable(UNBOUND_IMMEDIATE)
         waiting.append((claim, storage_class))
-    return Claims(bound, waiting, taken)
+    return Claims(bound, waiting, rivals - {key_of(pod)})
 
 
 def claim_names(pod: Object) -> list[str]:

@@ -15,7 +15,7 @@ SCHEMA = {
             "type": "object",
             "required": ["cronSpec"],
             "x-kubernetes-validations": [
-                {"rule": "self.replicas <= self.most", "messageExpression": "'at most ' + string(self.most)", "fieldPath": ".replicas"},
+                {"rule": "self.replicas <= self.most", "messageExpression": "'at most %d'.format([self.most])", "fieldPath": ".replicas"},
                 {"rule": "self.cronSpec == oldSelf.cronSpec", "message": "cronSpec is fixed", "reason": "FieldValueForbidden"},
             ],
             "properties": {

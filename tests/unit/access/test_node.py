@@ -129,6 +129,24 @@ def test_secrets_that_classes_name_are_read_where_their_driver_is_unless_its_own
     assert not authorizer.decide(ask(ONE, "get", "secrets", "data", "keys")).allowed, "a node alone declares no driver"
 
 
+def test_secrets_for_asking_about_snapshots_are_read_where_their_driver_is(world):
+    authorizer = NodeAuthorizer(world.cache, born.node_rules())
+    parameters = {
+        "csi.storage.k8s.io/snapshotter-list-secret-name": "list-${volumesnapshotcontent.name}",
+        "csi.storage.k8s.io/snapshotter-list-secret-namespace": "keys",
+    }
+    world.put(
+        obj("CSIDriver", "d.example.com", spec={}),
+        obj("CSINode", "one", spec={"drivers": [{"name": "d.example.com"}]}),
+        obj("VolumeSnapshotClass", "c", driver="d.example.com", parameters=parameters),
+        obj("VolumeSnapshotContent", "content", spec={"driver": "d.example.com", "volumeSnapshotClassName": "c"}),
+        obj("VolumeSnapshotContent", "classless", spec={"driver": "d.example.com"}),
+    )
+    assert authorizer.decide(ask(ONE, "get", "secrets", "list-content", "keys")).allowed
+    assert not authorizer.decide(ask(TWO, "get", "secrets", "list-content", "keys")).allowed
+    assert not authorizer.decide(ask(ONE, "get", "secrets", "list-classless", "keys")).allowed
+
+
 NODES_ONLY = ("get", "nodes", "one")
 VERDICTS = [
     (ONE, ("list", "secrets", "", "x"), "No Object name found"),

@@ -26,10 +26,14 @@ PLURALS = {
     "CSIDriver": "csidrivers",
     "CSINode": "csinodes",
     "StorageClass": "storageclasses",
+    "VolumeSnapshotClass": "volumesnapshotclasses",
+    "VolumeSnapshotContent": "volumesnapshotcontents",
 }
+SNAPSHOT = "snapshot.storage.k8s.io"
 GROUPS = dict.fromkeys(("VolumeAttachment", "CSIDriver", "CSINode", "StorageClass"), "storage.k8s.io") | dict.fromkeys(
     ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"), RBAC
 )
+GROUPS |= dict.fromkeys(("VolumeSnapshotClass", "VolumeSnapshotContent"), SNAPSHOT)
 
 
 class World:

@@ -70,6 +70,26 @@ def test_restart_policies_decide_who_runs_again_also_over_sandboxes(policy, code
     assert starts(pod(restartPolicy=policy), seen) == expected
 
 
+RULE = {"action": "Restart", "exitCodes": {"operator": "In", "values": [7]}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "own", "code", "expected"),
+    [
+        ("Always", {"restartPolicy": "Never"}, 1, []),
+        ("Always", {"restartPolicy": "OnFailure"}, 0, []),
+        ("Never", {"restartPolicy": "OnFailure"}, 1, ["main"]),
+        ("Never", {"restartPolicy": "Never", "restartPolicyRules": [RULE]}, 7, ["main"]),
+        ("Never", {"restartPolicy": "Never", "restartPolicyRules": [RULE]}, 8, []),
+    ],
+)
+@pytest.mark.parametrize("place", ["s0", "gone"])
+def test_a_containers_own_policy_goes_before_the_pods(policy, own, code, expected, place):
+    spec, seen = pod(container("main", **own), restartPolicy=policy), observed(run(state="exited", code=code, in_sandbox=place))
+    assert starts(spec, seen) == expected
+    assert finished_phase(spec, seen) == ("" if expected else "Failed" if code else "Succeeded")
+
+
 class TestInitContainers:
     def test_only_the_first_that_is_not_done_starts(self):
         spec = pod(initContainers=[container("i"), container("j")])

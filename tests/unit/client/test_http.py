@@ -146,7 +146,7 @@ async def test_a_slow_answer_ends_at_the_timeout_and_costs_the_connection(tmp_pa
             await asyncio.sleep(60)
         await request.json("{}")
 
-    async with talking(tmp_path, answer, timeout=0.2) as (server, client):
+    async with talking(tmp_path, answer, timeout=1.5) as (server, client):
         with pytest.raises(ServerTimeout):
             await client.get(NODES, "slow")
         assert await client.get(NODES, "quick") == {}

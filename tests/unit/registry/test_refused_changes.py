@@ -14,7 +14,7 @@ from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry import defaults, shape, strategy
 from moorings_core.registry.kinds import Kind
 from moorings_core.registry.schema import prune
-from moorings_core.registry.validation import validate_status, validate_update
+from moorings_core.registry.validation import shown_claims, validate_status, validate_update
 
 from .objects import REGISTRY, changed
 
@@ -63,3 +63,24 @@ def test_a_change_is_refused_as_upstream_does(part, row):
     shape.fill(new, kind.schema)
     strategy.prepare_update(kind.resource, new, old, subresource)
     assert refusals(kind.resource, new, old, subresource) == row["causes"]
+
+
+def test_claims_that_may_not_change_are_shown_as_upstreams_structures():
+    claim = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+    claim["status"] = {"conditions": [{"type": "Resizing", "status": "True"}]}
+    (shown,) = shown_claims.shown([claim]) or ()
+    assert list(shown) == ["name", "Spec", "Status"]
+    assert shown["Spec"] == {
+        "AccessModes": None,
+        "Selector": None,
+        "Resources": {"Limits": None, "Requests": {"storage": "1Gi"}},
+        "VolumeName": "",
+        "StorageClassName": None,
+        "VolumeMode": None,
+        "DataSource": None,
+        "DataSourceRef": None,
+        "VolumeAttributesClassName": None,
+    }
+    times = {"LastProbeTime": None, "LastTransitionTime": None, "Reason": "", "Message": ""}
+    assert shown["Status"]["Conditions"] == [{"Type": "Resizing", "Status": "True", **times}]
+    assert shown_claims.shown(None) is None

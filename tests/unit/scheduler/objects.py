@@ -8,7 +8,9 @@ from moorings_core.ports.objects import Key, Object
 from moorings_core.scheduler.columns import Columns, PlacedPod
 from moorings_core.scheduler.decide import Decision, decide
 from moorings_core.scheduler.pod_class import classify
+from moorings_core.scheduler.preemption import Plan, plan
 from moorings_core.scheduler.rows import Rows
+from moorings_core.scheduler.victims import NOT_STARTED, Budgets, Search
 
 
 def node(name: str, *, cpu="4", memory="8Gi", pods="110", labels=None, taints=(), cordoned=False) -> Object:
@@ -39,10 +41,18 @@ class World:
         for one in nodes:
             self.columns.set_node(one)
 
-    def put(self, pod_: Object, where: str) -> None:
+    def put(self, pod_: Object, where: str, *, nominated: bool = False) -> None:
         key = Key("d", pod_["metadata"]["name"])
         made = classify(pod_, key)
-        self.columns.place(PlacedPod(key, where, made.footprint, pod_["metadata"]["labels"], False, made.priority))
+        self.columns.place(PlacedPod(key, where, made.footprint, pod_["metadata"]["labels"], False, made.priority, (), nominated))
+
+    def search(self, pod_: Object, *, budgets=(), starts=None, volumes=None) -> Search:
+        row = self.rows.of(classify(pod_, Key("d", pod_["metadata"]["name"])), self.columns)
+        return Search(self.columns, row, Budgets(budgets), lambda key: (starts or {}).get(key.name, NOT_STARTED), volumes)
+
+    def plan(self, pod_: Object, **more) -> Plan:
+        made = classify(pod_, Key("d", pod_["metadata"]["name"]))
+        return plan(self.columns, made, self.decide(pod_), self.search(pod_, **more), Random(0))
 
     def decide(self, pod_: Object) -> Decision:
         made = classify(pod_, Key("d", pod_["metadata"]["name"]))

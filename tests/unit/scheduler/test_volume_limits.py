@@ -112,14 +112,14 @@ def test_a_driver_that_must_be_there_keeps_pods_off_nodes_without_it():
 def test_a_claim_for_one_pod_is_taken_as_soon_as_another_pod_is_assumed_on_a_node():
     storage = Storage(claim("only", mode="ReadWriteOncePod"), claim("many"))
     first, second = user("first", "only"), user("second", "only", "many")
-    assert not claims_of(second, storage.view).taken
+    assert not claims_of(second, storage.view).taken()
     storage.put(first)
-    assert claims_of(second, storage.view).taken
-    assert not claims_of(first, storage.view).taken, "not by itself"
+    assert claims_of(second, storage.view).taken()
+    assert not claims_of(first, storage.view).taken(), "not by itself"
     storage.put(user("third", "many"))
-    assert not claims_of(user("fourth", "many"), storage.view).taken
+    assert not claims_of(user("fourth", "many"), storage.view).taken()
     storage.columns.take_away(Key("d", "first"))
-    assert not claims_of(second, storage.view).taken
+    assert not claims_of(second, storage.view).taken()
 
 
 @pytest.mark.parametrize("reason", [IN_USE, TOO_MANY])

@@ -14,8 +14,9 @@ from moorings_core.registry import volume_secrets
 
 SIDECARS = "storage.moorings.dev/sidecars"
 STORAGE = "storage.k8s.io"
+SNAPSHOT = "snapshot.storage.k8s.io"
 CONTENTS = (
-    ("snapshot.storage.k8s.io", "volumesnapshotcontents", "VolumeSnapshotContent"),
+    (SNAPSHOT, "volumesnapshotcontents", "VolumeSnapshotContent"),
     ("groupsnapshot.storage.k8s.io", "volumegroupsnapshotcontents", "VolumeGroupSnapshotContent"),
 )
 
@@ -32,7 +33,18 @@ def secrets_of_drivers(cache: Cache, node: str) -> Iterator[Key]:
         for content in _all(cache, group, plural):
             if content["spec"]["driver"] in drivers:
                 yield from filter(None, [volume_secrets.for_deletion(kind, content)])
+    yield from _of_listings(cache, drivers)
     yield from _of_claims(cache, drivers)
+
+
+def _of_listings(cache: Cache, drivers: set[str]) -> Iterator[Key]:
+    classes = {c["metadata"]["name"]: c for c in _all(cache, SNAPSHOT, "volumesnapshotclasses") if c["driver"] in drivers}
+    for content in _all(cache, SNAPSHOT, "volumesnapshotcontents") if classes else ():
+        parameters = classes.get(content["spec"].get("volumeSnapshotClassName") or "", {}).get("parameters") or {}
+        try:
+            yield from filter(None, [volume_secrets.for_listing(content, parameters)])
+        except ValueError:
+            continue
 
 
 def _of_claims(cache: Cache, drivers: set[str]) -> Iterator[Key]:

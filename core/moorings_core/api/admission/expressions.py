@@ -73,16 +73,25 @@ class ConditionFailed(ValueError):
 
 
 def conditions_hold(given: Sequence[Condition], values: Values, ask: Any, *, fail_closed: bool) -> bool:
-    """Whether all conditions hold: one that does not hold decides, whatever others can't be told. Raises ConditionFailed."""
+    """Whether all conditions hold: one that does not hold decides, whatever others can't be told. Raises ConditionFailed.
+
+    All together may cost so much; where they cost more none decides.
+    """
     errors: list[str] = []
+    budget, holds = cel.Budget(cel.CONDITIONS_MOST), True
     for condition in given:
         try:
             if isinstance(condition.program, cel.CompileError):
                 raise condition.program
-            if condition.program.evaluate(values, ask) is False:
-                return False
+            holds &= condition.program.evaluate(values, ask, budget) is not False
+        except cel.OutOfBudget as error:
+            if fail_closed:
+                raise ConditionFailed(str(error)) from error
+            return False
         except cel.CelError as error:
             errors.append(f"expression '{_text(condition)}' resulted in error: {error}")
+    if not holds:
+        return False
     if errors and fail_closed:
         raise ConditionFailed(errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]")
     return not errors

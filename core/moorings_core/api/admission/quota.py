@@ -11,12 +11,14 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from moorings_core.api import managing
 from moorings_core.api.cache import Cache, Stored, encode, store_key
 from moorings_core.ports.errors import ApiError, Conflict, Forbidden
 from moorings_core.ports.objects import Object, Resource, key_of
 from moorings_core.ports.store import Operation, PreconditionFailed, PutRecord, Store, StoreError
 from moorings_core.registry import quota
 from moorings_core.registry.amounts import ZERO, Amounts, add, amounts, written
+from moorings_core.registry.schema import named
 
 from .attributes import Attributes
 
@@ -209,9 +211,10 @@ def _hard(stored: Object) -> Mapping[str, str]:
 
 
 def _with_used(stored: Stored, used: Amounts) -> PutRecord:
-    status = {**stored.object["status"], "used": written(used)}
-    key = store_key("", RESOURCE.plural, key_of(stored.object))
-    return PutRecord(key, encode({**stored.object, "status": status}), stored.revision)
+    old = stored.object
+    new = {**old, "metadata": dict(old["metadata"]), "status": {**old["status"], "used": written(used)}}
+    managing.by_server(new, old, named("io.k8s.api.core.v1.ResourceQuota"), "status")
+    return PutRecord(store_key("", RESOURCE.plural, key_of(old)), encode(new), stored.revision)
 
 
 def _fail(batch: Iterable[Waiting], error: Exception) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from moorings_core.api.cache import Cache, Change
 from moorings_core.ports.objects import Key, Object
+from moorings_core.registry.pod_references import secrets
 
 from .attributes import Attributes
 from .plugin import Step, World
@@ -96,26 +97,11 @@ def _account(world: World, a: Attributes, name: str) -> Object:
 def _check_mirror(a: Attributes, spec: Object) -> None:
     if spec.get("serviceAccountName"):
         raise a.forbidden("a mirror pod may not reference service accounts")
-    if any(_secret_names(spec)):
+    if secrets({"spec": spec}):
         raise a.forbidden("a mirror pod may not reference secrets")
     sources = (s for v in spec.get("volumes") or () for s in (v.get("projected") or {}).get("sources") or ())
     if any("serviceAccountToken" in s for s in sources):
         raise a.forbidden("a mirror pod may not use ServiceAccountToken volume projections")
-
-
-def _secret_names(spec: Object) -> Iterator[str]:
-    """Yield the names of secrets that a pod refers to, in whatever field."""
-    yield from (s.get("name", "") for s in spec.get("imagePullSecrets") or ())
-    for field in ("initContainers", "containers", "ephemeralContainers"):
-        for container in spec.get(field) or ():
-            yield from (name for _, name in _container_secrets(container))
-    for volume in spec.get("volumes") or ():
-        if secret := volume.get("secret"):
-            yield secret.get("secretName", "")
-        yield from (s["secret"].get("name", "") for s in (volume.get("projected") or {}).get("sources") or () if "secret" in s)
-        for source in volume.values():
-            if isinstance(source, dict) and isinstance(source.get("secretRef"), dict):
-                yield source["secretRef"].get("name", "")
 
 
 def _container_secrets(container: Object) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""Sets of field paths. A path is a tuple of FieldsV1 elements: "f:NAME", "k:{KEYS}" of a list's item, "v:VALUE" of a set, "." itself."""
+"""Sets of field paths. A path is a tuple of FieldsV1 elements: "f:NAME", "k:{KEYS}" of a list's item, "v:VALUE" of a set.
+
+In FieldsV1 what has fields below it and is one itself says so by an element "."; what has none below is one.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,6 @@ NOT_MANAGED = {
     "selfLink",
     "uid",
 }
-ALWAYS_THERE = {
-    f"f:{name}" for name in ("metadata", "spec", "status", "template", "strategy", "updateStrategy", "resources", "loadBalancer")
-}
-"""Fields that hold a structure, not a pointer to one: they are there in every object"""
 KEY_DEFAULTS = {"protocol": "TCP"}
 """Keys of list items that may be left out, with what is meant then: ports (core/v1 ContainerPort, ServicePort)"""
 
@@ -46,27 +45,15 @@ def leaves(value: Any, schema: Schema | None, path: Path = (), within: bool = Fa
 
     So do objects that no schema describes, below the first one. within: this value is such an object.
     """
-    children = list(_children(value, schema))
-    if not children:
+    parts = list(children(value, schema))
+    if not parts:
         if path:
             yield path, value
         return
     if path and (path[-1].startswith("k:") or (schema is ANYTHING and within)):
-        yield (*path, ITSELF), None
-    for element, child, node in children:
+        yield path, {}
+    for element, child, node in parts:
         yield from leaves(child, node, (*path, element), node is ANYTHING)
-
-
-def holders(value: Any, schema: Schema | None, path: Path = (), *, empty: bool = False) -> Iterator[Path]:
-    """Yield the path of everything that has parts of its own, as who made it has it; what Go's types always have is nobody's.
-
-    empty: what is there as null, too.
-    """
-    there = isinstance(value, dict | list) or (empty and value is None)
-    if path and there and is_granular(schema) and path[-1] not in ALWAYS_THERE:
-        yield (*path, ITSELF)
-    for element, child, node in _children(value, schema):
-        yield from holders(child, node, (*path, element), empty=empty)
 
 
 def item_key(item: Any, schema: Schema) -> str | None:
@@ -92,10 +79,14 @@ def is_granular(schema: Schema | None) -> bool:
 def encode(fields: Fields) -> Object:
     """Return paths as FieldsV1."""
     root: Object = {}
+    whole: set[int] = set()
     for path in sorted(fields):
         place = root
         for element in path:
+            if not place and id(place) in whole:
+                place[ITSELF] = {}
             place = place.setdefault(element, {})
+        whole.add(id(place))
     return root
 
 
@@ -103,7 +94,10 @@ def decode(tree: Mapping[str, Any], path: Path = ()) -> Fields:
     """Return FieldsV1 as paths."""
     found: set[Path] = set()
     for element, child in tree.items():
-        found |= decode(child, (*path, element)) if child else {(*path, element)}
+        if child:
+            found |= decode(child, (*path, element))
+        else:
+            found.add(path if element == ITSELF else (*path, element))
     return frozenset(found)
 
 
@@ -121,7 +115,7 @@ def shown(path: Path) -> str:
     return "".join(parts)
 
 
-def _children(value: Any, schema: Schema | None) -> Iterator[tuple[str, Any, Schema | None]]:
+def children(value: Any, schema: Schema | None) -> Iterator[tuple[str, Any, Schema | None]]:
     if schema is None or not is_granular(schema):
         return
     if isinstance(value, dict):

@@ -1,13 +1,13 @@
 """metadata.managedFields: who manages which fields of an object.
 
-Objects that nobody ever applied carry none, which keeps ordinary writes cheap. At the first apply what is there belongs to
-"before-first-apply", and what kubectl's client-side apply noted in its annotation to "kubectl-client-side-apply", as upstream
-has it for objects from before server-side apply.
+Whoever creates an object has all that it says, whoever changes it what it changes. Objects from before that was noted carry none:
+at their first apply what is there belongs to "before-first-apply", and what kubectl's client-side apply noted in its annotation to
+"kubectl-client-side-apply", as upstream has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -16,11 +16,13 @@ from moorings_core.ports.errors import BadRequest, Conflict
 from moorings_core.ports.objects import Object
 from moorings_core.registry.schema import Schema
 
-from .fields import Fields, Path, decode, encode, fields_of, holders, leaves, shown
+from .fields import Fields, Path, decode, encode, fields_of, leaves, shown
 from .merge import merge, remove
+from .tracking import NONE, Tree, changes, difference, is_tree, union
 
 APPLY, UPDATE = "Apply", "Update"
 BEFORE, CLIENT_SIDE = "before-first-apply", "kubectl-client-side-apply"
+ANCIENT, MOST_UPDATES = "ancient-changes", 10
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -49,6 +51,8 @@ class Entry:
 
 
 Entries = dict[Manager, Entry]
+Trees = dict[Manager, tuple[Tree, str]]
+"""What managers have as it is written, and since when"""
 
 
 def applied(live: Object, config: Object, schema: Schema | None, manager: Manager, *, force: bool, now: str) -> Object:
@@ -72,31 +76,55 @@ def applied(live: Object, config: Object, schema: Schema | None, manager: Manage
     return result
 
 
+def created(obj: Object, empty: Object, schema: Schema | None, manager: Manager, now: str) -> list[Object]:
+    """Return the managedFields of a new object: whoever sends it has all that is not in an empty one of its kind as well."""
+    given = obj["metadata"].get("managedFields")
+    if given and all(map(_is_sound, given)):
+        return updated(empty, obj, schema, manager, now) or []
+    return _trees_written({manager: (changes(empty, obj, schema).set or NONE, now)})
+
+
 def updated(old: Object, new: Object, schema: Schema | None, manager: Manager, now: str) -> list[Object] | None:
     """Return the managedFields after an ordinary write, None for none: what changed is the writer's, what is gone nobody's."""
-    given = new["metadata"].get("managedFields")
-    if not old["metadata"].get("managedFields") or given in ([], [{}]):
+    given = None if manager.subresource else new["metadata"].get("managedFields")
+    if given in ([], [{}]):
         return None
-    entries = _entries(new if given else old)
-    parts = [_managed(obj, schema) for obj in (old, new)]
-    before, after = (dict(leaves(part, schema)) for part in parts)
-    held, holds = (frozenset(holders(part, schema, empty=part is parts[0])) for part in parts)
-    changed = frozenset(path for path, value in after.items() if path not in before or before[path] != value) | (holds - held)
-    touched = changed | (before.keys() - after.keys()) | (held - holds)
-    if not touched:
-        return _written(entries)
-    mine = entries.pop(manager, Entry(frozenset(), now))
-    left = {m: Entry(e.fields - touched, e.time) for m, e in entries.items()}
-    fields = (mine.fields & (after.keys() | holds)) | changed
-    return _written(left | ({manager: Entry(fields, now if fields != mine.fields else mine.time)} if fields else {}))
+    held = given if given and all(map(_is_sound, given)) else old["metadata"].get("managedFields") or []
+    differing = changes(old, new, schema)
+    if differing == (None, None):
+        return list(held)
+    trees = _trees(held)
+    mine, since = trees.pop(manager, (NONE, now))
+    left: Trees = {m: (difference(difference(tree, differing.set), differing.gone), time) for m, (tree, time) in trees.items()}
+    tree = union(difference(mine, differing.gone), differing.set)
+    return _trees_written(_capped(left | {manager: (tree, now if differing.set else since)}))
 
 
-def _managed(obj: Object, schema: Schema | None) -> Object:
-    """Return the part of an object that is managed."""
-    known = fields_of(obj, schema)
-    return {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata")} | {
-        "metadata": {k: v for k, v in obj["metadata"].items() if any(p[:2] == ("f:metadata", f"f:{k}") for p in known)}
-    }
+def _is_sound(raw: Object) -> bool:
+    """Whether an entry that a client sends can be read; if one cannot, all are taken as not sent. Source: DecodeManagedFields."""
+    known = raw.get("operation") in (APPLY, UPDATE) and bool(raw.get("apiVersion")) and raw.get("fieldsType") == "FieldsV1"
+    return known and is_tree(raw.get("fieldsV1"))
+
+
+def _capped(trees: Trees) -> Trees:
+    """Return what managers have, the oldest of too many updates as one for each version. Source: upstream's capmanagers.go."""
+    updates = sorted((m for m in trees if m.operation == UPDATE and trees[m][0]), key=lambda m: (trees[m][1], m.name))
+    if len(updates) <= MOST_UPDATES:
+        return trees
+    capped, first = dict(trees), dict[str, Manager]()
+    length = len(updates)
+    for manager in updates:
+        if length <= MOST_UPDATES:
+            break
+        bucket = Manager(ANCIENT, UPDATE, manager.version)
+        other = first.setdefault(manager.version, manager)
+        if other is manager:
+            continue
+        tree, time = capped.pop(manager)
+        old = capped.pop(bucket, None) or capped.pop(other)
+        capped[bucket] = (union(old[0], tree), time)
+        length -= 1
+    return capped
 
 
 def _metadata(live: Object, config: Object, schema: Schema | None) -> Object:
@@ -141,26 +169,33 @@ def _last_applied(live: Object, schema: Schema | None) -> Fields:
     return fields_of(noted, schema) | {("f:metadata", "f:annotations", f"f:{LAST_APPLIED}")}
 
 
+def _trees(entries: Iterable[Object]) -> Trees:
+    return {_manager(raw): (raw.get("fieldsV1") or {}, raw.get("time") or "") for raw in entries}
+
+
+def _manager(raw: Object) -> Manager:
+    return Manager(raw.get("manager", ""), raw.get("operation", ""), raw.get("apiVersion", ""), raw.get("subresource", ""))
+
+
 def _entries(obj: Object) -> Entries:
-    found: Entries = {}
-    for raw in obj["metadata"].get("managedFields") or ():
-        manager = Manager(raw.get("manager", ""), raw.get("operation", ""), raw.get("apiVersion", ""), raw.get("subresource", ""))
-        found[manager] = Entry(decode(raw.get("fieldsV1") or {}), raw.get("time") or "")
-    return found
+    trees = _trees(obj["metadata"].get("managedFields") or ())
+    return {manager: Entry(decode(tree), time) for manager, (tree, time) in trees.items()}
 
 
 def _written(entries: Entries) -> list[Object]:
-    return [_entry(manager, entry) for manager, entry in _sorted(entries) if entry.fields]
+    return _trees_written({manager: (encode(entry.fields), entry.time) for manager, entry in entries.items()})
 
 
-def _sorted(entries: Entries) -> Iterator[tuple[Manager, Entry]]:
-    yield from sorted(entries.items(), key=lambda e: (e[0].operation != APPLY, e[1].time, e[0].name, e[0].subresource))
+def _trees_written(trees: Trees) -> list[Object]:
+    """Return entries in upstream's order, without those that hold nothing."""
+    ordered = sorted(trees.items(), key=lambda e: (e[0].operation != APPLY, e[1][1], e[0].name, e[0].subresource))
+    return [_entry(manager, tree, time) for manager, (tree, time) in ordered if tree]
 
 
-def _entry(manager: Manager, entry: Entry) -> Object:
+def _entry(manager: Manager, tree: Tree, time: str) -> Object:
     made: Object = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.version, "fieldsType": "FieldsV1"}
-    made |= {"time": entry.time, "fieldsV1": encode(entry.fields)}
+    made |= {"time": time, "fieldsV1": tree}
     return made | ({"subresource": manager.subresource} if manager.subresource else {})
 
 
-__all__ = ["APPLY", "UPDATE", "Manager", "Path", "applied", "updated"]
+__all__ = ["APPLY", "UPDATE", "Manager", "Path", "applied", "created", "updated"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from moorings_core.registry.schema import Schema
 
-from .fields import ITSELF, Fields, Path, is_granular, item_key, value_key
+from .fields import Fields, Path, is_granular, item_key, value_key
 
 
 def merge(live: Any, applied: Any, schema: Schema | None) -> Any:
@@ -38,7 +38,7 @@ def _without(value: Any, schema: Schema | None, path: Path, gone: Fields, kept: 
     if isinstance(value, dict):
         child = schema.properties.get if schema.type == "object" else lambda _: schema.values
         places = {name: (*path, f"f:{name}") for name in value}
-        left = [n for n, p in places.items() if p in kept or (p not in gone and (*p, ITSELF) not in gone)]
+        left = [n for n, p in places.items() if p in kept or p not in gone]
         return {n: _without(value[n], child(n), places[n], gone, kept) for n in left}
     if not isinstance(value, list):
         return value
@@ -47,7 +47,7 @@ def _without(value: Any, schema: Schema | None, path: Path, gone: Fields, kept: 
     result = []
     for item in value:
         place = (*path, item_key(item, schema) or "")
-        if ((*place, ITSELF) in gone or place in gone) and place not in kept:
+        if place in gone and place not in kept:
             continue
         result.append(_without(item, schema.items, place, gone, kept))
     return result

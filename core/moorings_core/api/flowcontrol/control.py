@@ -29,6 +29,7 @@ from .borrowing import PERIOD, Bounds, bounds, first
 from .borrowing import limits as borrowed
 from .fairness import Full, Level, Limits, Queue
 from .rules import Asked, flow_of, matches, order
+from .watched import Watched
 
 log = get_logger(__name__)
 SEATS = 600
@@ -70,9 +71,15 @@ class Seat:
     since: float = 0.0
     width: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
+    latency: float = 0.0
+    """Seconds for which the work that the request has caused goes on after it"""
 
     def leave(self) -> None:
-        """Let the next one in."""
+        """Let the next one in, once all is done."""
+        if self.latency:
+            seat, self.flow = replace(self, latency=0.0), None
+            asyncio.get_running_loop().call_later(self.latency, seat.leave)
+            return
         if self.flow is not None:
             seconds = time.monotonic() - self.since if self.queue is not None else 0.0
             self.flow.level.leave(self.queue, seconds, self.width)
@@ -148,6 +155,7 @@ class FlowControl:
         self._schemas: list[Object] = []
         self._uids: dict[str, str] = {}
         self._flows: dict[tuple[object, ...], Flow | None] = {}
+        self.watched = Watched()
         self.metrics = FlowMetrics(registry, self._levels, self._bounds)
 
     def start(self) -> None:
@@ -169,12 +177,14 @@ class FlowControl:
         flow = self._flow(user, verb, target, path)
         if flow is None:
             return NO_SEAT
-        width = 1
-        if verb in ("list", "watch") and target is not None and flow.most > 1:
+        width, latency = 1, 0.0
+        if target is not None and verb in estimates.WRITES:
+            width, latency = estimates.after_write(target, self.watched.interested(target), flow.most)
+        elif verb in ("list", "watch") and target is not None and flow.most > 1:
             width = estimates.seats(verb, target, query, self._cache.collection(target.group, target.plural), flow.most)
         if flow.level.enter_now(width):
             flow.dispatched.count += 1
-            return Seat(flow, width=width, headers=flow.headers)
+            return Seat(flow, width=width, headers=flow.headers, latency=latency)
         before = time.monotonic()
         try:
             queue = await flow.level.enter(flow.hash, WAIT_SECONDS, width)
@@ -185,7 +195,7 @@ class FlowControl:
         now = time.monotonic()
         self.metrics.waited.labels(*flow.names, "true").observe(now - before)
         flow.dispatched.count += 1
-        return Seat(flow, queue, now, width, flow.headers)
+        return Seat(flow, queue, now, width, flow.headers, latency)
 
     def _flow(self, user: User, verb: str, target: Target | None, path: str) -> Flow | None:
         where = (target.group, target.plural, target.subresource, target.namespace) if target is not None else path

@@ -1,6 +1,7 @@
-"""How many seats a request takes: a list as many as what it reads at once is worth, a watch that begins with all of it too.
+"""How many seats a request takes: a list as many as what it reads at once is worth, a watch that begins with all of it too; a write as
+many as those need who tell its watchers, and for a while after it.
 
-Source: apiserver pkg/util/flowcontrol/request/list_work_estimator.go.
+Source: apiserver pkg/util/flowcontrol/request/list_work_estimator.go, mutating_work_estimator.go.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ FROM_MEMORY_MOST = 1_000_000
 SEATS_MOST = 100
 SHARE_MOST = 0.15
 SAMPLES = 8
+WATCHES_PER_SEAT = 10
+TELLING_SECONDS = 0.005
+"""How long one seat needs for its watchers"""
+WRITES_MOST = 10
+WRITES = ("create", "update", "patch", "delete")
 
 
 def seats(verb: str, target: Target, query: Mapping[str, str], collection: Collection, most: int) -> int:
@@ -33,6 +39,18 @@ def seats(verb: str, target: Target, query: Mapping[str, str], collection: Colle
     if verb == "watch" or not (query.get("continue") or query.get("resourceVersionMatch") == "Exact"):
         size = min(size, FROM_MEMORY_MOST)
     return max(1, min(-(-size // BYTES_PER_SEAT), most))
+
+
+def after_write(target: Target, watches: int, most: int) -> tuple[int, float]:
+    """Return the seats of a write that wakes so many watches, and for how many seconds it keeps them when it is done.
+
+    Few watches cost nothing. A write that would need more seats than most keeps those for longer.
+    """
+    if watches < WATCHES_PER_SEAT or (target.plural, target.subresource) == ("serviceaccounts", "token"):
+        return 1, 0.0
+    needed = -(-watches // WATCHES_PER_SEAT)
+    taken = max(1, min(needed, most, WRITES_MOST))
+    return taken, TELLING_SECONDS * needed / taken
 
 
 def most_seats(nominal: int, hand: int) -> int:

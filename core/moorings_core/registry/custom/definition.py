@@ -5,8 +5,10 @@ Source: apiextensions-apiserver pkg/apis/apiextensions/validation, v1/defaults.g
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from urllib.parse import urlsplit
 
 from moorings_core.ports.objects import Object
@@ -70,7 +72,7 @@ def validate_create(obj: Object) -> list[FieldError]:
 def validate_update(new: Object, old: Object) -> list[FieldError]:
     """Return what is wrong with a changed definition."""
     spec, was = new.get("spec") or {}, old["spec"]
-    found = [] if spec == was else list(_spec(spec))
+    found = [] if spec == was else list(_spec(spec, _unchanged(spec, was)))
     fixed = [("group",), ("names", "plural")]
     if condition(old, "Established") == "True":
         fixed = [("scope",), ("names", "kind"), *fixed]
@@ -104,7 +106,14 @@ def _at(spec: Object, place: tuple[str, ...]) -> object:
     return value
 
 
-def _spec(spec: Object) -> Iterator[FieldError]:
+def _unchanged(spec: Object, was: Object) -> AbstractSet[str]:
+    """Return the versions whose schema is what it was."""
+    before = {version.get("name"): version.get("schema") for version in was.get("versions") or ()}
+    versions = spec.get("versions") or ()
+    return {name for version in versions if (name := version.get("name")) in before and version.get("schema") == before[name]}
+
+
+def _spec(spec: Object, unchanged: AbstractSet[str] = frozenset()) -> Iterator[FieldError]:
     group = spec.get("group", "")
     if not group:
         yield required(SPEC / "group")
@@ -123,7 +132,7 @@ def _spec(spec: Object) -> Iterator[FieldError]:
     for index, version in enumerate(versions):
         if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             yield required((SPEC / "versions").at(index) / "schema" / "openAPIV3Schema")
-    yield from _each(versions)
+    yield from _each(versions, unchanged)
     if any(count > 1 for count in Counter(v.get("name") for v in versions).values()):
         yield invalid(SPEC / "versions", internal.shown(versions), "must contain unique version names")
     if sum(bool(v.get("storage")) for v in versions) != 1:
@@ -133,7 +142,7 @@ def _spec(spec: Object) -> Iterator[FieldError]:
         yield invalid(SPEC / "version", versions[0]["name"], complaint)
     yield from _names(spec.get("names") or {}, SPEC / "names")
     for field in internal.shared(versions):
-        yield from _checks()[field](versions[0], SPEC / ("validation" if field == "schema" else field))
+        yield from _checks(unchanged)[field](versions[0], SPEC / ("validation" if field == "schema" else field))
     conversion = spec.get("conversion") or {}
     if conversion.get("strategy", "None") != "None" and spec.get("preserveUnknownFields"):
         yield invalid(SPEC / "conversion" / "strategy", conversion["strategy"], "must be None if spec.preserveUnknownFields is true")
@@ -179,14 +188,14 @@ def _of_warning(warning: str) -> Iterator[str]:
         yield f"must only contain printable UTF-8 characters; non-printable character found at index {index}"
 
 
-def _checks() -> dict[str, Callable[[Object, Path], Iterator[FieldError]]]:
+def _checks(unchanged: AbstractSet[str]) -> dict[str, Callable[[Object, Path], Iterator[FieldError]]]:
     """What versions may have in common is judged once, and named as upstream names it, which keeps it once."""
-    return dict(zip(internal.PARTS, (_schema, _subresources, _columns, _selectable), strict=True))
+    return dict(zip(internal.PARTS, (functools.partial(_schema, unchanged), _subresources, _columns, _selectable), strict=True))
 
 
-def _each(versions: Sequence[Object]) -> Iterator[FieldError]:
+def _each(versions: Sequence[Object], unchanged: AbstractSet[str]) -> Iterator[FieldError]:
     """Return what is wrong with each version by itself."""
-    common, checks = internal.shared(versions), _checks()
+    common, checks = internal.shared(versions), _checks(unchanged)
     for index, version in enumerate(versions):
         path = (SPEC / "versions").at(index)
         yield from _version(version, path)
@@ -195,7 +204,7 @@ def _each(versions: Sequence[Object]) -> Iterator[FieldError]:
                 yield from check(version, path / field)
 
 
-def _schema(version: Object, path: Path) -> Iterator[FieldError]:
+def _schema(unchanged: AbstractSet[str], version: Object, path: Path) -> Iterator[FieldError]:
     schema, where = (version.get("schema") or {}).get("openAPIV3Schema"), path / "openAPIV3Schema"
     if not isinstance(schema, dict):
         return
@@ -204,7 +213,7 @@ def _schema(version: Object, path: Path) -> Iterator[FieldError]:
         yield invalid(where / "type", schema.get("type", ""), detail)
     if schema.get("nullable"):
         yield forbidden(where / "nullable", "nullable cannot be true at the root")
-    yield from structural.check(schema, where)
+    yield from structural.check(schema, where, lenient=version.get("name") in unchanged)
 
 
 def _subresources(version: Object, path: Path) -> Iterator[FieldError]:

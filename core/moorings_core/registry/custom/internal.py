@@ -42,6 +42,11 @@ def shown(versions: Sequence[Object]) -> list[Object]:
     ]
 
 
+def shown_rule(rule: Object) -> Object:
+    """Return a CEL rule as upstream shows it."""
+    return _filled(rule, _RULE)
+
+
 def _go(field: str) -> str:
     """Return the name that a field has in Go: x-kubernetes-list-type, jsonPath, $ref."""
     words = field.removeprefix("$").replace("x-kubernetes-", "x-").split("-")

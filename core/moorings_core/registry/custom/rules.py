@@ -7,11 +7,11 @@ warns (ratcheting). Source: apiextensions-apiserver pkg/apiserver/schema/cel.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from moorings_core import cel
+from moorings_core.cel.errors import EXCEEDED, EXHAUSTED
 from moorings_core.ports.objects import Object
 from moorings_core.registry.validation.errors import FieldError, duplicate, forbidden, invalid, required
 
@@ -30,6 +30,12 @@ class Outcome:
     errors: list[FieldError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     left: int = EVALUATIONS_MOST
+    budget: cel.Budget = field(default_factory=cel.Budget)
+
+    @property
+    def spent(self) -> bool:
+        """Whether no further rule may run."""
+        return self.budget.left < 0
 
 
 class RuleNode:
@@ -48,7 +54,7 @@ class RuleNode:
 
     def run(self, value: Any, old: Any, path: str, outcome: Outcome) -> None:
         """Run the rules on a value and on what it holds; old is ABSENT for what is new."""
-        if value is None:
+        if value is None or outcome.spent:
             return
         if self.rules:
             self._run_own(value, old, path, outcome)
@@ -67,12 +73,15 @@ class RuleNode:
         now = cel.as_values(value, self.schema)
         before = cel.as_values(old, self.schema) if known else None
         for rule in self.rules:
-            if outcome.left <= 0:
-                text = "validation failed due to running out of cost budget, no further validation rules will be run"
-                outcome.errors.append(invalid(path or "<nil>", self.schema.get("type", ""), text))
+            if outcome.left <= 0 or outcome.budget.left <= 0:
+                outcome.budget.left = -1
+                outcome.errors.append(invalid(path or "<nil>", self.schema.get("type", ""), EXHAUSTED))
                 return
             outcome.left -= 1
-            error = rule.judge(value, now, before, known, path)
+            error = rule.judge(value, now, before, known, path, outcome.budget)
+            if outcome.spent and error is not None:
+                outcome.errors.append(error)
+                return
             if error is None:
                 continue
             if known and old == value and not rule.transition:
@@ -90,17 +99,21 @@ class Rule:
         self.optional = bool(raw.get("optionalOldSelf"))
         self.transition = bool(_OLD.search(self.text))
 
-    def judge(self, value: Any, now: Any, before: Any, known: bool, path: str) -> FieldError | None:
+    def judge(self, value: Any, now: Any, before: Any, known: bool, path: str, budget: cel.Budget) -> FieldError | None:
         """Return what is wrong, or None where the rule holds or does not apply."""
         if self.transition and not known and not self.optional:
             return None
         values = {"self": now, "oldSelf": [before] if known else []} if self.optional else {"self": now, "oldSelf": before}
         try:
-            if cel.compile(self._source(self.text), {"self": cel.DYN, "oldSelf": cel.DYN}).evaluate(values) is True:
+            if cel.compile(self._source(self.text), {"self": cel.DYN, "oldSelf": cel.DYN}).evaluate(values, budget=budget) is True:
                 return None
+        except cel.OutOfBudget as error:
+            return invalid(path or "<nil>", self.schema.get("type", ""), str(error))
         except cel.CelError as error:
+            if str(error) == EXCEEDED:
+                budget.left = -1
             return invalid(path or "<nil>", self.schema.get("type", ""), self._failed(str(error)))
-        return self._error(value, path, self._message(values))
+        return self._error(value, path, self._message(values, budget))
 
     def _source(self, text: str) -> str:
         """Return the expression; an optional oldSelf comes as a list of none or one, which the evaluator takes as it takes any data."""
@@ -110,15 +123,15 @@ class Rule:
         about = self.raw.get("message") or self.text.strip()
         if error.startswith("no such overload"):
             return f"'{error}': call arguments did not match a supported operator, function or macro signature for rule: {about}"
-        if error.startswith("operation cancelled"):
+        if error == EXCEEDED:
             return f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {about}"
         return f"{error} evaluating rule: {about}"
 
-    def _message(self, values: Object) -> str:
+    def _message(self, values: Object, budget: cel.Budget) -> str:
         expression = self.raw.get("messageExpression")
         if expression:
             try:
-                text = cel.compile(self._source(expression), {"self": cel.DYN, "oldSelf": cel.DYN}).evaluate(values)
+                text = cel.compile(self._source(expression), {"self": cel.DYN, "oldSelf": cel.DYN}).evaluate(values, budget=budget)
             except cel.CelError:
                 text = ""
             if isinstance(text, str) and text.strip() and "\n" not in text:
@@ -143,24 +156,6 @@ def with_metadata(schema: Object) -> Object:
     """Return the schema of a whole object with what rules may always read."""
     always = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": _META}
     return {**schema, "properties": {**(schema.get("properties") or {}), **always}}
-
-
-def check(raw: Object, schema: Object, *, root: bool = False) -> Iterable[tuple[str, str]]:
-    """Yield (field, complaint) for what does not compile in a rule, judged by the types of the schema."""
-    whole = with_metadata(schema) if root else schema
-    wanted = {"rule": "bool", "messageExpression": "string"}
-    for name, kind in wanted.items():
-        text = raw.get(name)
-        if not text:
-            continue
-        source = f"cel.bind(oldSelf, optional.of(oldSelf), {text})" if raw.get("optionalOldSelf") else text
-        try:
-            found = cel.check(source, {"self": whole, "oldSelf": whole})
-        except cel.CompileError as error:
-            yield name, f"compilation failed: {error}"
-            continue
-        if found not in (kind, "dyn"):
-            yield name, f"cel expression must evaluate to a {kind}" if name == "rule" else "must evaluate to a string"
 
 
 def _child(schema: Any) -> RuleNode | None:

@@ -39,13 +39,17 @@ _NESTED = (
 _EMPTY_WHAT = {0: "must not be empty at the root", 1: "must not be empty for specified array items"}
 
 
-def check(schema: Object, path: Path) -> list[FieldError]:
-    """Return what is wrong with the schema of a version."""
+def check(schema: Object, path: Path, *, lenient: bool = False) -> list[FieldError]:
+    """Return what is wrong with the schema of a version. lenient: it is as it was, so one CEL expression may cost anything."""
     found = sorted([*_structural(schema, path, 0), *_completeness(schema, path)], key=str)
     if not found:
         found += _defaults(schema, path, root=True)
     found += _standard(schema, path, root=True, meta=False)
-    return found if found or not has_rules(schema) else list(_rules(schema, path, root=True, uncorrelated=""))
+    if found or not has_rules(schema):
+        return found
+    from . import rule_checks  # the evaluator is large
+
+    return list(rule_checks.check(schema, path, lenient=lenient))
 
 
 def has_rules(schema: object) -> bool:
@@ -342,24 +346,3 @@ def names_field(text: str, schema: Object) -> Object | None:
         found = (found.get("properties") or {}).get(name) if found.get("properties") else found.get("additionalProperties")
         rest = rest[match.end() :]
     return found if isinstance(found, dict) else None
-
-
-def _rules(schema: Object, path: Path, *, root: bool, uncorrelated: str) -> Iterator[FieldError]:
-    """What does not compile in the rules, and rules over oldSelf where no old value can be told."""
-    from . import rules
-
-    for index, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
-        where = (path / "x-kubernetes-validations").at(index)
-        for name, complaint in rules.check(rule, schema, root=root):
-            yield invalid(where / name, rule, complaint)
-        transition = rules.Rule(rule, schema).transition
-        if transition and uncorrelated:
-            detail = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelated}"
-            yield invalid(where / "rule", rule["rule"], detail)
-        if not transition and rule.get("optionalOldSelf") is not None:
-            yield invalid(where / "optionalOldSelf", rule["optionalOldSelf"], "may not be set if oldSelf is not used in rule")
-    for child, where, level, _ in _children(schema, path):
-        lost = uncorrelated
-        if not lost and ((level == 1 and schema.get("x-kubernetes-list-type") != "map") or schema.get("x-kubernetes-map-type") == "atomic"):
-            lost = str(path)
-        yield from _rules(child, where, root=False, uncorrelated=lost)

@@ -9,6 +9,7 @@ from moorings_core.ports.objects import Object
 from . import ips, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required, too_long
 from .formats import named, qualified
+from .pod_transitions import check_transitions
 from .service_addresses import family_of
 
 STATUS = Path("status")
@@ -35,6 +36,7 @@ def check_status(new: Object, old: Object) -> list[FieldError]:
         found.append(invalid(STATUS / "observedGeneration", status["observedGeneration"], "must be a non-negative integer"))
     if (status.get("qosClass") or "") != (before.get("qosClass") or ""):
         found.append(invalid(STATUS / "qosClass", status.get("qosClass") or "", "field is immutable"))
+    found += check_transitions(status, before, old.get("spec") or {}, STATUS)
     found += _claims(status.get("resourceClaimStatuses") or (), spec.get("resourceClaims") or ())
     if status.get("extendedResourceClaimStatus") is not None:
         found += _extended(status["extendedResourceClaimStatus"], spec, STATUS / "extendedResourceClaimStatus")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from moorings_core.ports.objects import Object
 from moorings_core.registry.selectors import from_label_selector
 
-from . import names
+from . import names, shown_claims
 from .errors import FieldError, Path, forbidden, invalid, not_supported, required
 from .placement import label_selector, shown_selector
 from .pods import template
@@ -229,10 +230,23 @@ def selector_fixed(new: Object, old: Object) -> list[FieldError]:
     return []
 
 
+def _as_it_is(value: object) -> object:
+    return value
+
+
+_STATEFUL_FIXED: Mapping[str, Callable[[Any], object]] = {
+    "selector": _as_it_is,
+    "volumeClaimTemplates": shown_claims.shown,
+    "serviceName": _as_it_is,
+    "podManagementPolicy": _as_it_is,
+}
+"""What of a StatefulSet may not change, with how it is shown"""
+
+
 def _stateful_fixed(new: Object, old: Object) -> list[FieldError]:
     return [
-        invalid(SPEC / field, new["spec"].get(field), IMMUTABLE)
-        for field in ("selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy")
+        invalid(SPEC / field, show(new["spec"].get(field)), IMMUTABLE)
+        for field, show in _STATEFUL_FIXED.items()
         if new["spec"].get(field) != old["spec"].get(field)
     ]
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from moorings_core.registry.custom import columns, shape, values
 from moorings_core.registry.custom.kind import sorted_versions
-from moorings_core.registry.custom.rules import Outcome, RuleNode, check
+from moorings_core.registry.custom.rule_checks import check
+from moorings_core.registry.custom.rules import Outcome, RuleNode
+from moorings_core.registry.validation.errors import Path
 
 SCHEMA = {
     "type": "object",
@@ -134,4 +136,4 @@ def test_versions_are_ordered_by_their_age():
     ],
 )
 def test_a_rule_may_compare_structures_with_what_they_were(schema):
-    assert list(check({"rule": "self == oldSelf"}, schema)) == []
+    assert list(check({**schema, "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}, Path("schema"))) == []

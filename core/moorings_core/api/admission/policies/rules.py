@@ -88,11 +88,12 @@ class Evaluation:
     variables: Mapping[str, Rule]
     values: dict[str, Any]
     ask: Any
+    budget: cel.Budget = field(default_factory=cel.Budget)
     _computed: dict[str, Any] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
 
     def value(self, wanted: Rule) -> Any:
-        """Return the value of an expression. Raises EvaluationError, worded as upstream's."""
+        """Return the value of an expression. Raises EvaluationError, worded as upstream's, and OutOfBudget."""
         for name in wanted.mentioned:
             if name in self.variables and self._variable(name) is False:
                 why = f'composited variable "{name}" fails to evaluate: {self._failed[name]}'
@@ -100,7 +101,9 @@ class Evaluation:
         try:
             if isinstance(wanted.program, cel.CompileError):
                 raise cel.EvaluationError(f"compilation error: compilation failed: {wanted.program}")
-            return wanted.program.evaluate({**self.values, "variables": self._computed}, self.ask)
+            return wanted.program.evaluate({**self.values, "variables": self._computed}, self.ask, self.budget)
+        except cel.OutOfBudget:
+            raise
         except cel.EvaluationError as error:
             raise cel.EvaluationError(f"expression '{wanted.expression.strip()}' resulted in error: {error}") from error
 
@@ -113,6 +116,8 @@ class Evaluation:
         self._failed[name] = "it is defined by itself"
         try:
             self._computed[name] = self.value(self.variables[name])
+        except cel.OutOfBudget:
+            raise
         except cel.EvaluationError as error:
             self._failed[name] = str(error).partition("resulted in error: ")[2] or str(error)
             return False

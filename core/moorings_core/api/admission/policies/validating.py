@@ -56,16 +56,26 @@ def _evaluate(policies: Policies, invocation: Invocation, a: Attributes, verdict
     except ConditionFailed as error:
         _decide(invocation, 0, str(error), "", a, verdicts)
         return
-    for index, validation in enumerate(rules.main):
-        try:
-            if evaluation.value(validation) is not True:
-                message = _message(validation, rules.messages.get(index), evaluation)
-                _decide(invocation, index, message, validation.fields.get("reason") or "Invalid", a, verdicts)
-        except cel.EvaluationError as error:
-            if policy.fails_closed:
-                _decide(invocation, index, str(error), "", a, verdicts)
+    try:
+        failures = [(i, *failed) for i, v in enumerate(rules.main) if (failed := _failed(v, evaluation, closed=policy.fails_closed))]
+        told = [(i, _message(rules.main[i], rules.messages.get(i), evaluation) if reason else text, reason) for i, text, reason in failures]
+    except cel.OutOfBudget as error:
+        told = [(0, str(error), "")] if policy.fails_closed else []
+    for index, message, reason in told:
+        _decide(invocation, index, message, reason, a, verdicts)
+    evaluation.budget = cel.Budget()
     for annotation in rules.annotations:
         _annotate(invocation, annotation, evaluation, verdicts)
+
+
+def _failed(validation: Rule, evaluation: Evaluation, *, closed: bool) -> tuple[str, str] | None:
+    """Return (error, reason) of a validation that does not hold, or None. No reason: it has no value; closed: that fails too."""
+    try:
+        return None if evaluation.value(validation) is True else ("", validation.fields.get("reason") or "Invalid")
+    except cel.OutOfBudget:
+        raise
+    except cel.EvaluationError as error:
+        return (str(error), "") if closed else None
 
 
 def _message(validation: Rule, expression: Rule | None, evaluation: Evaluation) -> str:
@@ -73,6 +83,8 @@ def _message(validation: Rule, expression: Rule | None, evaluation: Evaluation) 
     if expression is not None:
         try:
             told = evaluation.value(expression)
+        except cel.OutOfBudget:
+            raise
         except cel.EvaluationError:
             told = None
         text = told.strip() if isinstance(told, str) else ""
