@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
 
 from moorings_core.kernel.bpf import Map
 from moorings_core.log import get_logger
@@ -32,11 +31,9 @@ MAPPED = bytes(10) + b"\xff\xff"
 WHICH = "sockets"
 
 
-@lru_cache(maxsize=4096)
 def packed(address: str) -> bytes:
     """Return an address as the maps have it: IPv4 in its IPv6 form."""
-    found = ip_address(address).packed
-    return found if len(found) == 16 else MAPPED + found
+    return inet_pton(AF_INET6, address) if ":" in address else MAPPED + inet_pton(AF_INET, address)
 
 
 def frontend(address: str, port: int, protocol: str) -> bytes:
