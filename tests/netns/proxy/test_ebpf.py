@@ -14,7 +14,7 @@ from pathlib import Path
 import netlab
 import pytest
 
-from moorings_core.kernel import bpf, sock_diag
+from moorings_core.kernel import bpf, mounts, sock_diag
 from moorings_core.kernel.conntrack import Conntrack
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Endpoint, ProxyError, ProxySettings, ServiceEntry, ServicePort
@@ -180,6 +180,19 @@ async def test_a_killed_process_is_not_missed_and_the_next_one_takes_up_its_prog
     await proxy.close()
 
 
+async def test_an_object_that_was_made_before_serves_without_a_compiler(world, make, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(source, "prebuilt", lambda: tmp_path / "sockets.o")
+    assert source.make_object().exists()
+    monkeypatch.setattr(source, "_clang", lambda: "")
+    assert source.missing() == ""
+    (_, a, _), *_ = world.three
+    proxy = make()
+    await proxy.sync({WEB: entry(a)})
+    assert (await asyncio.to_thread(world.tcp, "p3", VIP, 80)).startswith("p1 ")
+    assert tracked(world, socket.IPPROTO_TCP) == {a}
+    await proxy.close()
+
+
 async def test_another_version_of_the_programs_takes_over_from_the_one_that_is_there(world, make, monkeypatch) -> None:
     (_, a, _), (_, b, _), _ = world.three
     old = make()
@@ -265,6 +278,24 @@ async def test_a_machine_that_cannot_refuses_and_names_what_is_missing(world, ma
     monkeypatch.setattr(bpf, "cgroups", lambda: None)
     with pytest.raises(ProxyError, match="no hierarchy of cgroup v2 is mounted"):
         make()
+
+
+MOUNT = """
+import os, sys
+from moorings_core.kernel import bpf
+from pathlib import Path
+bpf.mount_file_system(Path(sys.argv[1]))
+print(sum(m.path == sys.argv[1] for m in bpf.mount_table()))
+"""
+
+
+def test_the_file_system_is_mounted_once_by_however_many_at_a_time(tmp_path) -> None:
+    command = [sys.executable, "-c", MOUNT, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    try:
+        assert [process.communicate(timeout=60)[0] for process in processes] == [b"1\n"] * 4
+    finally:
+        mounts.unmount(tmp_path)
 
 
 def test_sockets_are_told_and_ended_by_their_namespace(lab) -> None:
