@@ -1,6 +1,7 @@
 """What the ebpf backend alone does: no packet is translated, sockets see what they asked for, programs outlive the process."""
 
 import asyncio
+import dataclasses
 import errno
 import os
 import signal
@@ -105,6 +106,25 @@ async def test_answers_to_unconnected_sockets_come_from_the_service_and_a_flow_k
             assert data.split()[0] == {b"p1": b"p2", b"p2": b"p1"}[mine] and peer[:2] == (address, 80)
             await proxy.change({WEB: entry(a, b, a6, b6)})
             await proxy.flush_conntrack({WEB: entry(a, b, a6, b6)})
+
+
+async def test_a_flow_is_left_to_nftables_as_soon_as_its_service_is(world, proxy) -> None:
+    (_, a, _), *_ = world.three
+    await proxy.sync({WEB: entry(a)})
+    with world.socket("p3", VIP, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(3)
+        for more, seen in (({}, {a}), ({"affinity": 60}, {a, VIP})):
+            await proxy.change({WEB: dataclasses.replace(entry(a), **more)})
+            sock.sendto(b"?", (VIP, 80))
+            data, peer = await asyncio.to_thread(sock.recvfrom, 100)
+            assert data.startswith(b"p1 ") and peer == (VIP, 80)
+            assert tracked(world, socket.IPPROTO_UDP) == seen
+        await proxy.change({WEB: None})
+        await proxy.flush_conntrack({WEB: None})
+        sock.sendto(b"?", (VIP, 80))
+        with pytest.raises(TimeoutError):
+            sock.settimeout(0.3)
+            await asyncio.to_thread(sock.recv, 100)
 
 
 @pytest.mark.parametrize("address", [VIP, VIP6])
