@@ -6,32 +6,12 @@ from moorings_core.kernel import bpf
 from moorings_proxy.ebpf.source import missing
 from tests.e2e.lab import places
 
+from .echoes import PODS, SERVICE
+
 pytestmark = pytest.mark.lab
 LAB = """
 services: {backend: ebpf}
 lab: {nodes: [{name: server, roles: [server]}, {count: 2}]}
-"""
-PODS = "\n---\n".join(
-    f"""
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: echo}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 0
-  containers:
-  - name: main
-    image: moorings.dev/busybox:1
-    command: [sh, -c, "mkdir /www && hostname > /www/name && exec httpd -f -p 8080 -h /www"]
-    readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}
-"""
-    for name, node in (("one", "node-1"), ("two", "node-2"))
-)
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: echo}
-spec: {selector: {app: echo}, ports: [{port: 80, targetPort: 8080}]}
 """
 SCRIPT = "for i in $(seq 24); do timeout 5 wget -qO- http://{}/name; done"
 

@@ -6,33 +6,13 @@ import pytest
 
 from moorings_labs.cluster import CommandFailed
 
+from .echoes import PODS, SERVICE
+
 pytestmark = pytest.mark.lab
 LAB = """
 network: {podCIDRs: [10.64.0.0/16, "fd64::/56"]}
 services: {CIDRs: [10.96.0.0/16, "fd96::/112"]}
 lab: {nodes: [{name: server, roles: [server]}, {count: 2}]}
-"""
-PODS = "\n---\n".join(
-    f"""
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: echo}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 0
-  containers:
-  - name: main
-    image: moorings.dev/busybox:1
-    command: [sh, -c, "mkdir /www && hostname > /www/name && exec httpd -f -p 8080 -h /www"]
-    readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}
-"""
-    for name, node in (("one", "node-1"), ("two", "node-2"))
-)
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: echo}
-spec: {selector: {app: echo}, ports: [{port: 80, targetPort: 8080}]}
 """
 RANGE = """
 apiVersion: networking.k8s.io/v1
