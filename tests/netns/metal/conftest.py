@@ -32,7 +32,8 @@ class Segment(netlab.Net):
     def serve(self, name):
         self.servers.append(netlab.Server(self.path(name), name, 8080))
 
-    tcp, connect, socket = netlab.Lab.tcp, netlab.Lab.connect, netlab.Lab.socket
+    cgroup = None
+    tcp, connect, socket, call = netlab.Lab.tcp, netlab.Lab.connect, netlab.Lab.socket, netlab.Lab.call
 
     def mac(self, name):
         return self.run(name, "cat", "/sys/class/net/eth0/address").strip()
