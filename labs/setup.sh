@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 PACKAGES="containerd runc nftables iproute2 conntrack busybox-static e2fsprogs xfsprogs btrfs-progs libnftables1 util-linux mount procps python3 python3-venv"
-TEST_PACKAGES="bind9-dnsutils iputils-ping ca-certificates git strace iptables openssl qemu-system-x86 dnsperf iperf3 wrk curl netcat-openbsd clang"
+TEST_PACKAGES="bind9-dnsutils iputils-ping ca-certificates git strace iptables openssl qemu-system-x86 dnsperf iperf3 wrk curl netcat-openbsd clang fio"
 CSI_SANITY=github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@v5.6.0
 CNITOOL=github.com/containernetworking/cni/cnitool@v1.3.1
 CNI_PLUGINS=github.com/containernetworking/plugins

@@ -112,7 +112,7 @@ class Node:
         path = Path(request.volume_path)
         if not path.exists():
             raise NoSuchVolume(f"{path} does not exist")
-        if path.is_dir() and mounts.mount_at(path) is None:
+        if path.is_dir() and not mounts.is_mount_point(path):
             raise NoSuchVolume(f"{path} is not a mount of {request.volume_id}")
         usage = await asyncio.to_thread(targets.usage, self._pool, record, path)
         wrong = await asyncio.to_thread(self._volumes.condition, record) or targets.damage(path)
@@ -136,7 +136,7 @@ class Node:
         record, mode = self._volumes.get(request.volume_id), request.volume_capability.access_mode.mode
         if record.block:
             source = self._pool.attach(record)
-        elif mounts.mount_at(staging) is None:
+        elif not mounts.is_mount_point(staging):
             raise WrongState(f"{request.volume_id} is not staged at {staging}")
         else:
             source = staging

@@ -39,7 +39,7 @@ class Staging:
         if wanted.fs_type and wanted.fs_type != record.fs_type:
             raise NameTaken(f"{record.id} holds {record.fs_type}, not {wanted.fs_type}")
         target.mkdir(parents=True, exist_ok=True, mode=0o750)
-        if mounts.mount_at(target) is None:
+        if not mounts.is_mount_point(target):
             self._mount(record, source, target, list(wanted.mount_flags))
         elif not targets.is_mounted(target, source):
             raise WrongState(f"something else is mounted at {target}")
@@ -66,7 +66,7 @@ class Staging:
         point("grow.device")
         if record.block or device.is_dir() or self._formats.size(record) == record.size:
             return
-        if mounts.mount_at(path) is None:
+        if not mounts.is_mount_point(path):
             raise WrongState(f"{path} is no mount of {record.id}")
         if record.fs_type not in self._features.grows:
             raise WrongState(f"{record.fs_type} cannot grow here while it is mounted: it will when the volume is staged next")

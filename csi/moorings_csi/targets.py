@@ -27,7 +27,7 @@ def is_mounted(target: Path, source: Path) -> bool:
 
 def is_published(target: Path, source: Path) -> bool:
     """Whether source, a staged directory or a device, is bound to target."""
-    if not target.exists() or mounts.mount_at(target) is None:
+    if not target.exists() or not mounts.is_mount_point(target):
         return False
     if stat.S_ISBLK(source.stat().st_mode):
         return target.stat().st_rdev == source.stat().st_rdev

@@ -15,18 +15,23 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 SYSTEM = "system"
 CPU_PERIOD = 100_000
+SHARES, WEIGHT, FIRST_TIMES = 1024, 100, 20
+"""What a group has of its parent's time beside others (v1, v2), and how much more one has that comes first"""
 LEAVE_SECONDS, POLL_SECONDS = 5.0, 0.005
 
 
-def make(lab: str, node: str, cpu: float = 0, memory: int = 0) -> list[Path]:
-    """Make a node's cgroups with its caps (cores and bytes; 0: none); return those that its processes go into."""
+def make(lab: str, node: str, cpu: float = 0, memory: int = 0, *, first: bool = False) -> list[Path]:
+    """Make a node's cgroups with its caps (cores and bytes; 0: none); return those that its processes go into.
+
+    first: where there is not time for all it has most of it, as a server has, for whose answers all nodes wait.
+    """
     found: list[Path] = []
     for hierarchy in _hierarchies():
         for group in (hierarchy / lab, hierarchy / lab / node, hierarchy / lab / node / SYSTEM):
             _delegate(group.parent)
             group.mkdir(parents=True, exist_ok=True)
             _inherit(group)
-        _limit(hierarchy / lab / node, cpu, memory)
+        _limit(hierarchy / lab / node, cpu, memory, first=first)
         found.append(hierarchy / lab / node / SYSTEM)
     return found
 
@@ -73,8 +78,10 @@ def _inherit(group: Path) -> None:
             file.write_text((group.parent / name).read_text())
 
 
-def _limit(group: Path, cpu: float, memory: int) -> None:
+def _limit(group: Path, cpu: float, memory: int, *, first: bool) -> None:
     limits = {
+        "cpu.shares": str(SHARES * FIRST_TIMES) if first else "",
+        "cpu.weight": str(WEIGHT * FIRST_TIMES) if first else "",
         "cpu.cfs_quota_us": str(int(cpu * CPU_PERIOD)) if cpu else "",
         "cpu.max": f"{int(cpu * CPU_PERIOD)} {CPU_PERIOD}" if cpu else "",
         "memory.limit_in_bytes": str(memory or ""),

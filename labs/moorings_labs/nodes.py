@@ -96,7 +96,8 @@ def start(plan: NodePlan) -> int:
     write_files(plan)
     shutil.rmtree(plan.run, ignore_errors=True)
     plan.run.mkdir(parents=True)
-    groups = cgroups.make(plan.layout.cgroup, plan.node.name, plan.node.cpu, plan.node.memory)
+    first = plan.is_server and not plan.is_node  # pods are not to come before those of other nodes
+    groups = cgroups.make(plan.layout.cgroup, plan.node.name, plan.node.cpu, plan.node.memory, first=first)
     log = (plan.root / "logs" / "init.log").open("ab")
     namespace = f"/run/netns/{plan.layout.namespace(plan.node.name)}"
     flags = ["--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child=SIGKILL", "--propagation", "private"]

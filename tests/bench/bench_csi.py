@@ -1,13 +1,15 @@
 """Volumes: from CreateVolume to mounted in a pod's directory and back, snapshots, clones, growth, cycles.
 
 Run: python -m tests.bench.bench_csi [VOLUMES]
-Needs root and loop devices; the driver is a process of its own, called by its socket, as the agent does.
+Needs root, loop devices and fio; the driver is a process of its own, called by its socket, as the agent does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -25,7 +27,8 @@ KINDS = (("image", "ext4", "image on ext4, ext4"), ("image", "xfs", "image on ex
 SHARING = (("image-xfs", "xfs", "image on xfs, xfs"), ("btrfs", "btrfs", "btrfs subvolume"))
 BUDGETS = {"image on ext4, xfs": "<= 20", "image on ext4, ext4": "<= 20", "image on xfs, xfs": "<= 20", "btrfs subvolume": "<= 31"}
 CYCLES, AT_ONCE = 500, 16
-SYNC_SECONDS, SYNC_BYTES, BLOCK, TURNS = 2.0, 64 << 20, 4096, 3
+SYNC_SECONDS, SYNC_BYTES, BLOCK, TURNS = 2, 64 << 20, 4096, 4
+FIO = ("--name=synced", "--rw=write", "--ioengine=psync", "--fsync=1", "--fallocate=posix", "--time_based", "--output-format=json")
 
 
 async def timed(call: Callable[[], Awaitable[object]]) -> float:
@@ -109,25 +112,16 @@ def against(raw: Path, inside: Path, *, again: bool) -> float:
 
 
 def synced_writes(file: Path, *, again: bool) -> float:
-    """Return how many blocks a second can be written and synced one after the other into reserved blocks.
+    """Return how many blocks a second fio writes and syncs one after the other into reserved blocks.
 
     again: into blocks that hold data, as databases do that use their logs anew; the file system's own log then says nothing of it.
     """
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT)
+    options = [f"--size={SYNC_BYTES}", f"--bs={BLOCK}", f"--runtime={SYNC_SECONDS}", f"--overwrite={int(again)}", *FIO]
     try:
-        os.posix_fallocate(descriptor, 0, SYNC_BYTES)
-        for start in range(0, SYNC_BYTES if again else 0, 1 << 20):
-            os.pwrite(descriptor, os.urandom(1 << 20), start)
-        os.fsync(descriptor)
-        count, end = 0, time.perf_counter() + SYNC_SECONDS
-        while time.perf_counter() < end:
-            os.pwrite(descriptor, os.urandom(BLOCK), count * BLOCK % SYNC_BYTES)
-            os.fdatasync(descriptor)
-            count += 1
+        done = subprocess.run(["fio", f"--filename={file}", *options], capture_output=True, text=True, check=True, timeout=60)
     finally:
-        os.close(descriptor)
-        file.unlink()
-    return count / SYNC_SECONDS
+        file.unlink(missing_ok=True)
+    return float(json.loads(done.stdout)["jobs"][0]["write"]["iops"])
 
 
 async def cycles(driver: DriverProcess, fs_type: str, name: str) -> None:

@@ -27,7 +27,7 @@ from moorings_core.ports.objects import Object
 from .exchange import Actual, Step, joined, listed, next_step, view_of
 
 log = get_logger(__name__)
-PERIOD, CALM = 2.0, 0.25
+PERIOD, CALM = 2.0, 1.0
 CONFIG_NAMESPACE, CONFIG_NAME, CONFIG_KEY = "kube-system", "moorings", "cluster.yaml"
 FAILURES = (MooringsError, OSError, ImportError)
 
@@ -59,8 +59,8 @@ class NetworkExchange:
 
     async def _follow(self) -> None:
         monitor = Monitor()
-        for informer in (self._nodes, self._configs):
-            informer.on_change(lambda old, new: self._wake.set())
+        self._nodes.on_change(lambda old, new: None if _says_the_same(old, new) else self._wake.set())
+        self._configs.on_change(lambda old, new: self._wake.set())
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._nodes.run())
@@ -185,6 +185,11 @@ class NetworkExchange:
             self._announced_at = int(node["metadata"]["resourceVersion"])
         except (ApiError, OSError) as failure:
             log.warning("network state not announced", error=failure)
+
+
+def _says_the_same(old: Object | None, new: Object | None) -> bool:
+    """Whether a change of a Node is nothing to its peers, as nearly all are: every node says every few seconds that it lives."""
+    return old is not None and new is not None and (peer_of(old), view_of(old)) == (peer_of(new), view_of(new))
 
 
 def _same(name: str, wanted: str | None, have: str | None) -> bool:

@@ -26,6 +26,8 @@ _FLAGS_FIELD = 8
 MAJOR = 7
 SECTOR = 512
 LOOK_SECONDS, POLL_SECONDS = 0.25, 0.005
+BACKING_MOST = 1 << 13
+"""Bytes of a backing file's path, which the kernel tells in one page"""
 ATTACH_TRIES = 64
 """How many free numbers may be taken from under us before we give up; each lost race is somebody else's success."""
 
@@ -48,27 +50,42 @@ def find(backing: tuple[int, int], name: str = "") -> Loop | None:
     """Return the device attached to an inode, or None.
 
     With the name that the file has always had only devices of files of that name are looked at: to look is to open a device, and
-    one that is open is not detached.
+    one that is open is not detached. The device that the inode had last is looked at first: a machine may have hundreds.
     """
+    last = _look(_last[backing], name) if backing in _last else None
+    if last is not None and last.backing == backing:
+        return last
     return next((loop for loop in attached(name) if loop.backing == backing), None)
 
 
 def attached(name: str = "") -> Iterator[Loop]:
     """Yield every attached loop device, or those of files that have a name."""
-    for entry in sorted(Path("/sys/block").glob("loop*")):
-        if not _may_have(entry, name):
-            continue
-        found = _status(f"/dev/{entry.name}")
+    for device in sorted(entry for entry in os.listdir("/sys/block") if entry.startswith("loop")):
+        found = _look(f"/dev/{device}", name)
         if found is not None:
             yield found
 
 
-def _may_have(entry: Path, name: str) -> bool:
+_last: dict[tuple[int, int], str] = {}
+"""Where this process has attached inodes: a hint, which is never trusted unseen"""
+
+
+def _look(path: str, name: str) -> Loop | None:
+    return _status(path) if _may_have(path, name) else None
+
+
+def _may_have(path: str, name: str) -> bool:
     try:
-        path = (entry / "loop" / "backing_file").read_text().strip()
-    except OSError:  # not attached, or not any more
+        descriptor = os.open(f"/sys/block/{os.path.basename(path)}/loop/backing_file", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # not attached
         return False
-    return not name or path.removesuffix(" (deleted)").endswith(f"/{name}")
+    try:
+        file = os.fsdecode(os.read(descriptor, BACKING_MOST)).strip()
+    except OSError:  # not any more
+        return False
+    finally:
+        os.close(descriptor)
+    return not name or file.removesuffix(" (deleted)").endswith(f"/{name}")
 
 
 def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True, block_size: int = 0, name: str = "") -> Loop:
@@ -88,6 +105,7 @@ def attach(file: str | Path, *, read_only: bool = False, direct_io: bool = True,
         for _ in range(ATTACH_TRIES):
             path = f"/dev/loop{_free_number()}"
             if _configure(path, descriptor, flags, block_size):
+                _last[backing] = path
                 return Loop(path, backing)
     finally:
         os.close(descriptor)
@@ -108,8 +126,9 @@ def detach(backing: tuple[int, int], name: str = "") -> bool:
         except OSError as error:
             if error.errno not in (errno.ENXIO, errno.EBUSY):
                 raise
+    _last.pop(backing, None)
     end = time.monotonic() + LOOK_SECONDS
-    while (held := find(backing, name) is not None) and time.monotonic() < end and not _is_mounted(known.path):
+    while (held := _look(known.path, name) == known) and time.monotonic() < end and not _is_mounted(known.path):
         time.sleep(POLL_SECONDS)
     return not held
 

@@ -77,18 +77,41 @@ def mount_at(path: str | Path) -> Mount | None:
     """
     real = os.path.realpath(path)
     try:
-        seen = _mount_id(real)
+        if not _is_mount_point(real):
+            return None
+        found = _mount_with(_mount_id(real))
     except FileNotFoundError:
         return None
     except OSError:  # what is mounted there does not answer
         return next((m for m in reversed(mount_table()) if m.path == real), None)
-    return next((m for m in mount_table() if m.id == seen and m.path == real), None)
+    return found if found is not None and found.path == real else None
+
+
+def is_mount_point(path: str | Path) -> bool:
+    """Whether something is mounted at exactly path; costs less than to ask what it is, for the table is not read."""
+    real = os.path.realpath(path)
+    try:
+        return _is_mount_point(real)
+    except FileNotFoundError:
+        return False
+    except OSError:  # what is mounted there does not answer
+        return any(m.path == real for m in mount_table())
 
 
 def mount_of(path: str | Path) -> Mount | None:
     """Return the mount that a path is on, as it is seen there. Raises OSError where there is no such path."""
-    seen = _mount_id(os.path.realpath(path))
-    return next((m for m in mount_table() if m.id == seen), None)
+    return _mount_with(_mount_id(os.path.realpath(path)))
+
+
+def _is_mount_point(real: str) -> bool:
+    return real == "/" or _mount_id(real) != _mount_id(os.path.dirname(real))
+
+
+def _mount_with(mount_id: int) -> Mount | None:
+    """Return the mount of an id; of the table's lines only that one is taken apart."""
+    begin = f"{mount_id} "
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        return next((_parse(line.rstrip("\n")) for line in table if line.startswith(begin)), None)
 
 
 def _mount_id(path: str) -> int:
@@ -151,7 +174,7 @@ def unmount(target: str | Path, *, detach: bool = False) -> None:
 
 def unmount_all(target: str | Path) -> None:
     """Unmount until nothing is mounted at target; doing it to an unmounted or missing path is no error."""
-    while mount_at(target) is not None:
+    while is_mount_point(target):
         unmount(target)
 
 

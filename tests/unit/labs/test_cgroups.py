@@ -35,6 +35,21 @@ def test_on_v2_what_is_counted_is_passed_down_and_no_process_is_in_the_way(root)
     assert (root / "cgroup.subtree_control").read_text() == "+cpu"
 
 
+def test_one_that_comes_first_has_more_time_than_others_where_time_is_shared(root):
+    for name in ("memory", "cpu"):
+        controller(root, name)
+    group = root / "cpu" / "moor-1111" / "server"
+    group.mkdir(parents=True)
+    (group / "cpu.shares").write_text("1024")
+    cgroups.make("moor-1111", "server", first=True)
+    assert (group / "cpu.shares").read_text() == "20480"
+    other = root / "cpu" / "moor-1111" / "node-1"
+    other.mkdir(parents=True)
+    (other / "cpu.shares").write_text("1024")
+    cgroups.make("moor-1111", "node-1")
+    assert (other / "cpu.shares").read_text() == "1024"
+
+
 def test_removal_takes_the_lab_s_group_with_the_last_node(root):
     controller(root, "memory")
     cgroups.make("moor-1111", "node-1")

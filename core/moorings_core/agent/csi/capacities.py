@@ -1,6 +1,6 @@
 """How much room drivers have, for the scheduler: one CSIStorageCapacity for each class and each place.
 
-Asked again every REFRESH_SECONDS and whenever a volume came or went. Source: external-provisioner's capacity controller (KEP-1472).
+Asked again every REFRESH_SECONDS and whenever a volume came or went there. Source: external-provisioner's capacity controller (KEP-1472).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .quantities import quantity
 from .reach import Reach
 
 log = get_logger(__name__)
-REFRESH_SECONDS, RETRY_SECONDS, SETTLE_SECONDS = 60.0, 1.0, 0.2
+REFRESH_SECONDS, RETRY_SECONDS, SETTLE_SECONDS = 60.0, 1.0, 1.0
 NAMESPACE = "kube-system"
 PREFIX = "csi.storage.k8s.io/"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "moorings"}
@@ -42,8 +42,14 @@ class Capacities:
         """Look again when a class or a volume comes or goes."""
         self._classes = classes
         classes.on_change(lambda old, new: self._asked.set())
-        volumes.on_change(lambda old, new: self._asked.set() if old is None or new is None else None)
+        volumes.on_change(self._volume_changed)
         self._reach.csi_drivers.on_change(lambda old, new: self._asked.set())
+
+    def _volume_changed(self, old: Object | None, new: Object | None) -> None:
+        volume = new or old
+        assert volume is not None
+        if (old is None or new is None) and self._reach.answers_for(volume) is not None:
+            self._asked.set()
 
     def look_again(self) -> None:
         """Ask soon."""

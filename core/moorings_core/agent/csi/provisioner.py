@@ -57,7 +57,7 @@ class Provisioner:
 
     def listen(self) -> None:
         """Work on what changes."""
-        self.claims.on_change(lambda _, new: self._claim_work.add(key_of(new)) if new else None)
+        self.claims.on_change(lambda _, new: self._claim_work.add(key_of(new)) if new and self._is_here(new) else None)
         self.volumes.on_change(lambda _, new: self._volume_work.add(new["metadata"]["name"]) if new else None)
 
     def look_again(self) -> None:
@@ -78,7 +78,7 @@ class Provisioner:
         if claim is None:
             return None
         storage_class = self.classes.get(claim["spec"].get("storageClassName") or "")
-        if storage_class is None or claim["metadata"].get("annotations", {}).get(SELECTED_NODE) not in (None, self._node):
+        if storage_class is None or not self._is_here(claim):
             return None
         driver = self._reach.driver(storage_class["provisioner"])
         if driver is None or not driver.provisions:
@@ -88,6 +88,10 @@ class Provisioner:
         elif not claim["spec"].get("volumeName") and "deletionTimestamp" not in claim["metadata"]:
             return await self._provision(claim, storage_class, driver)
         return None
+
+    def _is_here(self, claim: Object) -> bool:
+        """Whether a claim has this node or none yet: nearly all are of others, and nothing is to be done for them."""
+        return (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) in (None, self._node)
 
     def _is_mine(self, claim: Object) -> bool:
         chosen = claim["metadata"].get("annotations", {}).get(SELECTED_NODE)

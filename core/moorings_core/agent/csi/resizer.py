@@ -53,7 +53,7 @@ class Resizer:
     def listen(self, claims: Informer, volumes: Informer) -> None:
         """Work on claims that change, and on those whose volume is mounted."""
         self._claims, self._volumes = claims, volumes
-        claims.on_change(lambda _, new: self.work.add(key_of(new)) if new else None)
+        claims.on_change(lambda _, new: self.work.add(key_of(new)) if new and (state_of(new) or _wants_more(new)) else None)
         self._mounted.on_mounted.append(self.work.add)
 
     def look_again(self) -> None:
@@ -178,5 +178,5 @@ def _others(claim: Object) -> Sequence[Object]:
 
 def _wants_more(claim: Object) -> bool:
     wanted = claim["spec"].get("resources", {}).get("requests", {}).get("storage")
-    has = (claim["status"].get("capacity") or {}).get("storage")
+    has = (claim.get("status", {}).get("capacity") or {}).get("storage")
     return bool(wanted and has and parse(str(wanted)) > parse(str(has)))

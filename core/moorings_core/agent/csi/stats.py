@@ -1,12 +1,13 @@
 """How full the volumes of this node's pods are, in /metrics under the kubelet's names, and events about those that are not well.
 
-Asked every LOOK_SECONDS and soon after a volume is mounted. Source: CSI NodeGetVolumeStats, kubelet_volume_stats_*.
+All are asked every LOOK_SECONDS; soon after a volume is mounted those that are new. Source: CSI NodeGetVolumeStats, kubelet_volume_stats_*.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from moorings_core.client.events import EventRecorder
 from moorings_core.client.informer import Informer
@@ -22,6 +23,7 @@ from .volumes import CsiVolumes, Published
 log = get_logger(__name__)
 LOOK_SECONDS, SETTLE_SECONDS = 60.0, 0.5
 PREFIX = "kubelet_volume_stats_"
+NOTHING: Mapping[str, list[Measure]] = MappingProxyType({})
 NAMES = {
     csi.VolumeUsage.BYTES: (("total", "capacity_bytes"), ("available", "available_bytes"), ("used", "used_bytes")),
     csi.VolumeUsage.INODES: (("total", "inodes"), ("available", "inodes_free"), ("used", "inodes_used")),
@@ -34,7 +36,8 @@ class VolumeStats:
     def __init__(self, mounted: CsiVolumes, volumes: Informer, events: EventRecorder) -> None:
         self._mounted, self._volumes, self._events = mounted, volumes, events
         self._asked = asyncio.Event()
-        self._told: list[Measure] = []
+        self._told: dict[str, list[Measure]] = {}
+        """By the volume's handle"""
         self._unwell: set[str] = set()
 
     def ask_soon(self) -> None:
@@ -43,17 +46,28 @@ class VolumeStats:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        with told_by(lambda: list(self._told)):
+        with told_by(lambda: [measure for measures in self._told.values() for measure in measures]):
             while True:
-                present = await asyncio.to_thread(self._mounted.mounted)
-                self._told = [measure for published in _once_each(present) for measure in await self._ask(published)]
-                try:
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await self._asked.wait()
-                except TimeoutError:
-                    pass
-                self._asked.clear()
-                await asyncio.sleep(SETTLE_SECONDS)
+                await self._look()
+                end = asyncio.get_running_loop().time() + LOOK_SECONDS
+                while await self._is_asked_before(end):
+                    self._asked.clear()
+                    await asyncio.sleep(SETTLE_SECONDS)
+                    await self._look(self._told)
+
+    async def _look(self, known: Mapping[str, list[Measure]] = NOTHING) -> None:
+        """Ask about the mounted volumes but those that are known; what is not mounted any more is told no more."""
+        present = _once_each(await asyncio.to_thread(self._mounted.mounted))
+        self._told = {handle: known[handle] if handle in known else await self._ask(published) for handle, published in present.items()}
+
+    async def _is_asked_before(self, end: float) -> bool:
+        """Wait until something was mounted, or all are to be asked again."""
+        try:
+            async with asyncio.timeout_at(end):
+                await self._asked.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _ask(self, published: Published) -> list[Measure]:
         volume = self._volumes.get(published.pv)
@@ -93,6 +107,6 @@ class VolumeStats:
             self._events.event(claim, "Normal", "VolumeConditionNormal", condition.message)
 
 
-def _once_each(published: Iterable[Published]) -> Iterable[Published]:
-    """Return one place for each volume of a claim; inline volumes have no claim to be told under."""
-    return {p.handle: p for p in published if not p.inline}.values()
+def _once_each(published: Iterable[Published]) -> dict[str, Published]:
+    """Return one place for each volume of a claim, by its handle; inline volumes have no claim to be told under."""
+    return {p.handle: p for p in published if not p.inline}

@@ -287,7 +287,7 @@ def _remember(published: Published) -> None:
 
 def _settled(published: Published) -> Published:
     """Return what is known of a volume now that its driver has published it, and remember it."""
-    if mounts.mount_at(published.target) is not None:
+    if mounts.is_mount_point(published.target):
         return published
     bare = replace(published, bare=True)
     _remember(bare)

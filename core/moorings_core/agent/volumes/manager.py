@@ -141,7 +141,7 @@ class VolumeManager:
         path = self._path(pod, kind, volume["name"])
         files = volume_files(volume, pod, snapshot.raw, snapshot.token, allocatable, snapshot.certificate)
         path.mkdir(parents=True, exist_ok=True)
-        if kind in MEMORY_BACKED and mounts.mount_at(path) is None:
+        if kind in MEMORY_BACKED and not mounts.is_mount_point(path):
             mounts.mount("tmpfs", path, "tmpfs", ["mode=0755"])
         atomic.write(path, files, _fs_group(pod))
         return str(path)
@@ -150,7 +150,7 @@ class VolumeManager:
         path, options = self._path(pod, "emptyDir", volume["name"]), volume["emptyDir"] or {}
         new = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
-        if options.get("medium") == "Memory" and mounts.mount_at(path) is None:
+        if options.get("medium") == "Memory" and not mounts.is_mount_point(path):
             limit = options.get("sizeLimit")
             mounts.mount("tmpfs", path, "tmpfs", [f"size={to_int(str(limit))}"] if limit else [])
             new = True
