@@ -14,6 +14,7 @@ from . import certificates, claims, gates, subresources
 from .annotations import TEMPLATE_GENERATION
 from .custom import definition as definitions
 from .custom import served
+from .defaults import pod_level
 from .defaults.workloads import job_labels
 from .facts import definition, definition_of, is_built_in
 from .quality import qos_class
@@ -124,6 +125,8 @@ def prepare_create(resource: Resource, obj: Object) -> None:
     gates.drop(resource, obj)
     if (rule := _ALWAYS.get((resource.group, resource.plural))) is not None:
         rule(obj, None)
+    if (resource.group, resource.plural) == ("", "pods") and (obj.get("spec") or {}).get("resources"):
+        pod_level.fill(obj["spec"])  # not sooner: admission may have added containers
     if has_status(resource):
         obj["status"] = _first_status(resource, obj)
         if not obj["status"]:

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from moorings_core.registry import strategy
+from moorings_core.registry import defaults, strategy
 
 from .objects import KINDS, changed, defaulted, resource
 
@@ -132,3 +132,15 @@ def test_a_pod_that_is_gone_at_once_was_marked_in_the_answer():
     assert again["metadata"] == answered["metadata"]
     claim = created("claim")
     assert strategy.deleted(resource("", "persistentvolumeclaims"), claim) is claim
+
+
+def test_a_pod_as_a_whole_asks_for_what_its_containers_do_once_admission_has_added_all_of_them():
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}
+    pod["spec"]["resources"] = {"limits": {"memory": "1Gi"}}
+    pods = resource("", "pods")
+    defaults.apply(pods, pod)
+    assert pod["spec"]["resources"] == {"limits": {"memory": "1Gi"}}
+    pod["spec"]["containers"].append({**container, "name": "added"})
+    strategy.prepare_create(pods, pod)
+    assert pod["spec"]["resources"] == {"limits": {"memory": "1Gi"}, "requests": {"cpu": "2", "memory": "1Gi"}}

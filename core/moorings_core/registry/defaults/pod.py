@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from moorings_core.ports.objects import Object
 
-from . import off, pod_level
+from . import off
 from .images import pull_policy
 
 DEFAULT_MODE = 0o644
@@ -54,8 +54,6 @@ def pod(obj: Object) -> None:
             _host_ports(container)
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         _requests_from_limits(container)
-    if spec.get("resources"):
-        pod_level.fill(spec)
 
 
 def _containers(spec: Object) -> Iterator[Object]:
