@@ -191,6 +191,7 @@ class Follower:
             try:
                 if count := await proxy.verify():
                     log.warning("repaired", differences=count)
+                await asyncio.to_thread(memory.release)
             except (ProxyError, OSError) as error:
                 log.error("repair failed", error=str(error), retry=RETRY)
                 await asyncio.sleep(RETRY)

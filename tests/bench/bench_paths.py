@@ -62,7 +62,7 @@ def iperf(netns: str, address: str, *more: str) -> float:
     for _ in range(20):  # it may not listen yet
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         told = json.loads(done.stdout)
-        if done.returncode == 0:
+        if done.returncode == 0 and "error" not in told:  # it may end well and say that nobody listens
             end = told["end"]
             received = end["sum_received"]["bits_per_second"] if "sum_received" in end else end["sum"]["bits_per_second"]
             return float(received) / 1e9

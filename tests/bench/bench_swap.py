@@ -21,6 +21,7 @@ from typing import Any
 
 from moorings_labs import audit, layout
 from moorings_labs.cluster import Cluster, run
+from moorings_proxy.ebpf.source import missing
 from tests.e2e.lab import places
 from tests.e2e.lab.loads import load
 
@@ -134,11 +135,14 @@ def main() -> None:
 
 
 def _proxies(bench: Bench) -> None:
-    if not Path("/proc/net/ip_vs").exists():
-        print("proxy nftables to ipvs and back: this kernel has no ip_vs; tests/vm makes the exchange in a machine that has", flush=True)
-        return
-    for backend in ("ipvs", "nftables"):
-        bench.during(f"proxy to {backend}", lambda backend=backend: bench.lab.moorings("swap", "proxy", backend))
+    """Exchange nftables for every other proxy that this machine can have, and back."""
+    lacking = "" if Path("/proc/net/ip_vs").exists() else "this kernel has no ip_vs; tests/vm makes the exchange in a machine that has"
+    for other, problem in (("ebpf", missing()), ("ipvs", lacking)):
+        if problem:
+            print(f"proxy nftables to {other} and back: {problem}", flush=True)
+            continue
+        for backend in (other, "nftables"):
+            bench.during(f"proxy to {backend}", lambda backend=backend: bench.lab.moorings("swap", "proxy", backend))
 
 
 def _kill_server(lab: Cluster) -> None:

@@ -42,7 +42,7 @@ SHOWN = re.compile(r"Invalid value: \{.*\}: ")
 
 
 OFF: set[str | tuple[str, str]] = {"f:schedulingGroup", "f:scheduling", "f:evictionResponders", "f:stopSignal", "f:bindMountOptions"}
-OFF |= {("f:grpc", "f:mode"), ("f:httpGet", "f:protocol")}
+OFF |= {("f:grpc", "f:mode"), ("f:httpGet", "f:protocol"), "f:healthStatus", "f:volumeHealth", "f:nodeAllocatableResourceClaimStatuses"}
 """Fields of features that are off: upstream notes who sent them before it drops them, ours drops them first."""
 UNORDERED = re.compile(r"\.(limits|requests)\[|\.userAnnotations|^spec\.metrics\[|^spec\.nodeSelector")
 """Fields that upstream looks at in the order of a Go map, which is another one each time"""
@@ -86,7 +86,7 @@ def normal(body: Any) -> Any:
     kept = {key: normal(value) for key, value in body.items() if key not in VOLATILE}
     if isinstance(body.get("managedFields"), list):
         entries = ({**entry, "time": "", "fieldsV1": _managed(entry["fieldsV1"])} for entry in body["managedFields"])
-        kept["managedFields"] = {f"{e['manager']}/{e['operation']}/{e.get('subresource', '')}": e for e in entries}
+        kept["managedFields"] = {f"{e['manager']}/{e['operation']}/{e.get('subresource', '')}": e for e in entries if e["fieldsV1"]}
     if "details" in kept and "reason" in kept:
         kept["details"] = _details(kept["details"])
         kept["message"] = _in_order(kept.get("message", ""), kept["details"])

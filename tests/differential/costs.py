@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from .cases import MERGE, Case, path
+from .cases import MERGE, Case, obj, path
 from .custom import API, STRING, Schema, definition
 from .peers import Request
 
@@ -84,6 +84,23 @@ MANY: dict[str, Schema] = {
     "rules of the object itself": {**_object(spec=_list(SHORT)), **_rules("self.spec.all(a, a != self.metadata.name)")},
 }
 
+DOMAIN = "device.attributes['dra.example.com']"
+SELECTED = {
+    "by an attribute": f"{DOMAIN}.model == 'a' && {DOMAIN}.count > 3",
+    "by a bound domain": f"cel.bind(dra, {DOMAIN}, dra.one && dra.two)",
+    "by a capacity": "device.capacity['dra.example.com'].memory.compareTo(quantity('1Gi')) >= 0",
+    "by an equal capacity": "device.capacity['dra.example.com'].memory == quantity('1Gi')",
+    "by all attributes": "device.attributes.all(d, device.attributes[d].all(n, n != 'a'))",
+    "by attributes of attributes": "device.attributes.exists(d, device.attributes.exists(e, device.attributes[d].exists(n, n == e)))",
+    "by much": "device.attributes.all(a, device.attributes.all(b, device.attributes.all(c, device.attributes.all(d, a == b && c == d))))",
+    "by a pattern": f"device.driver.matches('(a+)+') && {DOMAIN}.model.matches('b+')",
+    "by many words": "['" + "', '".join(["x" * 60] * 40) + f"'].exists(w, {DOMAIN}.model.contains(w))",
+    "by a loop over words": "lists.range(2000).all(i, device.attributes.all(d, d.matches('(a+)+')))",
+    "by what can be asked of several": "device.allowMultipleAllocations == true || device.driver.startsWith('a')",
+    "by no bool": "device.driver",
+    "by a list": "[1, 2].map(x, x)",
+}
+
 
 def costs() -> Iterator[Case]:
     """Yield every case of this file."""
@@ -93,6 +110,10 @@ def costs() -> Iterator[Case]:
     for name, schema in MANY.items():
         yield f"costs: {name}", [_made(group, schema)]
     yield "costs: a definition that changes", _changed()
+    for name, expression in SELECTED.items():
+        spec = {"selectors": [{"cel": {"expression": expression}}]}
+        where = f"{path('resource.k8s.io/v1', 'deviceclasses', namespace='')}?dryRun=All"
+        yield f"costs: devices {name}", [Request("POST", where, obj("resource.k8s.io/v1", "DeviceClass", "costs", spec=spec))]
 
 
 def _made(group: str, schema: Schema) -> Request:

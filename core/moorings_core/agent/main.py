@@ -45,6 +45,8 @@ TLS_BUFFER = 32 * 1024
 """Bytes of a TLS connection's read buffer: asyncio's own is 256 KiB, and an agent has some twenty connections."""
 RELEASE_SECONDS = 10.0
 WAIT_SECONDS = 0.1
+USER_AGENT = "kubelet/moorings"
+"""What stands before the slash manages what agents write (managedFields): tools know the node's part by this name"""
 PORT = 10250
 
 
@@ -70,7 +72,7 @@ async def run_agent(options: AgentOptions) -> None:
     sslproto.SSLProtocol.max_size = TLS_BUFFER
     for directory in (options.root, options.run):
         directory.mkdir(parents=True, exist_ok=True)
-    client = HttpClient.from_kubeconfig(options.credentials.kubeconfig)
+    client = HttpClient.from_kubeconfig(options.credentials.kubeconfig, user_agent=USER_AGENT)
     config = await read_config(client)
     runtime: Runtime = load("runtime", config.runtime.backend)(options.runtime_socket, config.runtime.parameters)
     await _wait_for_runtime(runtime)

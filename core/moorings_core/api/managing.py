@@ -87,7 +87,7 @@ def _noted(kind: Kind, obj: Object, subresource: str = "") -> Object:
     if subresource == "status":
         kept = kept_from_status(kind.resource)
         metadata = {k: v for k, v in obj["metadata"].items() if k not in kept}
-        return {"metadata": metadata, "status": obj.get("status")}
+        return {"metadata": metadata} | ({"status": obj["status"]} if "status" in obj else {})
     return {k: v for k, v in obj.items() if k != "status"}
 
 

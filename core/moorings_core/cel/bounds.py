@@ -24,7 +24,8 @@ _MOMENTS = {"duration": ("duration", 3, 32), "date": ("timestamp", 12, 12), "dat
 class Bound:
     """A value that a schema describes.
 
-    kind: CEL's word for its type. most: its elements, characters or bytes; 0 of what has none. least: its bytes in JSON.
+    kind: CEL's word for its type, or the name of one of Kubernetes' own. most: its elements, characters or bytes; 0 of what has none.
+    least: its bytes in JSON.
     """
 
     kind: str
@@ -34,6 +35,8 @@ class Bound:
     keys: Bound | None = None
     values: Bound | None = None
     """Of a map or a list"""
+    others: Bound | None = None
+    """What every field leads to that has no name here"""
 
     def below(self, name: str) -> Bound | None:
         """Return what a step of a path leads to: a field by its escaped name, @items, @values or @keys."""
@@ -42,7 +45,7 @@ class Bound:
                 return self.values
             case "@keys":
                 return self.keys
-        return self.fields.get(name)
+        return self.fields.get(name, self.others)
 
 
 _KEY = Bound("string")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from cel_expr_python import cel
@@ -46,12 +47,15 @@ def build(pool: descriptor_pool.DescriptorPool, variables: dict[str, Any]) -> An
     return cel.NewEnv(pool, config=_config(), variables=variables, function_impls=implementations)
 
 
-def checking(pool: descriptor_pool.DescriptorPool, variables: dict[str, Described]) -> Any:
-    """Return an environment that only checks: it knows what clients may use, and orders numbers of different types."""
+def checking(pool: descriptor_pool.DescriptorPool, variables: dict[str, Described], extensions: Sequence[str] = ()) -> Any:
+    """Return an environment that only checks: it knows what clients may use, and orders numbers of different types.
+
+    extensions: further ones.
+    """
     config = {
         "name": "checking",
         "stdlib": {"exclude_functions": [{"name": name} for name in _ORDER]},
-        "extensions": [{"name": name} for name in CHECKED],
+        "extensions": [{"name": name} for name in (*CHECKED, *extensions)],
         "functions": [*_functions(), *_comparisons()],
         "variables": [{"name": name, **kind} for name, kind in variables.items()],
     }

@@ -6,7 +6,7 @@ follow upstream's to the unit, where that is odd too. Source: cel-go checker/cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import calls
@@ -25,11 +25,16 @@ _COMPARISONS = {"equals", "not_equals"} | {
 }
 _OF_ELEMENTS = ("sum", "min", "max")
 """Functions that give what the list before the dot holds"""
+_AS_TARGET = ("reverse", "slice", "distinct", "sort", "@sortByAssociatedKeys")
+"""Functions that give such a list as stands before the dot"""
 
 
-def cost(tree: Tree, bounds: dict[str, Bound]) -> Range:
-    """Return what an expression costs whose variables have these bounds; the first is of the object that the expression is about."""
-    return _Estimator(tree, bounds).cost(tree.root)
+def cost(tree: Tree, bounds: Mapping[str, Bound], *, rooted: bool = False) -> Range:
+    """Return what an expression costs whose variables have these bounds; the first is of the object that the expression is about.
+
+    rooted: only paths that begin with a variable lead to a size. Of rules of custom kinds upstream lets others begin at the object.
+    """
+    return _Estimator(tree, bounds, rooted=rooted).cost(tree.root)
 
 
 class _Path:
@@ -81,7 +86,8 @@ class _Local:
 class _Estimator:
     """Walks over one tree."""
 
-    def __init__(self, tree: Tree, bounds: dict[str, Bound]) -> None:
+    def __init__(self, tree: Tree, bounds: Mapping[str, Bound], *, rooted: bool) -> None:
+        self._rooted = rooted
         self._tree, self._bounds, self._first = tree, bounds, next(iter(bounds.values()), None)
         self._paths: dict[int, _Path] = {}
         self._sizes: dict[int, Range] = {}
@@ -258,11 +264,14 @@ class _Estimator:
     def _narrowed(self, node: Call, overloads: tuple[str, ...]) -> Sequence[str]:
         """Return the overloads that a call can mean by the schema, where the compiler knows no types (lists in lists)."""
         operands = [node.target] if node.target is not None else list(node.args[1:] if node.function == "@in" else node.args)
-        kinds = [kind for operand in operands if operand is not None and (kind := self._type(operand).kind) != "dyn"]
+        types = [self._type(operand) for operand in operands if operand is not None]
+        if node.function == "sort":
+            types = [parameter for kind in types for parameter in kind.parameters]
+        kinds = [kind.kind for kind in types if kind.kind != "dyn"]
         if len(overloads) < 2 or not kinds:
             return overloads
-        word = _WORDS.get(kinds[0], kinds[0])
-        return [overload for overload in overloads if word in overload.split("_")] or overloads
+        words = {kinds[0], _WORDS.get(kinds[0], kinds[0])}
+        return [overload for overload in overloads if words & set(overload.split("_"))] or overloads
 
     def _given(self, node: Node) -> Given:
         return Given(node, self._type(node), self._size_or_unknown(node), self._elements(node))
@@ -289,13 +298,15 @@ class _Estimator:
         for step in steps[1:]:
             if found is None:
                 return None
-            found = found.below(step)
+            found = found.below(step) or (found.values if found.kind == "map" else None)
         return found
 
     def _sized(self, path: _Path) -> Bound | None:
-        """Return what tells the size of a path's value: upstream takes the first step of any path for the object itself."""
+        """Return what tells the size of a path's value."""
         steps = path.steps
-        found = self._first if steps else None
+        if not steps:
+            return None
+        found = self._bounds.get(steps[0]) if self._rooted else self._first
         for step in steps[1:]:
             if found is None:
                 return None
@@ -303,15 +314,26 @@ class _Estimator:
         return found
 
     def _type(self, node: Node) -> Type:
-        """Return the type of a node: the schema tells where the compiler does not."""
+        """Return the type of a node: the schema and what is done with it tell where the compiler does not (lists in lists)."""
         known = self._tree.type_of(node)
-        if known.kind == "dyn" and isinstance(node, Call) and node.function in _OF_ELEMENTS and node.target is not None:
-            parameters = self._type(node.target).parameters
-            return parameters[0] if parameters else known
-        if known.kind == "dyn" or DYNAMIC in known.parameters:
-            found = self._bound(self._path(node))
-            return _type_of(found) if found is not None else known
-        return known
+        if known.kind != "dyn" and DYNAMIC not in known.parameters:
+            return known
+        found = self._bound(self._path(node))
+        return _type_of(found) if found is not None else self._made(node) or known
+
+    def _made(self, node: Node) -> Type | None:
+        """Return the type of what an expression makes of others, None where that is not told here."""
+        match node:
+            case Loop():
+                gathered = _gathered(node)
+                return Type("list", parameters=(self._type(gathered),)) if gathered is not None else None
+            case Call(target=Node() as target, function=function) if function in _OF_ELEMENTS:
+                return next(iter(self._type(target).parameters), None)
+            case Call(target=Node() as target, function=function) if function in _AS_TARGET:
+                return self._type(target)
+            case Call(function="_?_:_" | "_+_", args=args):
+                return next((kind for one in args[-2:] if (kind := self._type(one)).kind != "dyn" and DYNAMIC not in kind.parameters), None)
+        return None
 
     def _size_or_unknown(self, node: Node) -> Range:
         size = self._size(node)
@@ -383,6 +405,8 @@ def _language(overload: str, target: Given | None, given: Sequence[Given]) -> ca
 
 
 def _type_of(found: Bound) -> Type:
+    if "." in found.kind:
+        return Type("struct", found.kind)
     parts = (found.keys, found.values) if found.kind == "map" else (found.values,)
     return Type(found.kind, parameters=tuple(_type_of(part) for part in parts if part is not None))
 
@@ -399,6 +423,15 @@ def _written_size(node: Node) -> int | None:
         case Mapped(entries=entries):
             return len(entries)
     return None
+
+
+def _gathered(node: Loop) -> Node | None:
+    """Return what a loop puts into its list in each round, None where it makes none."""
+    step = node.step.args[1] if isinstance(node.step, Call) and node.step.function == "_?_:_" else node.step
+    if not isinstance(step, Call) or step.function != "_+_":
+        return None
+    added = step.args[1]
+    return added.elements[0] if isinstance(added, Listed) and len(added.elements) == 1 else None
 
 
 def _is_bind(node: Loop) -> bool:

@@ -57,15 +57,20 @@ def check(expression: str, schemas: Mapping[str, Schema], variables: Mapping[str
 
 def type_name(expression: Any) -> str:
     """Return CEL's name of the type that a compiled expression gives."""
-    return str(expression.return_type().name()).lower()
+    return str(expression.return_type().name()).lower().replace("<", "(").replace(">", ")")
 
 
 def compiled(
-    expression: str, schemas: Mapping[str, Schema], variables: Mapping[str, str] | None = None, *, optional: Sequence[str] = ()
+    expression: str,
+    schemas: Mapping[str, Schema],
+    variables: Mapping[str, str] | None = None,
+    *,
+    optional: Sequence[str] = (),
+    extensions: Sequence[str] = (),
 ) -> Any:
     """Return an expression as the compiler understands it, for its type and its tree; it can't be evaluated. Raises CompileError.
 
-    optional: the variables that are optional values.
+    optional: the variables that are optional values. extensions: what is allowed beside what every expression may use.
     """
     file = FileDescriptorProto(name="schema.proto", syntax="proto2", package="moorings.schema")
     file.dependency.extend(["google/protobuf/struct.proto", "google/protobuf/timestamp.proto", "google/protobuf/duration.proto"])
@@ -79,7 +84,7 @@ def compiled(
     types |= {name: described("optional_type", types[name]) for name in optional}
     types |= {name: described(kind) for name, kind in (variables or {}).items()}
     try:
-        return checking(pool, types).compile(expression)
+        return checking(pool, types, extensions).compile(expression)
     except RuntimeError as error:
         raise compile_error(error) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import struct
 from collections.abc import Collection, Iterator, Mapping
@@ -162,9 +163,14 @@ def detach(link: Path) -> None:
 
 
 def mount_file_system(where: Path = FILE_SYSTEM) -> None:
-    """Mount the BPF file system if it is not there. Raises OSError."""
-    if not any(m.path == str(where) and m.fs_type == "bpf" for m in mount_table()):
-        mount("bpf", where, "bpf")
+    """Mount the BPF file system if it is not there: once, as a second one would hide what is pinned in the first. Raises OSError."""
+    directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if not any(m.path == str(where) and m.fs_type == "bpf" for m in mount_table()):
+            mount("bpf", where, "bpf")
+    finally:
+        os.close(directory)
 
 
 def cgroups() -> Path | None:

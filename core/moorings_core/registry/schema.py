@@ -192,7 +192,8 @@ EMPTY_SAYS = {("io.k8s.api.autoscaling.v2.HPAScalingRules", "policies")}
 def _idle(name: str, value: Any, schema: Schema, *, zeros: bool = False) -> bool:
     node = schema.properties[name]
     if value in ({}, []):
-        return node.type in ("map", "array") and name not in schema.required and (schema.name, name) not in EMPTY_SAYS
+        optional = node.type in ("map", "array") and name not in schema.required and node.shape != "n"
+        return optional and (schema.name, name) not in EMPTY_SAYS
     return not zeros and not node.shape and node.type in _SCALARS and value == _SCALARS[node.type]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -59,10 +60,14 @@ class Hooks:
             raise ProxyError(str(error)) from error
 
     def settle(self) -> None:
-        """Remove other versions: this one has everything that they had."""
+        """Remove other versions, as this one has everything that they had, and what is left of nodes whose cgroup has gone."""
         for other in self._base.iterdir():
             if other != self._directory:
                 _remove(other)
+        for node in self._base.parent.iterdir():
+            links = list(node.rglob("link-*"))
+            if links and not any(map(bpf.cgroup_of, links)):
+                _remove(node)
 
     def intact(self) -> bool:
         """Whether every program still works for the cgroup, with the maps that are open here."""
@@ -71,6 +76,8 @@ class Hooks:
     def remove(self) -> None:
         """Let the programs go, and all they know."""
         _remove(self._base)
+        with suppress(OSError):  # another node's pins are there, too
+            self._base.parent.rmdir()
 
     def close(self) -> None:
         """Close what is open; what is pinned stays."""

@@ -86,6 +86,8 @@ static __attribute__((always_inline)) struct origin *origin_of(void *context, __
 
 static __attribute__((always_inline)) int lead_datagram(void *context, const struct frontend *to, struct backend *chosen)
 {
+	if (!lookup(&frontends, to))
+		return 0;
 	struct seen service = seen_by(context, &to->address, to->port);
 	struct backend *last = lookup(&udp_flows, &service);
 	if (last) {

@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
 
 from moorings_core.kernel.bpf import Map
 from moorings_core.log import get_logger
@@ -32,11 +31,9 @@ MAPPED = bytes(10) + b"\xff\xff"
 WHICH = "sockets"
 
 
-@lru_cache(maxsize=4096)
 def packed(address: str) -> bytes:
     """Return an address as the maps have it: IPv4 in its IPv6 form."""
-    found = ip_address(address).packed
-    return found if len(found) == 16 else MAPPED + found
+    return inet_pton(AF_INET6, address) if ":" in address else MAPPED + inet_pton(AF_INET, address)
 
 
 def frontend(address: str, port: int, protocol: str) -> bytes:
@@ -50,28 +47,26 @@ def backend(address: str, port: int) -> bytes:
 
 
 def render(entry: ServiceEntry) -> Items:
-    """Return frontend -> backends of a Service: those alone that any client of the node may use as they are.
+    """Return frontend -> backends of a Service; none where it is left to nftables, but its place is its own all the same.
 
-    The rest is left to nftables: NodePorts, ports with affinity (whose memory is there), load balancers' addresses with source
-    ranges, and what has no endpoint.
+    Left are NodePorts, ports with affinity (whose memory is there), load balancers' addresses with source ranges, and what has no
+    endpoint: programs lead where any client of the node may go.
     """
     items: Items = {}
-    if entry.affinity:
-        return items
-    outer = (*entry.external_ips, *(() if entry.source_ranges else entry.load_balancer_ips))
     for port in entry.ports:
         if port.protocol in LED:
             inside = port.local_endpoints if entry.internal_local else port.endpoints
-            _lead(items, entry.cluster_ips, port, inside)
-            _lead(items, outer, port, port.endpoints)  # who is on the node sees all of a Service whose external policy is Local
+            _lead(items, entry.cluster_ips, port, () if entry.affinity else inside)
+            # Who is on the node sees all of a Service whose external policy is Local.
+            _lead(items, entry.external_ips, port, () if entry.affinity else port.endpoints)
+            _lead(items, entry.load_balancer_ips, port, () if entry.affinity or entry.source_ranges else port.endpoints)
     return items
 
 
 def _lead(items: Items, addresses: Iterable[str], port: ServicePort, endpoints: Sequence[Endpoint]) -> None:
     for address in addresses:
-        family = [e for e in endpoints if (":" in e.address) == (":" in address)]
-        if family:
-            items[WHICH, frontend(address, port.port, port.protocol)] = b"".join(backend(e.address, e.port) for e in family)
+        family = (backend(e.address, e.port) for e in endpoints if (":" in e.address) == (":" in address))
+        items[WHICH, frontend(address, port.port, port.protocol)] = b"".join(family)
 
 
 class Sockets:
@@ -89,7 +84,8 @@ class Sockets:
 
     def repair(self, frontends: Map, backends: Map) -> int:
         """Compare everything and repair it; return how many differences there were. Raises OSError."""
-        desired = self._shadow.load((name, render(self._entries[name])) for name in sorted(self._entries)).get(WHICH, {})
+        every = self._shadow.load((name, render(self._entries[name])) for name in sorted(self._entries)).get(WHICH, {})
+        desired = {key: data for key, data in every.items() if data}
         choices, slots = frontends.items(), backends.items()
         actual, orphans = read(choices, slots)
         self._next = 1 + max((_PAIR.unpack(pair)[0] for pair in (*slots, *choices.values())), default=0)
@@ -109,7 +105,7 @@ class Sockets:
             else:
                 self._entries.pop(name, None)
         changes = self._shadow.take()
-        added = changes.add.get(WHICH, {})
+        added = {key: data for key, data in changes.add.get(WHICH, {}).items() if data}
         self._write(added, [key for key in changes.delete.get(WHICH, ()) if key not in added], frontends, backends)
 
     def _write(self, wanted: Mapping[bytes, bytes], gone: Sequence[bytes], frontends: Map, backends: Map) -> None:

@@ -281,3 +281,24 @@ def test_a_service_s_endpoints_follow_its_pods(lab, namespace):
     lab.wait_for("no endpoint is left", lambda: addresses() == set())
     lab.kubectl("delete", "service", "web", *ns)
     lab.wait_for("nor any slice", lambda: not names(lab, "endpointslices", namespace))
+
+
+def test_whoever_writes_is_named_for_what_it_wrote_and_kubectl_takes_its_own_over(lab, namespace):
+    lab.apply(deployment(replicas=1), namespace)
+    lab.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=60s")
+
+    def managers(kind, *words):
+        found = lab.get(kind, "-n", namespace, "--show-managed-fields", *words)
+        metadata = found["metadata"] if "items" not in found else found["items"][0]["metadata"]
+        return {(e["manager"], e["operation"], e.get("subresource", "")) for e in metadata["managedFields"]}
+
+    controllers = {("kube-controller-manager", "Update", where) for where in ("", "status")}
+    assert managers("deployment", "web") == {("kubectl-client-side-apply", "Update", ""), *controllers}
+    assert managers("replicasets", "-l", "app=web") == controllers
+    assert managers("pods", "-l", "app=web") == {("kube-controller-manager", "Update", ""), ("kubelet", "Update", "status")}
+    lab.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin=deployment(version="two", replicas=1))
+    assert managers("deployment", "web") == {("kubectl", "Apply", ""), *controllers}
+    refused = lab.kubectl(
+        "apply", "--server-side", "--field-manager=other", "-n", namespace, "-f", "-", stdin=deployment(replicas=2), check=False
+    )
+    assert refused.returncode and 'conflict with "kubectl": .spec.replicas' in refused.stderr

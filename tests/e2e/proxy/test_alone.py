@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from moorings_core.kernel import bpf
 from moorings_core.kernel.nftables.netns import call_in
+from moorings_proxy.ebpf.source import missing
 from tests.netns.proxy import netlab
 from tests.token_kubeconfig import KUBECONFIG
 
@@ -49,7 +51,7 @@ class Node:
 
     @contextlib.contextmanager
     def running(self, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-        inside = ["ip", "netns", "exec", f"{self.lab.prefix}-node", *map(str, command)]
+        inside = ["nsenter", f"--net={self.lab.node}", *map(str, command)]  # `ip netns exec` would hide cgroups
         with (self.directory / "log").open("ab") as log:
             process = subprocess.Popen(inside, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
@@ -148,3 +150,26 @@ def test_it_serves_what_the_api_says_tells_its_metrics_and_health_and_outlives_a
             with node.proxy("--cleanup") as cleaning:
                 assert cleaning.wait(30) == 0
             assert "moorings" not in lab.run("node", "nft", "list", "tables")
+
+
+def test_ebpf_serves_a_cgroup_outlives_its_process_and_is_cleaned_up(tmp_path) -> None:
+    if lacking := missing():
+        pytest.skip(lacking)
+    with netlab.lab() as lab, netlab.cgroup(lab) as group:
+        (_, first, _), *_ = [lab.pod() for _ in range(3)]
+        lab.serve("p1")
+        node, options = Node(lab, tmp_path), ("--backend", "ebpf", "--cgroup", group)
+        pins = bpf.FILE_SYSTEM / "moorings" / str(lab.cgroup.stat().st_ino)
+        with node.server():
+            node.until(lambda: node.kubectl("get", "--raw", "/readyz", check=False) == "ok")
+            node.kubectl("apply", "-f", "-", given=OBJECTS % (VIP, first))
+            with node.proxy(*options):
+                node.until(lambda: answered(lab, "p3", VIP, 80) == "p1")
+                node.until(lambda: node.page(10249, "/proxyMode") == (200, "ebpf"))
+                assert answered(lab, "world", "172.30.0.2", 30080) == "p1"
+            assert answered(lab, "p3", VIP, 80) == "p1" and pins.exists()
+            tracked = lab.run("node", "conntrack", "-L", "-p", "tcp")
+            assert f"dst={first} " in tracked and f"dst={VIP} " not in tracked
+            with node.proxy(*options, "--cleanup") as cleaning:
+                assert cleaning.wait(30) == 0
+        assert not pins.exists() and answered(lab, "p3", VIP, 80) == ""

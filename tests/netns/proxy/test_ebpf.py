@@ -1,6 +1,7 @@
 """What the ebpf backend alone does: no packet is translated, sockets see what they asked for, programs outlive the process."""
 
 import asyncio
+import dataclasses
 import errno
 import os
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import netlab
 import pytest
 
-from moorings_core.kernel import bpf, sock_diag
+from moorings_core.kernel import bpf, mounts, sock_diag
 from moorings_core.kernel.conntrack import Conntrack
 from moorings_core.ports.objects import Key
 from moorings_core.ports.proxy import Endpoint, ProxyError, ProxySettings, ServiceEntry, ServicePort
@@ -107,6 +108,25 @@ async def test_answers_to_unconnected_sockets_come_from_the_service_and_a_flow_k
             await proxy.flush_conntrack({WEB: entry(a, b, a6, b6)})
 
 
+async def test_a_flow_is_left_to_nftables_as_soon_as_its_service_is(world, proxy) -> None:
+    (_, a, _), *_ = world.three
+    await proxy.sync({WEB: entry(a)})
+    with world.socket("p3", VIP, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(3)
+        for more, seen in (({}, {a}), ({"affinity": 60}, {a, VIP})):
+            await proxy.change({WEB: dataclasses.replace(entry(a), **more)})
+            sock.sendto(b"?", (VIP, 80))
+            data, peer = await asyncio.to_thread(sock.recvfrom, 100)
+            assert data.startswith(b"p1 ") and peer == (VIP, 80)
+            assert tracked(world, socket.IPPROTO_UDP) == seen
+        await proxy.change({WEB: None})
+        await proxy.flush_conntrack({WEB: None})
+        sock.sendto(b"?", (VIP, 80))
+        with pytest.raises(TimeoutError):
+            sock.settimeout(0.3)
+            await asyncio.to_thread(sock.recv, 100)
+
+
 @pytest.mark.parametrize("address", [VIP, VIP6])
 async def test_a_connected_socket_whose_endpoint_has_gone_is_told_and_the_others_are_not(world, proxy, address: str) -> None:
     (_, a, a6), (_, b, b6), _ = world.three
@@ -180,6 +200,19 @@ async def test_a_killed_process_is_not_missed_and_the_next_one_takes_up_its_prog
     await proxy.close()
 
 
+async def test_an_object_that_was_made_before_serves_without_a_compiler(world, make, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(source, "prebuilt", lambda: tmp_path / "sockets.o")
+    assert source.make_object().exists()
+    monkeypatch.setattr(source, "_clang", lambda: "")
+    assert source.missing() == ""
+    (_, a, _), *_ = world.three
+    proxy = make()
+    await proxy.sync({WEB: entry(a)})
+    assert (await asyncio.to_thread(world.tcp, "p3", VIP, 80)).startswith("p1 ")
+    assert tracked(world, socket.IPPROTO_TCP) == {a}
+    await proxy.close()
+
+
 async def test_another_version_of_the_programs_takes_over_from_the_one_that_is_there(world, make, monkeypatch) -> None:
     (_, a, _), (_, b, _), _ = world.three
     old = make()
@@ -235,6 +268,23 @@ async def test_handover_leaves_nothing_and_connected_sockets_go_on(world, proxy)
         await asyncio.to_thread(world.tcp, "p3", VIP, 80, 0.4)
 
 
+async def test_what_is_left_of_a_node_whose_cgroup_has_gone_is_removed(world, proxy) -> None:
+    gone = bpf.cgroups() / f"{world.prefix}-gone"
+    gone.mkdir()
+    try:
+        other = EbpfProxy(ProxySettings(netns=world.path("world"), cgroup=gone.name))
+        await other.sync({})
+        await other.close()
+        left = world.pins.with_name(str(gone.stat().st_ino))
+        await proxy.sync({})
+        assert left.exists()
+    finally:
+        gone.rmdir()
+    while left.exists():  # the kernel takes its time to let a cgroup's programs go
+        await proxy.sync({})
+    assert world.pins.exists()
+
+
 async def test_a_machine_that_cannot_refuses_and_names_what_is_missing(world, make, monkeypatch) -> None:
     with pytest.raises(ProxyError, match=r"there is no cgroup .*/nowhere: the node's pods have to be below one of v2"):
         EbpfProxy(ProxySettings(cgroup="/nowhere"))
@@ -248,6 +298,24 @@ async def test_a_machine_that_cannot_refuses_and_names_what_is_missing(world, ma
     monkeypatch.setattr(bpf, "cgroups", lambda: None)
     with pytest.raises(ProxyError, match="no hierarchy of cgroup v2 is mounted"):
         make()
+
+
+MOUNT = """
+import os, sys
+from moorings_core.kernel import bpf
+from pathlib import Path
+bpf.mount_file_system(Path(sys.argv[1]))
+print(sum(m.path == sys.argv[1] for m in bpf.mount_table()))
+"""
+
+
+def test_the_file_system_is_mounted_once_by_however_many_at_a_time(tmp_path) -> None:
+    command = [sys.executable, "-c", MOUNT, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    try:
+        assert [process.communicate(timeout=60)[0] for process in processes] == [b"1\n"] * 4
+    finally:
+        mounts.unmount(tmp_path)
 
 
 def test_sockets_are_told_and_ended_by_their_namespace(lab) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorings_core.api.apply.fields import decode, encode, fields_of
-from moorings_core.api.apply.managers import APPLY, LAST_APPLIED, UPDATE, Manager, applied, updated
+from moorings_core.api.apply.managers import APPLY, LAST_APPLIED, UPDATE, Manager, applied, created, updated
 from moorings_core.ports.errors import BadRequest, Conflict
 from moorings_core.registry.schema import named
 
@@ -132,6 +132,18 @@ def test_what_was_there_before_the_first_apply_belongs_to_its_makers():
 
 def containers(*items):
     return {"metadata": {"name": "p"}, "spec": {"containers": list(items)}}
+
+
+def test_kubectl_takes_over_what_it_applied_on_the_client_s_side_and_nobody_changed_since():
+    noted = {"metadata": {"annotations": {LAST_APPLIED: json.dumps({"data": {"a": "1", "b": "1"}})}}}
+    live = {"metadata": {"name": "c", **noted["metadata"]}, "data": {"a": "1", "b": "2"}}
+    live["metadata"]["managedFields"] = created(live, {"metadata": {}}, MAP, Manager("kubectl-client-side-apply", UPDATE, "v1"), NOW)
+    kubectl = Manager("kubectl", APPLY, "v1")
+    assert apply(live, config(a="9"), kubectl)["data"] == {"a": "9", "b": "2"}
+    with pytest.raises(Conflict, match=r'conflict with "kubectl-client-side-apply" using v1 at .*: \.data\.b'):
+        apply(live, config(a="9", b="9"), kubectl)
+    with pytest.raises(Conflict, match=r"\.data\.a"):
+        apply(live, config(a="9"), ALICE)
 
 
 def test_lists_merge_by_their_keys_and_items_go_with_their_owner():

@@ -143,6 +143,20 @@ def test_an_expression_costs_what_upstream_estimates(expression, cost):
 @pytest.mark.parametrize(
     ("expression", "cost"),
     [
+        ("!(self.lls[0].filter(v, true).isSorted())", 7378697629483821127),
+        ("self.mls['a'].reverse().isSorted()", 18446744073709551615),
+        ("self.t.lowerAscii().substring(1) < (self.f ? self.lls[2] : self.mls['a']).join(',')", 1844674407370955283),
+        ("self.i >= self.lli[2].sort().size()", 4947796033556),
+        ("(self.lls[0] + self.lls[1]).isSorted()", 14757395258967642127),
+    ],
+)
+def test_lists_in_lists_have_the_types_of_their_schema(expression, cost):
+    assert most(expression) == cost
+
+
+@pytest.mark.parametrize(
+    ("expression", "cost"),
+    [
         ("oldSelf.hasValue() ? oldSelf.value().s == self.s : true", 7),
         ("oldSelf.orValue(self).ls.all(x, x == 'a')", 5),
     ],

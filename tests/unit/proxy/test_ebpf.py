@@ -101,13 +101,33 @@ def test_what_is_left_to_nftables() -> None:
 
     def without(**more) -> set[bytes]:
         entry = ServiceEntry((port,), ("10.96.0.1", "fd96::1"), ("192.0.2.1",), ("192.0.2.2",), **more)
-        return {key for _, key in render(entry)}
+        return {key for (_, key), data in render(entry).items() if data}
 
     assert without(source_ranges=("10.0.0.0/8",)) == {vip, vip6, external}
     assert without(internal_local=True) == {vip, external, balanced}
     assert without(external_local=True) == {vip, vip6, external, balanced}
     assert without(affinity=60) == set()
     assert render(ServiceEntry((ServicePort("SCTP", 80, 0, both),), ("10.96.0.1",))) == {}
+
+
+def test_a_place_that_is_left_to_nftables_is_given_to_nobody_else() -> None:
+    """The first by name has it there, too: both must lead to the same Service."""
+
+    def entry(vip: str, pod: str, **more) -> ServiceEntry:
+        return ServiceEntry((ServicePort("TCP", 80, 0, (Endpoint(pod, 80),)),), (vip,), ("192.0.2.1",), **more)
+
+    frontends, backends, sockets = DictMap(), DictMap(), Sockets()
+    first, second = Key("a", "one"), Key("a", "two")
+    one, two, shared = (frontend(a, 80, "TCP") for a in ("10.96.0.1", "10.96.0.2", "192.0.2.1"))
+    sticky = entry("10.96.0.1", "10.64.0.1", affinity=60)
+    sockets.sync({first: sticky, second: entry("10.96.0.2", "10.64.0.2")}, frontends, backends)
+    assert led(frontends, backends) == {two: backend("10.64.0.2", 80)}
+    sockets.change({first: entry("10.96.0.1", "10.64.0.1")}, frontends, backends)
+    assert led(frontends, backends) == dict.fromkeys((one, shared), backend("10.64.0.1", 80)) | {two: backend("10.64.0.2", 80)}
+    sockets.change({first: sticky}, frontends, backends)
+    assert led(frontends, backends) == {two: backend("10.64.0.2", 80)}
+    sockets.change({first: None}, frontends, backends)
+    assert led(frontends, backends) == dict.fromkeys((two, shared), backend("10.64.0.2", 80))
 
 
 def test_a_full_map_leaves_the_rest_to_nftables_and_nothing_old_in_its_place() -> None:

@@ -21,6 +21,7 @@ from .merge import merge, remove
 from .tracking import NONE, Tree, changes, difference, is_tree, union
 
 APPLY, UPDATE = "Apply", "Update"
+KUBECTL = "kubectl"
 BEFORE, CLIENT_SIDE = "before-first-apply", "kubectl-client-side-apply"
 ANCIENT, MOST_UPDATES = "ancient-changes", 10
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -64,7 +65,7 @@ def applied(live: Object, config: Object, schema: Schema | None, manager: Manage
     values, given = dict(leaves(live, schema)), dict(leaves(config, schema))
     differing = frozenset(path for path in wanted if path in values and values[path] != given.get(path))
     if not force:
-        _refuse(entries, differing)
+        _refuse(entries, differing - _unchanged_since_kubectl(live, schema, manager))
     entries = {m: Entry(e.fields - differing, e.time) for m, e in entries.items()}
     others: Fields = frozenset().union(*(e.fields for e in entries.values()))
     merged = merge(live, {k: v for k, v in config.items() if k != "metadata"}, schema)
@@ -158,15 +159,31 @@ def _first(live: Object, schema: Schema | None, applying: Manager) -> Entries:
     return found | ({Manager(CLIENT_SIDE, UPDATE, applying.version): Entry(noted, time)} if noted else {})
 
 
+def _unchanged_since_kubectl(live: Object, schema: Schema | None, manager: Manager) -> Fields:
+    """Return what kubectl may take over without a conflict: what it applied itself on the client's side and nobody has changed since.
+
+    Source: upstream's lastappliedmanager.go.
+    """
+    noted = _noted(live) if manager.name == KUBECTL else None
+    if noted is None:
+        return frozenset()
+    values, now = dict(leaves(noted, schema)), dict(leaves(live, schema))
+    return frozenset(path for path in fields_of(noted, schema) if path in values and now.get(path) == values[path])
+
+
 def _last_applied(live: Object, schema: Schema | None) -> Fields:
+    noted = _noted(live)
+    return frozenset() if noted is None else fields_of(noted, schema) | {("f:metadata", "f:annotations", f"f:{LAST_APPLIED}")}
+
+
+def _noted(live: Object) -> Object | None:
+    """Return what kubectl noted of an object that it applied on the client's side, None where that is nothing that can be read."""
     text = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     try:
         noted = orjson.loads(text) if text else None
     except ValueError:
-        return frozenset()
-    if not isinstance(noted, dict):
-        return frozenset()
-    return fields_of(noted, schema) | {("f:metadata", "f:annotations", f"f:{LAST_APPLIED}")}
+        return None
+    return noted if isinstance(noted, dict) else None
 
 
 def _trees(entries: Iterable[Object]) -> Trees:

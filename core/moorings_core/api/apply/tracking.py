@@ -88,7 +88,7 @@ def _changes(old: Any, new: Any, schema: Schema | None, element: str, *, within:
     itself = _has_itself(schema, element, within=within)
     if not element or not (itself or not before or not after):
         return Changes(set_ or None, gone or None)
-    was_field, is_field = itself or not before, itself or not after
+    was_field, is_field = itself or not before, (itself or not after) and not (new is None and _is_list(schema))
     is_set = is_field and not (was_field and _same_field((old, bool(before)), (new, bool(after))))
     return Changes(_node(set_, itself=is_set), _node(gone, itself=was_field and not is_field))
 
@@ -121,6 +121,11 @@ def _node(below: dict[str, Tree], *, itself: bool) -> Tree | None:
 def _has_itself(schema: Schema | None, element: str, *, within: bool) -> bool:
     """Whether what has fields below is one, too: a map or list that somebody made, a list's item, an object without a schema."""
     return bool(element) and (is_granular(schema) or element.startswith("k:") or (schema is ANYTHING and within))
+
+
+def _is_list(schema: Schema | None) -> bool:
+    """Whether null is as good as nothing here."""
+    return schema is not None and schema.type in ("array", "map")
 
 
 def _same_field(before: tuple[Any, bool], after: tuple[Any, bool]) -> bool:

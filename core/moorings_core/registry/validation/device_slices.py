@@ -16,7 +16,7 @@ from .placement import node_selector
 
 GROUP, SPEC = "resource.k8s.io", Path("spec")
 DEVICES_MOST, ADVANCED_MOST = 128, 64
-ATTRIBUTES_MOST, VALUES_MOST, VALUE_MOST, TAINTS_MOST = 32, 48, 64, 16
+VALUES_MOST, TAINTS_MOST = 48, 16
 COUNTER_SETS_MOST, COUNTERS_MOST, CONSUMED_MOST, OPTIONS_MOST = 8, 32, 2, 10
 WHERE = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
 ONE_PLACE = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
@@ -103,8 +103,8 @@ def _has_lists(device: Object) -> bool:
 def _device(device: Object, path: Path, *, each: bool) -> list[FieldError]:
     attributes, capacity = device.get("attributes") or {}, device.get("capacity") or {}
     found = named(device.get("name", ""), path / "name", names.label)
-    if len(attributes) + len(capacity) > ATTRIBUTES_MOST:
-        text = f"the total number of attributes and capacities must not exceed {ATTRIBUTES_MOST}"
+    if len(attributes) + len(capacity) > devices.ATTRIBUTES_MOST:
+        text = f"the total number of attributes and capacities must not exceed {devices.ATTRIBUTES_MOST}"
         found.append(invalid(path, len(attributes) + len(capacity), text))
     values = sum(sum(len(attribute.get(kind) or ()) for kind in KINDS[4:]) or 1 for attribute in attributes.values())
     if values > VALUES_MOST:
@@ -150,7 +150,7 @@ def _attribute(attribute: Object, path: Path) -> list[FieldError]:
 
 
 def _text(value: str, path: Path) -> list[FieldError]:
-    return [too_long(path, VALUE_MOST)] if len(value.encode()) > VALUE_MOST else []
+    return [too_long(path, devices.VALUE_MOST)] if len(value.encode()) > devices.VALUE_MOST else []
 
 
 def _version(value: str, path: Path) -> list[FieldError]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moorings_core.ports.objects import Object
 
@@ -12,12 +13,17 @@ from . import declared, names
 from .errors import FieldError, Path, duplicate, forbidden, invalid, not_supported, required, too_long
 from .formats import driver_name, named, qualified
 
+if TYPE_CHECKING:
+    from moorings_core.cel.bounds import Bound
+
 ID_MOST, DOMAIN_MOST, POOL_MOST = 32, 63, 253
 SELECTORS_MOST, CONFIG_MOST, CONDITIONS_MOST = 32, 32, 4
 EXPRESSION_MOST, PARAMETERS_MOST = 10 * 1024, 10 * 1024
+COST_MOST, ATTRIBUTES_MOST, VALUE_MOST = 1_000_000, 32, 64
 EFFECTS, OPERATORS = ("NoExecute", "NoSchedule", "None"), ("Equal", "Exists")
 NO_DOMAIN = "a fully qualified name must be a domain and a name separated by a slash"
-_ANYTHING = {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {}}}
+_VALUES = {"type": "object", "additionalProperties": {"x-kubernetes-int-or-string": True}}
+_ANYTHING = {"type": "object", "additionalProperties": _VALUES}
 DEVICE = {
     "type": "object",
     "properties": {
@@ -86,16 +92,37 @@ def selectors(given: Sequence[Object], path: Path) -> list[FieldError]:
 
 
 def _expression(text: str, path: Path) -> list[FieldError]:
-    from moorings_core import cel  # large, and few objects have expressions
+    from moorings_core.cel import CompileError, estimate, tree, typed  # large, and few objects have expressions
 
     if len(text.encode()) > EXPRESSION_MOST:
         return [too_long(path, EXPRESSION_MOST)]
     try:
-        given = cel.check(text, {"device": DEVICE})
-    except cel.CompileError as error:
+        compiled = typed.compiled(text, {"device": DEVICE}, extensions=("bindings",))
+    except CompileError as error:
         shown = str(error)
         return [invalid(path, text, f"compilation failed: {'' if shown.startswith('ERROR') else 'ERROR: '}{shown}")]
-    return [] if given in ("bool", "dyn", "any") else [invalid(path, text, f"must evaluate to bool or the unknown type, not {given}")]
+    given = typed.type_name(compiled)
+    if given not in ("bool", "dyn", "any"):
+        return [invalid(path, text, f"must evaluate to bool or the unknown type, not {given}")]
+    most = estimate.cost(tree.read(compiled), {"device": _device()}, rooted=True).most
+    return [forbidden(path, "too complex, exceeds cost limit")] if most > COST_MOST else []
+
+
+@functools.cache
+def _device() -> Bound:
+    """Return how large a device can be that an expression sees. Source: dynamic-resource-allocation cel/compile.go."""
+    from moorings_core.cel.bounds import Bound
+
+    domain, local, value = Bound("string", DOMAIN_MOST), Bound("string", ID_MOST), Bound("dyn", VALUE_MOST)
+    attributes = Bound("map", ATTRIBUTES_MOST, keys=local, values=value, others=value)
+    capacities = Bound("map", ATTRIBUTES_MOST, keys=local, values=Bound("kubernetes.Quantity"))
+    fields = {
+        "driver": Bound("string", 63),
+        "allowMultipleAllocations": Bound("bool", 1),
+        "attributes": Bound("map", ATTRIBUTES_MOST, keys=domain, values=attributes),
+        "capacity": Bound("map", ATTRIBUTES_MOST, keys=domain, values=capacities),
+    }
+    return Bound("struct", 0, 2, fields)
 
 
 def configuration(given: Object, path: Path) -> list[FieldError]:
