@@ -40,7 +40,10 @@ def create(path: Path) -> None:
 
 
 def snapshot(source: Path, path: Path, *, read_only: bool) -> None:
-    """Make a subvolume with what source holds now, files that were not yet written out included. Raises FileExistsError."""
+    """Make a subvolume with what source holds now, files that were not yet written out included; it is on disk then.
+
+    The kernel makes copies as it commits, and copies the source's limit with them. Raises FileExistsError.
+    """
     with opened(path.parent) as descriptor, opened(source) as origin:
         flags = READ_ONLY if read_only else 0
         name = path.name.encode()
@@ -60,6 +63,14 @@ def limit(path: Path, size: int) -> None:
     with opened(path) as descriptor:
         group = _root_of(descriptor)
         fcntl.ioctl(descriptor, QGROUP_LIMIT, struct.pack("=QQQQQQ", group, LIMIT_REFERENCED, size, 0, 0, 0))
+
+
+def limit_of(path: Path) -> int:
+    """Return the bytes that a subvolume may refer to, 0 where there is no limit; a copy begins with its source's."""
+    with opened(path) as descriptor:
+        directory = _qgroups(descriptor) / f"0_{_root_of(descriptor)}"
+    limited = int((directory / "limit_flags").read_text(), 0) & LIMIT_REFERENCED
+    return int((directory / "max_referenced").read_text()) if limited else 0
 
 
 def referenced(path: Path) -> int:

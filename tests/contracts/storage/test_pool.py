@@ -344,6 +344,19 @@ class TestBtrfs:
                 fill(pool.pool.attach(kept) / "data", 20 * MIB)
             assert not btrfs.is_inconsistent(pool.root)
 
+    def test_copies_have_the_limit_of_their_own_size_whatever_their_source_had(self, pool):
+        volume = pool.volumes.create(request("a", 16 * MIB))
+        snapshot = pool.snapshots.create("s", volume.id)
+        pool.volumes.expand(volume.id, 32 * MIB, 0)
+        wanted = {"same": (32, "volume"), "more": (48, "volume"), "old": (16, "snapshot"), "grown": (64, "snapshot")}
+        sources = {"volume": f"volume:{volume.id}", "snapshot": f"snapshot:{snapshot.id}"}
+        copies = {name: pool.volumes.create(request(name, size * MIB, source=sources[of])) for name, (size, of) in wanted.items()}
+        limits = {name: btrfs.limit_of(pool.pool.attach(record)) for name, record in copies.items()}
+        assert limits == {name: size * MIB for name, (size, _) in wanted.items()}
+        same = copies["same"]
+        with pytest.raises(OSError, match="quota"):
+            fill(pool.pool.attach(same) / "data", 40 * MIB)
+
 
 def fill(file, size):
     """Write as many bytes durably."""
