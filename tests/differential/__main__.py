@@ -36,7 +36,7 @@ from .updates import updates
 from .webhooks import webhooks
 from .wrong import wrong
 
-MUTATED, UPDATES = "mutated:", "mutated updates:"
+MUTATED, UPDATES, MIXED = "mutated:", "mutated updates:", "mixed:"
 COUNTED = (MUTATED, UPDATES)
 ALONE = {
     MUTATED: mutated,
@@ -45,7 +45,7 @@ ALONE = {
     "definitions:": custom,
     "costs:": costs,
     "wrong:": wrong,
-    "mixed:": mixed,
+    MIXED: mixed,
     "resize:": resize,
     "ephemeral:": resize,
     "ended:": ended,
@@ -85,7 +85,7 @@ def main() -> None:
 
 def _listed(known: set[str], words: str) -> set[str]:
     """Return the listed differences that a run with these words has to find: one about some cases only is not asked for more."""
-    apart = (*COUNTED, POPULATED)
+    apart = (*COUNTED, POPULATED, MIXED)
     if words in apart:
         return {line for line in known if line.startswith(words)}
     return set() if words else {line for line in known if not line.startswith(apart)}
