@@ -9,7 +9,8 @@ from moorings_core.ports.errors import ApiError, BadRequest
 from moorings_core.ports.objects import Object, Resource
 from moorings_core.registry import forms
 from moorings_core.registry.custom.kind import CustomVersion
-from moorings_core.registry.kinds import Kind
+from moorings_core.registry.kinds import Kind, Subresource
+from moorings_core.registry.schema import check_types, named
 from moorings_core.registry.validation import FieldError, to_invalid
 from moorings_core.registry.validation.errors import invalid
 
@@ -20,6 +21,24 @@ def about(obj: Object, resource: Resource) -> str:
     """Return how an answer begins that says why a body is no object of a kind."""
     version = str(obj["apiVersion"]).rpartition("/")[2]
     return f'{obj["kind"]} in version "{version}" cannot be handled as a {resource.kind}'
+
+
+def checked(obj: Object, subresource: Subresource) -> Object:
+    """Return the body of a subresource. Raises BadRequest where it has values of wrong types."""
+    group = subresource.group.partition(".")[0] or "core"
+    check_types_of(obj, f"api.{group}.{subresource.version}.{subresource.kind}")
+    return obj
+
+
+def check_types_of(obj: Object, definition: str) -> None:
+    """Refuse values of wrong types in what is no stored object: a subresource's body, options. Raises BadRequest.
+
+    definition: upstream's name, "api.policy.v1.Eviction".
+    """
+    wrong = check_types(obj, named(f"io.k8s.{definition}"))
+    if wrong:
+        version, kind = definition.split(".")[-2:]
+        raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {wrong[0][1]}')
 
 
 def complain(unknown: list[str], who: str, context: Context) -> None:

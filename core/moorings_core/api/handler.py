@@ -30,7 +30,7 @@ from moorings_core.registry.kinds import Kind
 from moorings_core.registry.validation import to_invalid
 from moorings_core.registry.validation.errors import invalid
 
-from . import codec, managing, problems, proxying
+from . import bodies, codec, managing, problems, proxying
 from .access import attributes
 from .access.attributes import Attributes
 from .access.authorizer import Access
@@ -166,7 +166,8 @@ class Handler:
         if target.group in NOT_STORED:
             codec.accepted(request, whole=True)
             body = codec.decode(request, context, kind.resource.kind)
-            managing.begin_answer(kind, body, context)
+            self._core.writer.prepare_body(kind, body, context)
+            managing.begin(kind, body, context)
             return _json(await self._reviews.review(target.plural, target.namespace, body, context.user), 201)
         return await self._object(request, kind, target, action, context)
 
@@ -188,6 +189,7 @@ class Handler:
             case "create":
                 if kind.resource.plural == "bindings":
                     body_ = codec.decode(request, context, "Binding")
+                    bodies.check_types_of(body_, "api.core.v1.Binding")
                     name = (body_.get("metadata") or {}).get("name", "")
                     if not isinstance(name, str):
                         raise BadRequest("metadata.name: must be a string")
@@ -272,7 +274,7 @@ class Handler:
                 yield b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
 
     async def _delete(self, request: Request, kind: Kind, key: Key, context: Context) -> Response:
-        context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
+        context.options = _deletion(request, context)
         obj, gone = await self._core.writer.delete(kind, key, context)
         if not gone or strategy.returns_deleted(kind.resource):
             (obj,) = await self._core.converter.present(kind.resource, [obj])
@@ -284,7 +286,7 @@ class Handler:
         return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 
     async def _delete_many(self, request: Request, kind: Kind, target: Target, context: Context) -> Response:
-        context.options = delete_options(codec.decode(request, context, "DeleteOptions") if request.body else {}, context.options)
+        context.options = _deletion(request, context)
         query = request.query
         options = ListOptions(target.namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         late = self._core.converter.selects_late(kind.resource, options.fields)
@@ -322,7 +324,7 @@ class Handler:
         return _encoded(request, resource, await self._core.writer.patch(kind, key, patch, how, context, name))
 
     async def _create_subresource(self, request: Request, kind: Kind, key: Key, name: str, context: Context) -> Response:
-        body = codec.decode(request, context, kind.subresources[name].kind)
+        body = bodies.checked(codec.decode(request, context, kind.subresources[name].kind), kind.subresources[name])
         if name == "token":
             body = await self._core.admit(kind.resource, key, name, body, context)
             return _json(self._reviews.token(key, body, context), 201)
@@ -349,10 +351,11 @@ class Handler:
         if action == "get":
             return _json(current)
         if action == "update":
-            return _json(await self._core.update_scale(resource, key, codec.decode(request, context, "Scale"), context))
-        patch, how = codec.decode_patch(request, context)
-        changed = apply_patch(current, patch, "json" if how == "json" else "merge", None)
-        return _json(await self._core.update_scale(resource, key, changed, context))
+            wanted = codec.decode(request, context, "Scale")
+        else:
+            patch, how = codec.decode_patch(request, context)
+            wanted = apply_patch(current, patch, "json" if how == "json" else "merge", None)
+        return _json(await self._core.update_scale(resource, key, bodies.checked(wanted, kind.subresources["scale"]), context))
 
     async def _stream(self, request: Request, key: Key, name: str) -> Response:
         pod = self._core.reader.get(Resource("", "v1", "pods", "Pod", True), key).object
@@ -440,6 +443,13 @@ def _options(request: Request) -> WriteOptions:
         grace=_number(grace) if grace else None,
         propagation=query.get("propagationPolicy", ""),
     )
+
+
+def _deletion(request: Request, context: Context) -> WriteOptions:
+    """Return the options of a deletion, which may have a body of their own. Raises BadRequest, Invalid."""
+    body = codec.decode(request, context, "DeleteOptions") if request.body else {}
+    bodies.check_types_of(body, "apimachinery.pkg.apis.meta.v1.DeleteOptions")
+    return delete_options(body, context.options)
 
 
 def _agent(request: Request) -> str:

@@ -10,7 +10,7 @@ import functools
 from moorings_core.ports.objects import Object
 from moorings_core.registry.annotations import TEMPLATE_GENERATION
 from moorings_core.registry.kinds import Kind
-from moorings_core.registry.schema import Schema, named, prune
+from moorings_core.registry.schema import Schema, named
 from moorings_core.registry.shape import filled
 from moorings_core.registry.strategy import kept_from_status
 
@@ -38,14 +38,6 @@ def go_on(kind: Kind, new: Object, old: Object, context: Context, subresource: s
         return
     before, after = (_noted(kind, side, subresource) for side in (old, _counted(kind, new)))
     _put(new, updated(before, after, kind.schema, manager(kind, context, subresource), now()))
-
-
-def begin_answer(kind: Kind, body: Object, context: Context) -> None:
-    """Note who has made what is answered and not stored."""
-    said = body if kind.schema is None else prune({**body, "metadata": {}}, kind.schema)
-    begin(kind, said, context)
-    if managed := said["metadata"].get("managedFields"):
-        body.setdefault("metadata", {})["managedFields"] = managed
 
 
 def of_new(said: Object, schema: Schema, writer: Manager) -> list[Object]:

@@ -104,7 +104,7 @@ class Writer:
     async def plan_create(self, kind: Kind, namespace: str, obj: Object, context: Context, *, applying: bool = False) -> Pending:
         """Decide on a creation; obj becomes part of the result. applying: it says itself who manages its fields."""
         resource = kind.resource
-        self._prepare_body(kind, obj, context)
+        self.prepare_body(kind, obj, context)
         metadata = obj["metadata"]
         if resource.namespaced:
             _match_namespace(metadata, namespace)
@@ -195,7 +195,7 @@ class Writer:
         config = copied(config)
         config.setdefault("metadata", {}).setdefault("name", key.name)
         _match_name(config["metadata"], key)
-        self._prepare_body(kind, config, context, partial=True)
+        self.prepare_body(kind, config, context, partial=True)
         if not subresource and self._collection(kind.resource).get(key) is None:
             empty: Object = {"metadata": {}}
             new = applied(empty, config, kind.schema, manager, force=True, now=_now())
@@ -321,7 +321,7 @@ class Writer:
         old = forms.shown(resource, stored.object) if kind.custom is None else self._converter.at_hand(kind.custom, stored.object)
         new = change(old)
         if subresource != "binding":  # that is made here, of what is stored
-            self._prepare_body(kind, new, context)
+            self.prepare_body(kind, new, context)
             new["metadata"].setdefault("name", key.name)
             if resource.namespaced:
                 _match_namespace(new["metadata"], key.namespace)
@@ -418,7 +418,7 @@ class Writer:
                 lost = error
         raise lost
 
-    def _prepare_body(self, kind: Kind, obj: Object, context: Context, *, partial: bool = False) -> None:
+    def prepare_body(self, kind: Kind, obj: Object, context: Context, *, partial: bool = False) -> None:
         """Check types and fields and drop what the schema does not know; partial: it is no whole object, and gets no defaults."""
         resource = kind.resource
         obj.setdefault("apiVersion", resource.api_version)

@@ -18,7 +18,18 @@ from .api_process import ApiProcess
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 """The same examples every time: who hunts for more takes derandomize away and raises max_examples."""
-KINDS = [k for k in built_in().kinds() if "create" in k.verbs and k.resource.group not in ("authentication.k8s.io", "authorization.k8s.io")]
+KINDS = [k for k in built_in().kinds() if "create" in k.verbs]
+ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
+PARTS = [
+    ("POST", f"{ACCOUNTS}/fuzzed/token", "authentication.k8s.io/v1", "TokenRequest"),
+    ("POST", "/api/v1/namespaces/default/pods/x/eviction", "policy/v1", "Eviction"),
+    ("POST", "/api/v1/namespaces/default/pods/x/binding", "v1", "Binding"),
+    ("POST", "/api/v1/namespaces/default/bindings", "v1", "Binding"),
+    ("PUT", "/apis/apps/v1/namespaces/default/deployments/x/scale", "autoscaling/v1", "Scale"),
+    ("DELETE", "/api/v1/namespaces/default/configmaps/x", "v1", "DeleteOptions"),
+    ("DELETE", "/api/v1/namespaces/default/configmaps", "v1", "DeleteOptions"),
+]
+"""Bodies that are no stored objects"""
 WORDS = ["", "a", "default", "kube-system", "..", "%2e%2e", "A B", "ä", "\u0000", "a" * 300, "-", "0", "-1", "1e400", "true", "null", "*"]
 numbers = st.integers() | st.floats(allow_nan=False) | st.sampled_from([2**63, -(2**63) - 1, 1e308])
 texts = st.sampled_from(WORDS) | st.text(max_size=20)
@@ -108,6 +119,18 @@ def test_objects_with_nonsense_in_real_fields(server, data):
     kind = data.draw(st.sampled_from(KINDS))
     body = json.dumps(data.draw(objects(kind))).encode()
     method, path = data.draw(st.sampled_from([("POST", place(kind)), ("PUT", place(kind, "x"))]))
+    server.send(method, f"{path}?dryRun=All", body, Content_Type="application/json")
+
+
+@FUZZ
+@given(st.data())
+def test_bodies_of_subresources_and_options_with_nonsense(server, data):
+    method, path, version, kind = data.draw(st.sampled_from(PARTS))
+    if path.endswith("/token"):
+        server.send("POST", ACCOUNTS, b'{"metadata":{"name":"fuzzed"}}', Content_Type="application/json")
+    names = st.sampled_from(["spec", "metadata", "target", "deleteOptions", "preconditions", "boundObjectRef", "audiences", "replicas"])
+    nonsense = data.draw(st.dictionaries(names, json_values | st.dictionaries(names, json_values, max_size=3), max_size=4))
+    body = json.dumps({"apiVersion": version, "kind": kind, **nonsense}).encode()
     server.send(method, f"{path}?dryRun=All", body, Content_Type="application/json")
 
 
