@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -206,6 +207,25 @@ def _workload(**spec: Any) -> dict[str, Any]:
     return obj("apps/v1", "Deployment", "applied", spec={"selector": SELECTOR, "template": TEMPLATE, **spec})
 
 
+def _taken_over() -> Iterator[Case]:
+    """kubectl applies server-side what it applied on the client's side."""
+    where, client = f"{CONFIG}-before", "kubectl-client-side-apply"
+    made = obj("v1", "ConfigMap", "applied-before", data={"a": "1", "b": "1"})
+    noted = {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(made)}}
+    live = {**made, "metadata": {**made["metadata"], **noted}}
+    yield "apply: made on the client's side", [Request("POST", f"{path('v1', 'configmaps')}?fieldManager={client}", live)]
+    yield "apply: what a client made, by another", [_apply(where, "other", {**made, "data": {"a": "2"}})]
+    yield "apply: what a client made, by kubectl", [_apply(where, "kubectl", {**made, "data": {"a": "2"}}), Request("GET", where)]
+    yield (
+        "apply: what others changed since",
+        [
+            Request("PATCH", f"{where}?fieldManager=three", {"data": {"b": "3"}}, MERGE),
+            _apply(where, "kubectl", {**made, "data": {"a": "2", "b": "4"}}),
+            Request("GET", where),
+        ],
+    )
+
+
 def applies() -> Iterator[Case]:
     """Server-side apply, with who manages what."""
     yield "apply: made", [_apply(APPLIED, "one", _workload(replicas=2))]
@@ -245,6 +265,7 @@ def applies() -> Iterator[Case]:
     yield "apply: an invalid object", [_apply(APPLIED, "one", _workload(replicas=-1), "&force=true")]
     yield "apply: no object", [_apply(APPLIED, "one", b"[]")]
     yield "apply: tried only", [_apply(f"{CONFIG}-dry", "one", obj("v1", "ConfigMap", "applied-dry", data={"a": "1"}), "&dryRun=All")]
+    yield from _taken_over()
     yield "apply: a map", [_apply(CONFIG, "one", obj("v1", "ConfigMap", "applied", data={"a": "1", "b": "2"}))]
     yield "apply: a map without a key", [_apply(CONFIG, "one", obj("v1", "ConfigMap", "applied", data={"a": "1"}))]
     yield "apply: a map of two", [_apply(CONFIG, "two", obj("v1", "ConfigMap", "applied", data={"c": "3"}))]

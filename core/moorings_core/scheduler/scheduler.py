@@ -236,7 +236,11 @@ class Scheduler:
         claim = new or old
         assert claim is not None
         for pod in self._held.changed(key_of(claim), old, new):
-            self._release(pod)
+            if new is None or volumes.is_bound(new):
+                self._release(pod)
+            else:  # what could not be made on its node may not be on the next one either
+                self._queue.let_go(pod, time.monotonic())
+                self._wake.set()
 
     def _release(self, pod: Key) -> None:
         self._queue.release(pod)

@@ -292,12 +292,12 @@ def test_whoever_writes_is_named_for_what_it_wrote_and_kubectl_takes_its_own_ove
         metadata = found["metadata"] if "items" not in found else found["items"][0]["metadata"]
         return {(e["manager"], e["operation"], e.get("subresource", "")) for e in metadata["managedFields"]}
 
-    controllers = {("kube-controller-manager", "Update", where) for where in ("", "status")}
-    assert managers("deployment", "web") == {("kubectl-client-side-apply", "Update", ""), *controllers}
-    assert managers("replicasets", "-l", "app=web") == controllers
+    status = ("kube-controller-manager", "Update", "status")
+    assert managers("deployment", "web") == {("kubectl-client-side-apply", "Update", ""), status}
+    assert managers("replicasets", "-l", "app=web") == {("kube-controller-manager", "Update", ""), status}
     assert managers("pods", "-l", "app=web") == {("kube-controller-manager", "Update", ""), ("kubelet", "Update", "status")}
     lab.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin=deployment(version="two", replicas=1))
-    assert managers("deployment", "web") == {("kubectl", "Apply", ""), *controllers}
+    assert managers("deployment", "web") == {("kubectl", "Apply", ""), status}
     refused = lab.kubectl(
         "apply", "--server-side", "--field-manager=other", "-n", namespace, "-f", "-", stdin=deployment(replicas=2), check=False
     )

@@ -88,10 +88,10 @@ def test_one_s_own_fields_never_conflict_and_applying_twice_changes_nothing():
     assert apply(made, config(a="1"), now="2030-01-01T00:00:00Z") == made
 
 
-def test_an_update_takes_what_it_changes_and_then_conflicts_by_its_time():
+def test_an_update_takes_what_it_changes_and_then_conflicts():
     made = edit(new(config(a="1", b="2")), data={"a": "x", "b": "2"})
     assert owners(made) == {"alice": {"f:data": {"f:b": {}}}, "editor": {"f:data": {"f:a": {}}}}
-    with pytest.raises(Conflict, match=r'conflict with "editor" using v1 at 2026-01-01T00:00:00Z: \.data\.a'):
+    with pytest.raises(Conflict, match=r'conflict with "editor" using v1: \.data\.a'):
         apply(made, config(a="1", b="2"))
 
 
@@ -140,7 +140,7 @@ def test_kubectl_takes_over_what_it_applied_on_the_client_s_side_and_nobody_chan
     live["metadata"]["managedFields"] = created(live, {"metadata": {}}, MAP, Manager("kubectl-client-side-apply", UPDATE, "v1"), NOW)
     kubectl = Manager("kubectl", APPLY, "v1")
     assert apply(live, config(a="9"), kubectl)["data"] == {"a": "9", "b": "2"}
-    with pytest.raises(Conflict, match=r'conflict with "kubectl-client-side-apply" using v1 at .*: \.data\.b'):
+    with pytest.raises(Conflict, match=r'conflict with "kubectl-client-side-apply" using v1: \.data\.b'):
         apply(live, config(a="9", b="9"), kubectl)
     with pytest.raises(Conflict, match=r"\.data\.a"):
         apply(live, config(a="9"), ALICE)

@@ -30,7 +30,7 @@ from .finalizers import has, set_finalizers
 from .plugins import Driver
 from .quantities import quantity
 from .reach import Reach, admits
-from .sources import SourceNotReady, Sources, chosen_node
+from .sources import SourceNotReady, Sources, chosen_node, is_sought
 
 log = get_logger(__name__)
 INTENT = "provisioning.moorings.dev/volume"
@@ -57,7 +57,7 @@ class Provisioner:
 
     def listen(self) -> None:
         """Work on what changes."""
-        self.claims.on_change(lambda _, new: self._claim_work.add(key_of(new)) if new and self._is_here(new) else None)
+        self.claims.on_change(lambda _, new: self._claim_work.add(key_of(new)) if new and self._concerns_us(new) else None)
         self.volumes.on_change(lambda _, new: self._volume_work.add(new["metadata"]["name"]) if new else None)
 
     def look_again(self) -> None:
@@ -78,7 +78,7 @@ class Provisioner:
         if claim is None:
             return None
         storage_class = self.classes.get(claim["spec"].get("storageClassName") or "")
-        if storage_class is None or not self._is_here(claim):
+        if storage_class is None or not self._concerns_us(claim):
             return None
         driver = self._reach.driver(storage_class["provisioner"])
         if driver is None or not driver.provisions:
@@ -89,9 +89,9 @@ class Provisioner:
             return await self._provision(claim, storage_class, driver)
         return None
 
-    def _is_here(self, claim: Object) -> bool:
-        """Whether a claim has this node or none yet: nearly all are of others, and nothing is to be done for them."""
-        return (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) in (None, self._node)
+    def _concerns_us(self, claim: Object) -> bool:
+        """Whether a claim has this node or none yet, or has a source that may be here: for nearly all others nothing is to be done."""
+        return chosen_node(claim) in ("", self._node) or is_sought(claim)
 
     def _is_mine(self, claim: Object) -> bool:
         chosen = claim["metadata"].get("annotations", {}).get(SELECTED_NODE)
@@ -103,7 +103,7 @@ class Provisioner:
                 admitted = admits(storage_class.get("allowedTopologies") or (), driver.topology)
                 if admitted and self._reach.leads(driver) and await self._sources.is_here(claim, driver):
                     await self._take(claim)
-            elif not chosen_node(claim):
+            elif is_sought(claim):
                 await self._sources.say_where(claim, driver)
             return None
         if self.volumes.get(f"pvc-{claim['metadata']['uid']}") is not None:

@@ -63,12 +63,11 @@ class Sources:
             return False
 
     async def say_where(self, claim: Object, driver: Driver) -> None:
-        """Tell the scheduler where the source of a claim is that waits for its first consumer."""
-        annotations = claim["metadata"].get("annotations") or {}
-        if _reference(claim) is None or TOPOLOGY in annotations or not driver.topology or not await self.is_here(claim, driver):
+        """Tell the scheduler where the source of a claim is that waits for its first consumer, whatever was chosen without knowing."""
+        if not driver.topology or not await self.is_here(claim, driver):
             return
         metadata = claim["metadata"]
-        patch = {"metadata": {"annotations": {TOPOLOGY: json.dumps(dict(driver.topology))}, "resourceVersion": metadata["resourceVersion"]}}
+        patch = {"metadata": {"annotations": {TOPOLOGY: json.dumps(dict(driver.topology))}, "uid": metadata["uid"]}}
         await self._client.patch(PERSISTENT_VOLUME_CLAIMS, metadata["name"], metadata["namespace"], patch)
 
     async def _volume(self, claim: Object, name: str) -> Object:
@@ -106,6 +105,12 @@ class Sources:
 def chosen_node(claim: Object) -> str:
     """Return the node that the scheduler has chosen for a claim, "" where it has not."""
     return str((claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) or "")
+
+
+def is_sought(claim: Object) -> bool:
+    """Whether a claim has a source of which nobody has said yet where it is."""
+    annotations, spec = claim["metadata"].get("annotations") or {}, claim["spec"]
+    return _reference(claim) is not None and not spec.get("volumeName") and TOPOLOGY not in annotations
 
 
 def _reference(claim: Object) -> Object | None:

@@ -36,11 +36,10 @@ class Manager:
     version: str
     subresource: str = ""
 
-    def shown(self, time: str) -> str:
+    def shown(self) -> str:
         """Return the manager as conflicts name it."""
         where = f' with subresource "{self.subresource}"' if self.subresource else ""
-        using = f" using {self.version}" + (f" at {time}" if time else "")
-        return f'"{self.name}"{where}' + (using if self.operation == UPDATE else "")
+        return f'"{self.name}"{where}' + (f" using {self.version}" if self.operation == UPDATE else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,8 @@ def applied(live: Object, config: Object, schema: Schema | None, manager: Manage
     old = _entries(live).get(manager)
     entries[manager] = old if old is not None and old.fields == wanted else Entry(wanted, now)
     result["metadata"] = {**result["metadata"], "managedFields": _written(entries)}
+    if manager.name == KUBECTL and (result["metadata"].get("annotations") or {}).get(LAST_APPLIED):
+        result["metadata"]["annotations"] = {**result["metadata"]["annotations"], LAST_APPLIED: _as_kubectl_notes(config)}
     return result
 
 
@@ -141,7 +142,7 @@ def _refuse(entries: Mapping[Manager, Entry], differing: Fields) -> None:
         paths = sorted(shown(path) for path in entry.fields & differing)
         if not paths:
             continue
-        who = manager.shown(entry.time)
+        who = manager.shown()
         causes += [{"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path} for path in paths]
         texts.append(f"conflicts with {who}:\n" + "\n".join(f"- {path}" for path in paths))
     if len(causes) == 1:
@@ -169,6 +170,17 @@ def _unchanged_since_kubectl(live: Object, schema: Schema | None, manager: Manag
         return frozenset()
     values, now = dict(leaves(noted, schema)), dict(leaves(live, schema))
     return frozenset(path for path in fields_of(noted, schema) if path in values and now.get(path) == values[path])
+
+
+def _as_kubectl_notes(config: Object) -> str:
+    """Return a configuration as kubectl's client-side apply notes it: who goes back to that goes on from here.
+
+    Source: upstream's lastappliedupdater.go.
+    """
+    metadata = dict(config["metadata"])
+    annotations = {k: v for k, v in (metadata.pop("annotations", None) or {}).items() if k != LAST_APPLIED}
+    noted = {**config, "metadata": metadata | ({"annotations": annotations} if annotations else {})}
+    return orjson.dumps(noted, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _last_applied(live: Object, schema: Schema | None) -> Fields:
