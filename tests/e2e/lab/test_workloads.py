@@ -297,7 +297,7 @@ def test_whoever_writes_is_named_for_what_it_wrote_and_kubectl_takes_its_own_ove
     assert managers("replicasets", "-l", "app=web") == {("kube-controller-manager", "Update", ""), status}
     assert managers("pods", "-l", "app=web") == {("kube-controller-manager", "Update", ""), ("kubelet", "Update", "status")}
     lab.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin=deployment(version="two", replicas=1))
-    assert managers("deployment", "web") == {("kubectl", "Apply", ""), status}
+    assert managers("deployment", "web") == {("kubectl", "Apply", ""), ("kubectl-last-applied", "Apply", ""), status}
     refused = lab.kubectl(
         "apply", "--server-side", "--field-manager=other", "-n", namespace, "-f", "-", stdin=deployment(replicas=2), check=False
     )
