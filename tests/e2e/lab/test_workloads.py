@@ -299,6 +299,14 @@ def test_whoever_writes_is_named_for_what_it_wrote_and_kubectl_takes_its_own_ove
     lab.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin=deployment(version="two", replicas=1))
     assert managers("deployment", "web") == {("kubectl", "Apply", ""), ("kubectl-last-applied", "Apply", ""), status}
     refused = lab.kubectl(
-        "apply", "--server-side", "--field-manager=other", "-n", namespace, "-f", "-", stdin=deployment(replicas=2), check=False
+        "apply",
+        "--server-side",
+        "--field-manager=other",
+        "-n",
+        namespace,
+        "-f",
+        "-",
+        stdin=deployment(version="two", replicas=2),
+        check=False,
     )
     assert refused.returncode and 'conflict with "kubectl": .spec.replicas' in refused.stderr
