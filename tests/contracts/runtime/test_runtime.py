@@ -72,6 +72,13 @@ async def ended(runtime, made: str):
     return detail
 
 
+async def says(runtime, made: str, word: str) -> None:
+    """Wait until a container has said a word; the test's own timeout bounds it."""
+    path = Path((await runtime.inspect(made)).log_path)
+    while not path.exists() or word not in path.read_text():
+        await asyncio.sleep(0.02)
+
+
 def test_every_installed_runtime_is_under_contract():
     assert set(installed("runtime")) == set(BACKENDS)
 
@@ -144,8 +151,9 @@ async def test_a_command_that_takes_too_long_is_a_timeout_and_one_that_fails_is_
 
 
 async def test_stopping_asks_first_and_kills_who_does_not_listen(runtime, shell):
-    listens = container(shell, "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done")
+    listens = container(shell, "sh", "-c", "trap 'exit 5' TERM; echo listening; while :; do sleep 0.05; done")
     made = await started(runtime, shell, listens)
+    await says(runtime, made, "listening")
     await runtime.stop_container(made, 10)
     assert (await ended(runtime, made)).exit_code == 5
     sandbox = (await runtime.sandboxes(shell.uid))[0].id
