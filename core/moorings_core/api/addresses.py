@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,6 +19,7 @@ from moorings_core.registry.validation.service_addresses import family_of
 from . import managing
 from .apply.managers import UPDATE, Manager
 from .cache import Cache, encode, store_key
+from .codec import now
 
 GROUP = "networking.k8s.io"
 MANAGED_BY, FAMILY, MANAGER = "ipaddress.kubernetes.io/managed-by", "ipaddress.kubernetes.io/ip-family", "ipallocator.k8s.io"
@@ -121,10 +121,9 @@ class Addresses:
 
 def ip_address(service: Object, address: str) -> Object:
     """Return the IPAddress object of a Service's address."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     uid = str(uuid.UUID(int=random.getrandbits(128), version=4))
     labels = {FAMILY: family_of(address), MANAGED_BY: MANAGER}
-    metadata: Object = {"name": address, "uid": uid, "creationTimestamp": now, "labels": labels}
+    metadata: Object = {"name": address, "uid": uid, "creationTimestamp": now(), "labels": labels}
     made = {"apiVersion": f"{GROUP}/v1", "kind": "IPAddress", "metadata": metadata, "spec": {"parentRef": parent_of(service)}}
     metadata["managedFields"] = managing.of_new(made, named("io.k8s.api.networking.v1.IPAddress"), OWNER)
     return made

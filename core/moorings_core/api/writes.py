@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -43,6 +42,7 @@ from .admission import Admission, Attributes
 from .admission.service_account import NAME_LETTERS
 from .apply.managers import APPLY, Manager, applied
 from .cache import Cache, Collection, Stored, copied, encode, store_key
+from .codec import now
 from .context import Context
 from .devices import admin_access, admin_access_given
 from .extension.conversion import Converter, NeedsConversion
@@ -124,7 +124,7 @@ class Writer:
         metadata = obj["metadata"]
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = _generate(metadata["generateName"])
-        metadata["uid"], metadata["creationTimestamp"] = _uid(), _now()
+        metadata["uid"], metadata["creationTimestamp"] = _uid(), now()
         obj, kept = self._prepared(resource, obj, strategy.prepare_create)
         attributes.object = obj
         if kind.custom is not None:
@@ -198,14 +198,14 @@ class Writer:
         self.prepare_body(kind, config, context, partial=True)
         if not subresource and self._collection(kind.resource).get(key) is None:
             empty: Object = {"metadata": {}}
-            new = applied(empty, config, kind.schema, manager, force=True, now=_now())
+            new = applied(empty, config, kind.schema, manager, force=True, now=now())
             return await self.create(kind, key.namespace, new, context, applying=True), True
 
         def change(old: Object) -> Object:
             version = config["metadata"].get("resourceVersion")
             if version and version != old["metadata"]["resourceVersion"]:
                 raise problems.conflict(kind.resource, key.name)
-            return copied(applied(old, config, kind.schema, manager, force=context.options.force, now=_now()))
+            return copied(applied(old, config, kind.schema, manager, force=context.options.force, now=now()))
 
         return await self._change(kind, key, change, context, subresource, conditional=False, applying=True), False
 
@@ -247,7 +247,7 @@ class Writer:
         place = store_key(resource.group, resource.plural, key)
         finalizers = deletions.finalizers(obj, options.propagation, strategy.default_propagation(resource))
         if (resource.group, resource.plural) == (definition.GROUP, definition.PLURAL) and "deletionTimestamp" not in obj["metadata"]:
-            marked = definition.going(obj, finalizers, _now())
+            marked = definition.going(obj, finalizers, now())
             return Pending(resource, marked, PutRecord(place, encode(marked), stored.revision))
         grace = strategy.graceful_seconds(resource, obj, options.grace)
         if not finalizers and grace == 0 and not deletions.holds_namespace(resource, obj):
@@ -539,10 +539,6 @@ def _generate(base: str) -> str:
 def _uid() -> str:
     """A random UUID; it must be new, not secret, so the kernel need not be asked."""
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _is_service(resource: Resource) -> bool:

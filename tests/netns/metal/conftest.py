@@ -32,9 +32,6 @@ class Segment(netlab.Net):
     def serve(self, name):
         self.servers.append(netlab.Server(self.path(name), name, 8080))
 
-    cgroup = None
-    tcp, connect, socket, call = netlab.Lab.tcp, netlab.Lab.connect, netlab.Lab.socket, netlab.Lab.call
-
     def mac(self, name):
         return self.run(name, "cat", "/sys/class/net/eth0/address").strip()
 

@@ -31,6 +31,8 @@ class Net:
 
     prefix: str = field(default_factory=lambda: f"px{os.getpid()}-{next(counter)}")
     names: list[str] = field(default_factory=list)
+    cgroup: Path | None = None
+    """Where sockets of the node and its pods are made, if that matters."""
 
     def path(self, name: str) -> str:
         return f"/run/netns/{self.prefix}-{name}"
@@ -58,6 +60,35 @@ class Net:
         for name in self.names:
             subprocess.run(["ip", "netns", "del", f"{self.prefix}-{name}"], check=True)
 
+    def tcp(self, where: str, address: str, port: int, timeout: float = 3) -> str:
+        """Connect, and return "NAME PEER-ADDRESS" as the server answers. Raises OSError."""
+        with self.connect(where, address, port, timeout) as sock:
+            return sock.recv(200).decode()
+
+    def connect(self, where: str, address: str, port: int, timeout: float = 3) -> socket.socket:
+        sock = self.socket(where, address, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        try:
+            sock.connect((address, port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def socket(self, where: str, address: str, kind: int) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return self.call(where, lambda: socket.socket(family, kind))
+
+    def call(self, where: str, function: Callable[[], T]) -> T:
+        """Return function(), run in a namespace and, but for the world's, in the node's cgroup."""
+
+        def body() -> T:
+            if self.cgroup and where != "world":
+                (self.cgroup / "cgroup.threads").write_text(str(threading.get_native_id()))
+            return function()
+
+        return call_in(self.path(where), body)
+
 
 class Lab(Net):
     """The world above."""
@@ -67,8 +98,6 @@ class Lab(Net):
         self.pods = 0
         self.servers: list[Server] = []
         self.node = self.path("node")
-        self.cgroup: Path | None = None
-        """Where sockets of the node and its pods are made, if that matters."""
 
     def build(self) -> None:
         self.add("node")
@@ -121,35 +150,6 @@ class Lab(Net):
         for server in self.servers:
             server.close()
         super().close()
-
-    def tcp(self, where: str, address: str, port: int, timeout: float = 3) -> str:
-        """Connect, and return "NAME PEER-ADDRESS" as the server answers. Raises OSError."""
-        with self.connect(where, address, port, timeout) as sock:
-            return sock.recv(200).decode()
-
-    def connect(self, where: str, address: str, port: int, timeout: float = 3) -> socket.socket:
-        sock = self.socket(where, address, socket.SOCK_STREAM)
-        sock.settimeout(timeout)
-        try:
-            sock.connect((address, port))
-        except OSError:
-            sock.close()
-            raise
-        return sock
-
-    def socket(self, where: str, address: str, kind: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return self.call(where, lambda: socket.socket(family, kind))
-
-    def call(self, where: str, function: Callable[[], T]) -> T:
-        """Return function(), run in a namespace and, but for the world's, in the node's cgroup."""
-
-        def body() -> T:
-            if self.cgroup and where != "world":
-                (self.cgroup / "cgroup.threads").write_text(str(threading.get_native_id()))
-            return function()
-
-        return call_in(self.path(where), body)
 
     def socket_of(self, where: str, family: int, kind: int, protocol: int) -> socket.socket:
         return self.call(where, lambda: socket.socket(family, kind, protocol))

@@ -30,12 +30,11 @@ from .finalizers import has, set_finalizers
 from .plugins import Driver
 from .quantities import quantity
 from .reach import Reach, admits
-from .sources import SourceNotReady, Sources, chosen_node, is_sought
+from .sources import SELECTED_NODE, SourceNotReady, Sources, chosen_node, is_sought
 
 log = get_logger(__name__)
 INTENT = "provisioning.moorings.dev/volume"
 VOLUME_FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PREFIX = "csi.storage.k8s.io/"
 DRIVER_WAIT = 1.0
@@ -94,8 +93,7 @@ class Provisioner:
         return chosen_node(claim) in ("", self._node) or is_sought(claim)
 
     def _is_mine(self, claim: Object) -> bool:
-        chosen = claim["metadata"].get("annotations", {}).get(SELECTED_NODE)
-        return bool(chosen == self._node and not claim["spec"].get("volumeName"))
+        return chosen_node(claim) == self._node and not claim["spec"].get("volumeName")
 
     async def _provision(self, claim: Object, storage_class: Object, driver: Driver) -> float | None:
         if not self._is_mine(claim):
